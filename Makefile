@@ -1,0 +1,68 @@
+# Groupwise: set-up and checks. `make quickstart` and `make test` are all that is needed.
+#
+#   PYTHON=python3.12 make install       another interpreter (3.11 or newer)
+#   TORCH_INDEX_URL=URL make install     take torch from another wheel index, such as PyTorch's CPU
+#                                        index, where the default one would bring CUDA
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := $(shell grep -E '^torch==' requirements/cpu.txt)
+LOCK := $(shell nvidia-smi -L >/dev/null 2>&1 && echo requirements/gpu.txt || echo requirements/cpu.txt)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# Two processes with spinning OpenMP threads on two cores can take a hundred times as long.
+export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 0
+
+.PHONY: quickstart install dev test test-fast test-long lint format types lock clean
+
+quickstart: install
+	@$(BIN)/groupwise quickstart
+
+install: $(VENV)/.installed
+dev: $(VENV)/.dev-installed
+
+$(VENV)/.installed: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "groupwise needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Try PYTHON=python3.12 make install"; exit 2; }
+	@echo "[1/4] environment in $(VENV), with $$($(PYTHON) -V)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "[2/4] $(TORCH)$(if $(TORCH_INDEX_URL), from $(TORCH_INDEX_URL))"
+	@$(PIP) install --quiet $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) $(TORCH)
+	@echo "[3/4] $$(grep -c == $(LOCK)) packages of $(LOCK), about a minute"
+	@$(PIP) install --quiet --no-deps -r $(LOCK)
+	@echo "[4/4] groupwise itself"
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev-installed: requirements/dev.txt $(VENV)/.installed
+	@echo "tools for tests: $$(grep -c == requirements/dev.txt) packages of requirements/dev.txt"
+	@$(PIP) install --quiet --no-deps -r requirements/dev.txt
+	@touch $@
+
+test: lint types
+	@$(BIN)/python -m pytest -m "not long"
+
+test-fast: dev
+	@$(BIN)/python -m pytest -m "not stack and not long"
+
+test-long: dev
+	@$(BIN)/python -m pytest -m long
+
+lint: dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: dev
+	@$(BIN)/mypy
+
+format: dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: dev
+	@PATH="$(abspath $(BIN)):$$PATH" requirements/make_lock.sh
+
+clean:
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

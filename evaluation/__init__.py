@@ -1,0 +1,37 @@
+"""How good a model is: Pass@K with every sample kept, and two models compared fairly.
+
+No torch, and nothing heavy at import.
+"""
+
+from evaluation.compare import Comparison, compare, write_comparison
+from evaluation.majority import maj_at_k
+from evaluation.pass_at_k import mean_at_n, pass_at_k, pass_hat_k
+from evaluation.records import RolloutRecord, SampleRecord, read_rollouts, read_samples
+from evaluation.runner import EvaluationSettings, Progress, evaluate, samples_owed
+from evaluation.sampler import Prompt, SampledCompletion, Sampler, SamplingParams
+from evaluation.summary import Summary, summarise, write_summary
+
+__all__ = [
+    "pass_at_k",
+    "pass_hat_k",
+    "maj_at_k",
+    "mean_at_n",
+    "SampleRecord",
+    "RolloutRecord",
+    "read_samples",
+    "read_rollouts",
+    "Prompt",
+    "SamplingParams",
+    "SampledCompletion",
+    "Sampler",
+    "EvaluationSettings",
+    "Progress",
+    "evaluate",
+    "samples_owed",
+    "Summary",
+    "summarise",
+    "write_summary",
+    "Comparison",
+    "compare",
+    "write_comparison",
+]

@@ -1,0 +1,368 @@
+"""Two or more evaluations of the same problems, compared problem by problem.
+
+The first is the baseline; each of the others is compared with it. What is compared must have been
+asked the same: another set of problems, other prompts or other sampling settings are refused unless
+told otherwise, and what differs is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluation.files import write_json
+from evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate, bootstrap_estimates, number
+from evaluation.log import load_settings, setting_differences
+from evaluation.paired import paired_test, problems_needed, smallest_detectable
+from evaluation.pass_at_k import crossing_k
+from evaluation.problems import Problems, collect, mean_score, status_counts
+from evaluation.records import read_samples
+from evaluation.summary import KS, log_of
+from rewards.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+COMPARISON = "comparison.json"
+COMPARISON_SCHEMA = 1
+ALPHA = 0.05
+
+# What a comparison is about; and the problems, which are compared one by one.
+_MAY_DIFFER = ("model", "sampler", "num_examples", "problems", "prompts")
+_LONGEST_GRID = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What stands beside the accuracies of one evaluation. `curve[i]` is pass@(i+1)."""
+
+    label: str
+    num_samples: int
+    curve: tuple[float, ...]
+    status_counts: dict[str, int]
+    truncated: int
+    mean_num_tokens: float
+    mean_score: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "label": self.label,
+            "num_samples": self.num_samples,
+            "curve": [number(x) for x in self.curve],
+            "status_counts": self.status_counts,
+            "truncated": self.truncated,
+            "mean_num_tokens": number(self.mean_num_tokens),
+            "mean_score": number(self.mean_score),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A metric on both sides, other - base with its interval, and the paired p-value."""
+
+    base: Estimate
+    other: Estimate
+    difference: Estimate
+    p_value: float
+    method: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "base": self.base.to_json(),
+            "other": self.other.to_json(),
+            "difference": self.difference.to_json(),
+            "p_value": None if math.isnan(self.p_value) else float(f"{self.p_value:.6g}"),
+            "method": self.method,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The baseline against one other evaluation.
+
+    `won`, `lost`: ids of the problems whose share of right samples rose or fell, the largest change
+    first. `newly_solved`, `no_longer_solved`: those solved at least once on one side only.
+    `crossing_k`: the smallest k at which the side that is behind at k = 1 leads. `problems_needed`:
+    how many problems it would take to show a pass@1 difference of this size, `smallest_detectable`:
+    the difference that this many problems show in four of five attempts. `verdict` is a sentence.
+    """
+
+    base: str
+    other: str
+    pass_at_k: dict[int, Difference]
+    maj_at_k: dict[int, Difference]
+    score: Difference
+    won: tuple[str, ...]
+    lost: tuple[str, ...]
+    unchanged: int
+    newly_solved: tuple[str, ...]
+    no_longer_solved: tuple[str, ...]
+    crossing_k: int | None
+    problems_needed: int | None
+    smallest_detectable: float
+    verdict: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "base": self.base,
+            "other": self.other,
+            "verdict": self.verdict,
+            "pass_at_k": {str(k): row.to_json() for k, row in self.pass_at_k.items()},
+            "maj_at_k": {str(k): row.to_json() for k, row in self.maj_at_k.items()},
+            "score": self.score.to_json(),
+            "num_won": len(self.won),
+            "num_lost": len(self.lost),
+            "num_unchanged": self.unchanged,
+            "won": list(self.won),
+            "lost": list(self.lost),
+            "newly_solved": list(self.newly_solved),
+            "no_longer_solved": list(self.no_longer_solved),
+            "crossing_k": self.crossing_k,
+            "problems_needed": self.problems_needed,
+            "smallest_detectable": number(self.smallest_detectable),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All sides, the baseline first, and one pair for each other side."""
+
+    num_examples: int
+    sides: tuple[Side, ...]
+    pairs: tuple[Pair, ...]
+    notices: tuple[str, ...]
+    confidence: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": COMPARISON_SCHEMA,
+            "num_examples": self.num_examples,
+            "confidence": self.confidence,
+            "notices": list(self.notices),
+            "sides": [side.to_json() for side in self.sides],
+            "pairs": [pair.to_json() for pair in self.pairs],
+        }
+
+
+def compare(
+    runs: Mapping[str, str | Path],
+    *,
+    ks: Sequence[int] | None = None,
+    solved_at: float | None = None,
+    allow_differences: bool = False,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Compares evaluations, {label: folder or log}, each with the first.
+
+    `ks`: by default 1, 2, 4, 8 as far as there are samples. `allow_differences` compares the
+    problems that all have, and puts what differs into `notices`. UserError for fewer than two runs,
+    for logs that may not be compared, and where nothing says which samples are right.
+    """
+    if len(runs) < 2:
+        raise UserError("comparing takes at least two evaluations")
+    logs = {label: log_of(run) for label, run in runs.items()}
+    sides = {label: collect(read_samples(log), solved_at=solved_at) for label, log in logs.items()}
+    notices = _differences(logs, sides)
+    if notices and not allow_differences:
+        raise UserError(
+            "these evaluations were not made alike:\n"
+            + "\n".join(f"  {notice}" for notice in notices)
+            + "\nTo compare them all the same, allow differences (--allow-differences)."
+        )
+    sides = _common(sides)
+    most = min(side.fewest_samples for side in sides.values())
+    wanted = [k for k in KS if k <= most] if ks is None else sorted(set(ks))
+    if bad := [k for k in wanted if not 1 <= k <= most]:
+        raise UserError(f"pass@k needs k between 1 and {most}, the samples a problem; not {bad}")
+    options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    described = [_side(label, side, most) for label, side in sides.items()]
+    base, *others = described
+    return Comparison(
+        num_examples=len(sides[base.label].problems),
+        sides=tuple(described),
+        pairs=tuple(
+            _pair(base, other, sides[base.label], sides[other.label], wanted, options)
+            for other in others
+        ),
+        notices=tuple(notices),
+        confidence=confidence,
+    )
+
+
+def write_comparison(folder: Path, comparison: Comparison) -> None:
+    """Writes `comparison.json` into the folder, all or nothing."""
+    write_json(folder / COMPARISON, comparison.to_json())
+
+
+def _differences(logs: Mapping[str, Path], sides: Mapping[str, Problems]) -> list[str]:
+    """What speaks against comparing, a line each."""
+    lines = []
+    base, *others = logs
+    settings = {label: load_settings(log.parent) for label, log in logs.items()}
+    for label, side in sides.items():
+        if not side.problems:
+            raise UserError(f"{logs[label]}: the log is empty")
+        if not side.decided:
+            raise UserError(
+                f"{logs[label]}: nothing says which samples are right. Give a score from which a "
+                "sample counts as right (solved_at)."
+            )
+        known = settings[label]
+        if (
+            known
+            and (
+                owed := known.get("num_examples", 0) * known.get("num_samples", 0)
+                - side.num_samples
+            )
+            > 0
+        ):
+            lines.append(f"{label}: {owed} samples are missing; the evaluation is not finished")
+    for label in others:
+        lines += _problems_differ(base, sides[base], label, sides[label])
+        first, second = settings[base], settings[label]
+        if first is None or second is None:
+            continue  # a log from elsewhere: the problems' ids are all that can be checked
+        kept = [
+            {name: value for name, value in x.items() if name not in _MAY_DIFFER}
+            for x in (first, second)
+        ]
+        lines += setting_differences(kept[0], kept[1], f"in {base}", f"in {label}")
+    return lines
+
+
+def _problems_differ(base: str, first: Problems, label: str, second: Problems) -> list[str]:
+    a = {problem.example_id: problem for problem in first.problems}
+    b = {problem.example_id: problem for problem in second.problems}
+    both = sorted(a.keys() & b.keys())
+    if not both:
+        raise UserError(f"{base} and {label} have no problem in common (compared by example_id)")
+    lines = [
+        f"{len(more)} problems are only in {name}, such as {min(more)!r}"
+        for name, more in ((base, a.keys() - b.keys()), (label, b.keys() - a.keys()))
+        if more
+    ]
+    for what, other in (
+        ("another reference answer", [i for i in both if a[i].answer != b[i].answer]),
+        ("another prompt", [i for i in both if a[i].prompt != b[i].prompt]),
+    ):
+        if other:
+            lines.append(f"{len(other)} problems have {what} in {label}, such as {other[0]!r}")
+    return lines
+
+
+def _common(sides: dict[str, Problems]) -> dict[str, Problems]:
+    """Only the problems that all have; collect has sorted them by id, so rows then match."""
+    ids = set.intersection(*({p.example_id for p in side.problems} for side in sides.values()))
+    return {
+        label: replace(side, problems=[p for p in side.problems if p.example_id in ids])
+        for label, side in sides.items()
+    }
+
+
+def _side(label: str, side: Problems, most: int) -> Side:
+    samples = sum(problem.n for problem in side.problems)
+    return Side(
+        label=label,
+        num_samples=samples,
+        curve=tuple(_mean(side.pass_at_k(k)) for k in range(1, most + 1)),
+        status_counts=status_counts(side.problems),
+        truncated=sum(problem.truncated for problem in side.problems),
+        mean_num_tokens=sum(problem.num_tokens for problem in side.problems) / samples,
+        mean_score=mean_score(side.problems),
+    )
+
+
+def _pair(
+    base: Side,
+    other: Side,
+    first: Problems,
+    second: Problems,
+    ks: Sequence[int],
+    options: dict[str, Any],
+) -> Pair:
+    a, b = first.pass_at_k(1), second.pass_at_k(1)
+    change = b - a
+    ids = [problem.example_id for problem in first.problems]
+    moved = sorted(
+        (i for i in range(len(ids)) if abs(change[i]) > 1e-12),
+        key=lambda i: (-abs(change[i]), ids[i]),
+    )
+    grid = _grid(first, second)
+    passes = {
+        k: _difference(first.pass_at_k(k), second.pass_at_k(k), grid if k == 1 else None, options)
+        for k in ks
+    }
+    headline = passes[1] if 1 in passes else _difference(a, b, grid, options)
+    needed, least = problems_needed(change), smallest_detectable(change)
+    return Pair(
+        base=base.label,
+        other=other.label,
+        pass_at_k=passes,
+        maj_at_k={
+            k: _difference(first.maj_at_k(k), second.maj_at_k(k), None, options)
+            for k in ks
+            if k > 2  # a vote of one or two is a draw of one: maj@1 = maj@2 = pass@1 when all vote
+        },
+        score=_difference(first.mean_score(), second.mean_score(), None, options, bounds=None),
+        won=tuple(ids[i] for i in moved if change[i] > 0),
+        lost=tuple(ids[i] for i in moved if change[i] < 0),
+        unchanged=len(ids) - len(moved),
+        newly_solved=tuple(ids[i] for i in range(len(ids)) if a[i] == 0 < b[i]),
+        no_longer_solved=tuple(ids[i] for i in range(len(ids)) if b[i] == 0 < a[i]),
+        crossing_k=crossing_k(base.curve, other.curve),
+        problems_needed=needed,
+        smallest_detectable=least,
+        verdict=verdict(headline, len(ids), needed, least),
+    )
+
+
+def verdict(pass_at_1: Difference, problems: int, needed: int | None, least: float) -> str:
+    """What may be said of the difference in pass@1, and what it would take to say more."""
+    points = pass_at_1.difference.value * 100
+    size = f"{abs(points):.1f} points"
+    if pass_at_1.p_value < ALPHA:
+        return f"pass@1 {'rose' if points > 0 else 'fell'} by {size}: more than luck explains."
+    text = "No difference in pass@1" if needed is None else f"A difference of {size} in pass@1"
+    text += f" on {problems} problems: too little to tell it from luck."
+    if needed is not None and needed > problems:
+        text += f" If it is real, showing it would take about {needed:,} problems."
+    if not math.isnan(least):
+        text += f" {problems} problems show differences from about {least * 100:.1f} points."
+    return text
+
+
+def _difference(
+    a: Floats,
+    b: Floats,
+    grid: int | None,
+    options: dict[str, Any],
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+) -> Difference:
+    import numpy as np
+
+    if np.isnan(a).any() or np.isnan(b).any():
+        nothing = Estimate(math.nan)
+        return Difference(nothing, nothing, nothing, math.nan, "undefined")
+    base, other = bootstrap_estimates(np.stack([a, b], axis=1), bounds=bounds, **options)
+    (difference,) = bootstrap_estimates((b - a)[:, None], **options)
+    test = paired_test(b - a, grid=grid, seed=options["seed"])
+    return Difference(base, other, difference, test.p_value, test.method)
+
+
+def _grid(first: Problems, second: Problems) -> int | None:
+    """A number of which all shares c/n are multiples of one over it, if a small one exists."""
+    sizes = {problem.n for side in (first, second) for problem in side.problems}
+    grid = math.lcm(*sizes) if len(sizes) < 50 else _LONGEST_GRID + 1
+    return grid if grid <= _LONGEST_GRID else None
+
+
+def _mean(values: Floats) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,230 @@
+"""How far a number measured on some problems may be off.
+
+Two questions, two kinds of interval:
+
+- "and on other problems like these?" The problems are a sample: `bootstrap_estimates`. Samples of
+  one problem are not independent, so whole problems are drawn, never single samples (Miller 2024,
+  https://arxiv.org/abs/2411.00640).
+- "and if I sampled these very problems for ever?" The problems are given: `beta_posterior` for one
+  of them, `posterior_mean` for all (https://arxiv.org/abs/2510.04265).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+_CELLS = 1_000_000  # problems x resamples held at once: about 30 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number and the interval in which its true value lies; NaN where there is none."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    def to_json(self) -> dict[str, float | None]:
+        """Rounded to 10 digits; NaN becomes null."""
+        return {"value": number(self.value), "low": number(self.low), "high": number(self.high)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Estimate:
+        return cls(*(math.nan if data[x] is None else data[x] for x in ("value", "low", "high")))
+
+
+def number(x: float) -> float | None:
+    """A float for JSON: rounded beyond what means anything, null where undefined.
+
+    Rounding also hides the last bits, in which two machines' linear algebra may differ.
+    """
+    return round(float(x), 10) if math.isfinite(x) else None
+
+
+def bootstrap_estimates(
+    values: Floats,
+    *,
+    bounds: tuple[float, float] | None = None,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> list[Estimate]:
+    """The mean of each column and its interval, by drawing problems anew with replacement.
+
+    `values` is (problems, columns): one number a problem, for each of several metrics. `bounds` are
+    the least and greatest possible value, (0, 1) for a share.
+
+    Percentiles of the resampled means, widened for few problems as a t-interval is (Hesterberg
+    2015, https://arxiv.org/abs/1411.5279, section 5: "expanded percentile"). Where all problems
+    have the same value, resampling shows no spread, which does not mean that there is none: at a
+    bound (0 % or 100 %) the interval is the posterior's under a flat prior, one-sided (the "rule of
+    three": about 3/P wide); elsewhere, and for a single problem, it is NaN.
+    """
+    import numpy as np
+
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or not len(values):
+        raise ValueError(f"one row a problem and at least one, not shape {values.shape}")
+    problems, columns = values.shape
+    # fsum is exact, so the mean does not depend on the order of the problems
+    means = [math.fsum(values[:, i]) / problems for i in range(columns)]
+    estimates = [_constant(mean, problems, bounds, confidence) for mean in means]
+    tail = expanded_tail(problems, confidence)
+    moves = [i for i in range(columns) if np.ptp(values[:, i]) > 0]
+    # With 8 samples a problem, pass@k has at most 9 values: then it is enough to draw how many
+    # problems of each value there are. Which way a column goes depends on the column alone, so its
+    # interval is the same in whatever company it is asked for.
+    few = {i for i in moves if 2 * len(np.unique(values[:, i])) <= problems}
+    many = [i for i in moves if i not in few]
+    draws = {i: bootstrap_mean_of_few(values[:, i], resamples=resamples, seed=seed) for i in few}
+    if many:
+        together = bootstrap_means(values[:, many], resamples=resamples, seed=seed)
+        draws |= {i: together[:, j] for j, i in enumerate(many)}
+    for i, drawn in draws.items():
+        low, high = np.quantile(drawn, [tail, 1.0 - tail])
+        estimates[i] = Estimate(means[i], float(low), float(high))
+    return estimates
+
+
+def bootstrap_means(values: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """(problems, columns) -> (resamples, columns): means over problems drawn with replacement.
+
+    The cost is problems x resamples, the memory is bounded.
+    """
+    import numpy as np
+
+    problems, columns = values.shape
+    random = np.random.default_rng(seed)
+    means = np.empty((resamples, columns))
+    step = max(1, _CELLS // problems)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = random.integers(0, problems, size=(rows, problems))
+        drawn += np.arange(rows)[:, None] * problems
+        times = np.bincount(drawn.ravel(), minlength=rows * problems).reshape(rows, problems)
+        means[start : start + rows] = times.astype(np.float64) @ values / problems
+    return means
+
+
+def bootstrap_mean_of_few(values: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """(problems,) -> (resamples,): the same distribution, drawn faster where values repeat."""
+    import numpy as np
+
+    kinds, members = np.unique(values, return_counts=True)
+    random = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    step = max(1, _CELLS // len(kinds))
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        times = random.multinomial(len(values), members / len(values), size=rows)
+        means[start : start + rows] = times.astype(np.float64) @ kinds / len(values)
+    return means
+
+
+@lru_cache
+def expanded_tail(problems: int, confidence: float) -> float:
+    """The share to cut from each side so that a percentile interval is as wide as a t-interval."""
+    if problems < 2:
+        return (1.0 - confidence) / 2
+    t = t_quantile(1.0 - (1.0 - confidence) / 2, problems - 1)
+    return NormalDist().cdf(-math.sqrt(problems / (problems - 1)) * t)
+
+
+def beta_posterior(n: int, c: int, confidence: float = CONFIDENCE) -> Estimate:
+    """What is known of a problem's success rate after c of n samples were right.
+
+    The posterior Beta(1 + c, 1 + n - c) under a flat prior: its mean, (c+1)/(n+2), and an interval
+    with equal tails.
+    """
+    if not 0 <= c <= n:
+        raise ValueError(f"0 <= c <= n, not n={n}, c={c}")
+    a, b, tail = 1.0 + c, 1.0 + n - c, (1.0 - confidence) / 2
+    return Estimate(a / (a + b), beta_quantile(tail, a, b), beta_quantile(1.0 - tail, a, b))
+
+
+def posterior_mean(n: Any, c: Any, confidence: float = CONFIDENCE) -> Estimate:
+    """The mean success rate over exactly these problems: mean of their Beta posteriors.
+
+    `n` and `c` hold one count a problem. The interval is the normal one from the posteriors'
+    variances (https://arxiv.org/abs/2510.04265, "Bayes@N" with two outcomes).
+    """
+    import numpy as np
+
+    a, b = 1.0 + np.asarray(c, dtype=np.float64), 1.0 + np.asarray(n) - np.asarray(c)
+    mean = math.fsum(a / (a + b)) / len(a)
+    deviation = math.sqrt(math.fsum(a * b / ((a + b) ** 2 * (a + b + 1)))) / len(a)
+    z = NormalDist().inv_cdf(1.0 - (1.0 - confidence) / 2)
+    return Estimate(mean, max(0.0, mean - z * deviation), min(1.0, mean + z * deviation))
+
+
+def beta_cdf(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function I_x(a, b), by its continued fraction.
+
+    Lentz's method (https://dlmf.nist.gov/8.17.E22, https://dlmf.nist.gov/3.10); here so that SciPy
+    is not needed to run.
+    """
+    if x <= 0.0 or x >= 1.0:
+        return 0.0 if x <= 0.0 else 1.0
+    if x > (a + 1.0) / (a + b + 2.0):  # the fraction converges fast on the other side only
+        return 1.0 - beta_cdf(1.0 - x, b, a)
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    front = math.exp(front + a * math.log(x) + b * math.log1p(-x)) / a
+    tiny, c = 1e-300, 1.0
+    d = 1.0 / _away_from_zero(1.0 - (a + b) * x / (a + 1.0), tiny)
+    result = d
+    for m in range(1, 10_000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            d = 1.0 / _away_from_zero(1.0 + term * d, tiny)
+            c = _away_from_zero(1.0 + term / c, tiny)
+            result *= c * d
+        if abs(c * d - 1.0) < 1e-15:
+            break
+    return front * result
+
+
+def beta_quantile(p: float, a: float, b: float) -> float:
+    """The x with beta_cdf(x, a, b) = p, by bisection to full precision."""
+    low, high = 0.0, 1.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        if beta_cdf(middle, a, b) < p:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def t_quantile(p: float, degrees: int) -> float:
+    """The p-quantile of Student's t, for p > 0.5, through the beta distribution."""
+    x = beta_quantile(2.0 * (1.0 - p), degrees / 2.0, 0.5)
+    return math.sqrt(degrees * (1.0 - x) / x)
+
+
+def _constant(
+    mean: float, problems: int, bounds: tuple[float, float] | None, confidence: float
+) -> Estimate:
+    if bounds is None or problems < 2 or mean not in bounds:
+        return Estimate(mean)
+    low, high = bounds
+    reach = (high - low) * (1.0 - (1.0 - confidence) ** (1.0 / (problems + 1)))
+    return Estimate(mean, low, low + reach) if mean == low else Estimate(mean, high - reach, high)
+
+
+def _away_from_zero(x: float, tiny: float) -> float:
+    return x if abs(x) > tiny else tiny

@@ -1,0 +1,49 @@
+"""One JSON object a line, whatever a model wrote, readable by json, jq, pandas and pyarrow alike.
+
+What is changed on the way in, because it has no spelling that all of them read:
+
+- a lone surrogate (half a character; no tokenizer makes one, a data file may) becomes U+FFFD;
+- NaN and the infinities become null;
+- a whole number beyond 64 bits becomes a string; so does anything that JSON does not know.
+
+Everything else comes back as it was. Characters that some tools take for a line's end (U+0085,
+U+2028), or that turn text around in a terminal (bidi controls), are written as `\\uXXXX`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_HARMFUL = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_INT64 = 2**63
+
+
+def dumps_line(value: Mapping[str, Any]) -> str:
+    """The object as one line of strict JSON, with its newline."""
+    text = json.dumps(clean(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # Such characters can only stand inside a string of the JSON text, where the escape means them.
+    return _HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
+
+
+def clean(value: Any) -> Any:
+    """The same value, made of what every JSON reader takes."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, int):
+        return int(value) if -_INT64 <= value < _INT64 else str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict | Mapping):  # dict first: asking an abstract class is slow
+        return {clean(str(key)): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
+        return clean(value.tolist())
+    return clean(str(value))

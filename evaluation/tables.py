@@ -1,0 +1,197 @@
+"""Numbers as plain text: the summary of one evaluation, and the table before and after.
+
+Every label comes from outside and is escaped. The same text goes to a pipe and, with colours, to a
+terminal.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TextIO
+
+from evaluation.compare import Comparison, Difference, Pair, Side
+from evaluation.escape import printable
+from evaluation.intervals import Estimate
+from evaluation.summary import Group, Summary
+
+_LABEL = 24  # characters of a label or category that are shown
+_NONE = "-"
+
+
+def summary_table(summary: Summary, title: str = "") -> str:
+    """The numbers of one evaluation, several lines, ending in a newline."""
+    fewest, most = summary.samples_per_example
+    each = str(fewest) if fewest == most else f"{fewest} to {most}"
+    head = f"{printable(title, limit=60)}: " if title else ""
+    lines = [f"{head}{summary.num_examples} problems x {each} samples", ""]
+    rows = [["", *(f"@{k}" for k in summary.pass_at_k)]]
+    for name, by_k in (
+        ("pass", summary.pass_at_k),
+        ("pass^", summary.pass_hat_k),
+        ("maj", summary.maj_at_k),
+    ):
+        rows.append([name, *(_with_interval(estimate) for estimate in by_k.values())])
+    lines += _aligned(rows)
+    lines.append(f"(% of problems, with {summary.confidence:.0%} intervals)")
+    lines += ["", *_counts(summary.status_counts, summary.truncated, summary.num_samples)]
+    lines.append(f"mean score {_plain(summary.mean_score)}")
+    for name, part in summary.parts.items():
+        mean, std = (math.nan if part[x] is None else float(part[x] or 0) for x in ("mean", "std"))
+        lines.append(f"  {printable(name, limit=_LABEL)} {_plain(mean)} (deviation {_plain(std)})")
+    lines.append(f"tokens a sample {_plain(summary.mean_num_tokens, 1)}")
+    for name, groups in summary.by_category.items():
+        lines += ["", *_categories(name, groups)]
+    return "\n".join(lines) + "\n"
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """Each pair: before, after, difference, p-value; flips; what was cut off or not readable."""
+    lines: list[str] = []
+    sides = {side.label: side for side in comparison.sides}
+    for pair in comparison.pairs:
+        if lines:
+            lines.append("")
+        lines += _pair(pair, sides[pair.base], sides[pair.other], comparison)
+    for notice in comparison.notices:
+        lines.append(f"Notice: {printable(notice, limit=300)}")
+    return "\n".join(lines) + "\n"
+
+
+def print_table(text: str, file: TextIO | None = None) -> None:
+    """Prints a table; on a terminal the header and the verdict stand out."""
+    file = file or sys.stdout
+    if not file.isatty():
+        file.write(text)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    styled = Text(text)  # never markup: labels may hold square brackets
+    styled.highlight_regex(r"(?m)^.*problems.*samples.*$", "bold")
+    styled.highlight_regex(r"(?m)\+\d+\.\d\b", "green")
+    styled.highlight_regex(r"(?m)(?<![\w.])-\d+\.\d\b", "red")
+    styled.highlight_regex(r"(?m)^Verdict:.*$", "bold")
+    Console(file=file, soft_wrap=True).print(styled, end="")
+
+
+def _pair(pair: Pair, base: Side, other: Side, comparison: Comparison) -> list[str]:
+    before, after = (printable(x, limit=_LABEL) for x in (pair.base, pair.other))
+    problems = comparison.num_examples
+    samples = " and ".join(
+        dict.fromkeys(f"{side.num_samples / problems:g}" for side in (base, other))
+    )
+    rows = [["", before, after, "difference", "p"]]
+    rows += [[f"pass@{k}", *_cells(row)] for k, row in pair.pass_at_k.items()]
+    rows += [
+        [f"maj@{k}", *_cells(row)]
+        for k, row in pair.maj_at_k.items()
+        if not math.isnan(row.p_value)
+    ]
+    shares = [["", before, after]]
+    for name, a, b in (
+        ("truncated", base.truncated, other.truncated),
+        *((s, base.status_counts[s], other.status_counts[s]) for s in base.status_counts),
+    ):
+        if (a or b) and name not in ("correct", "wrong"):
+            shares.append(
+                [name.replace("_", " "), _share(a, base.num_samples), _share(b, other.num_samples)]
+            )
+    shares.append(
+        ["tokens a sample", _plain(base.mean_num_tokens, 1), _plain(other.mean_num_tokens, 1)]
+    )
+    shares.append(["mean score", _plain(base.mean_score), _plain(other.mean_score)])
+    lines = [
+        f"{before} -> {after}: {problems} problems x {samples} samples "
+        f"(%, with {comparison.confidence:.0%} intervals)",
+        "",
+        *_aligned(rows),
+        "",
+        f"problems answered right more often {len(pair.won)}, less often {len(pair.lost)}, "
+        f"as often {pair.unchanged}",
+        f"solved at least once on one side only: newly {len(pair.newly_solved)}, "
+        f"no longer {len(pair.no_longer_solved)}",
+    ]
+    if pair.crossing_k is not None:
+        ahead = before if base.curve[0] < other.curve[0] else after
+        lines.append(f"from k = {pair.crossing_k} on, {ahead} is ahead in pass@k")
+    return [*lines, "", *_aligned(shares), "", f"Verdict: {pair.verdict}"]
+
+
+def _cells(row: Difference) -> list[str]:
+    d = row.difference
+    difference = _NONE if math.isnan(d.value) else f"{d.value * 100:+.1f}"
+    if not math.isnan(d.low):
+        difference += f" [{d.low * 100:+.1f}, {d.high * 100:+.1f}]"
+    return [_with_interval(row.base), _with_interval(row.other), difference, p_text(row.p_value)]
+
+
+def p_text(p: float) -> str:
+    """A p-value as people write it.
+
+    >>> p_text(0.00001)
+    '< 0.0001'
+    """
+    if math.isnan(p):
+        return _NONE
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.01 else f"{p:.2f}"
+
+
+def _categories(name: str, groups: dict[str, Group]) -> list[str]:
+    ks = list(next(iter(groups.values())).pass_at_k)
+    rows = [
+        [
+            f"by {printable(name, limit=_LABEL)}",
+            "problems",
+            *(f"pass@{k}" for k in ks),
+            "truncated",
+            "unparseable",
+        ]
+    ]
+    for value, group in groups.items():
+        rows.append(
+            [
+                printable(value, limit=_LABEL),
+                str(group.num_examples),
+                *(_with_interval(estimate) for estimate in group.pass_at_k.values()),
+                _share(group.truncated, group.num_samples),
+                _share(group.status_counts["unparseable"], group.num_samples),
+            ]
+        )
+    return _aligned(rows)
+
+
+def _counts(statuses: dict[str, int], truncated: int, samples: int) -> list[str]:
+    shown = [(name, count) for name, count in statuses.items() if count]
+    rows = [[name.replace("_", " "), str(n), _share(n, samples)] for name, n in shown]
+    rows.append(["truncated", str(truncated), _share(truncated, samples)])
+    return _aligned(rows)
+
+
+def _with_interval(estimate: Estimate) -> str:
+    if math.isnan(estimate.value):
+        return _NONE
+    value = f"{estimate.value * 100:.1f}"
+    if math.isnan(estimate.low):
+        return value
+    return f"{value} [{estimate.low * 100:.1f}, {estimate.high * 100:.1f}]"
+
+
+def _share(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f} %" if total else _NONE
+
+
+def _plain(x: float, digits: int = 3) -> str:
+    return _NONE if math.isnan(x) else f"{x:.{digits}f}"
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Columns under each other: the first to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "   ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

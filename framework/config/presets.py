@@ -1,0 +1,52 @@
+"""The configs that come with the project, found by name: `groupwise train quickstart`."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from rewards.errors import UserError
+
+# configs/ stands beside framework/, in a clone and in an installed package alike.
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def list_presets() -> dict[str, str]:
+    """Each preset's name, with the first comment line of its file as a summary."""
+    return {path.stem: _summary(path) for path in sorted(CONFIGS.glob("*.yaml"))}
+
+
+def preset_text(name: str) -> str:
+    """The YAML of a preset. Raises UserError where there is none of that name."""
+    return _preset_path(name).read_text(encoding="utf-8")
+
+
+def resolve_config_path(name_or_path: str) -> Path:
+    """The file that a user means: a path that exists, or else the name of a preset.
+
+    Raises:
+        UserError: it is neither; the message has the nearest names.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise UserError(f"{name_or_path}: is a folder; name a YAML file, or a preset")
+    return _preset_path(name_or_path)
+
+
+def _preset_path(name: str) -> Path:
+    presets = {path.stem: path for path in CONFIGS.glob("*.yaml")}
+    bare = name.removesuffix(".yaml")
+    if bare in presets:
+        return presets[bare]
+    close = get_close_matches(Path(bare).name, presets, 3, 0.5)
+    hint = (
+        f"did you mean {' or '.join(close)}?" if close else f"presets: {', '.join(sorted(presets))}"
+    )
+    raise UserError(f"{name}: there is no such file, and no preset of that name; {hint}")
+
+
+def _summary(path: Path) -> str:
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""

@@ -1,0 +1,393 @@
+"""GRPO on one card: our rollouts, rewards and logs around the GRPOTrainer of TRL and Unsloth.
+
+    args = GRPOArguments(lr=5e-6, num_generations=8)
+    GRPOTrainer(model, [correctness_reward], args, train_dataset, tokenizer=tokenizer).train()
+
+What TRL does stays TRL's: loss, optimiser, checkpoints. Through its own hooks come the sampling
+engine (`rollout_func`), the rubric (one reward function) and the logs (callbacks). What needs more
+than a hook stands in `trl_trainer.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evaluation.files import full_disk_is_the_users
+from framework.checkpoints import StopRequest, step_of
+from framework.config import BatchShape, TrainingConfig, validated
+from framework.policy import (
+    Policy,
+    adapter_precision,
+    compute_dtype,
+    load_unsloth,
+    save_pretrained,
+)
+from framework.rollouts import Rollouts, as_examples, as_rubric
+from framework.run_health import HealthLog, RunHealth, parts_of
+from framework.training_log import OnMetrics, TrainingLog
+from rewards.errors import UserError
+from rewards.types import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from evaluation.sampler import Sampler
+    from framework.periodic_evaluation import PeriodicEvaluation
+    from framework.tracking import Tracker
+    from rewards import Rubric
+
+# Fields of the `training` section that concern other methods.
+_NOT_GRPO = {"method", "warm_start", "group_scores"}
+
+
+class GRPOArguments:
+    """The `training` section of a config as attributes, with the same names and defaults.
+
+    `lr` is another name of `learning_rate`. Unknown names raise TypeError, so that a misspelt one
+    is not ignored. `seed`, `output_dir` and `use_gradient_checkpointing` stand in other sections of
+    a config and are added here.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        self._values: dict[str, Any] = {
+            **{name: getattr(_DEFAULTS, name) for name in _GRPO_FIELDS},
+            "seed": 42,
+            "output_dir": "runs/grpo",
+            "use_gradient_checkpointing": True,
+        }
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    @classmethod
+    def from_config(cls, training: TrainingConfig, **values: Any) -> GRPOArguments:
+        return cls(**{name: getattr(training, name) for name in _GRPO_FIELDS}, **values)
+
+    def __getattr__(self, name: str) -> Any:
+        name = "learning_rate" if name == "lr" else name
+        values = self.__dict__.get("_values", {})
+        if name not in values:
+            raise AttributeError(f"GRPOArguments has no {name!r}; it has {', '.join(values)}")
+        return values[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_values":
+            object.__setattr__(self, name, value)
+            return
+        name = "learning_rate" if name == "lr" else name
+        if name not in self._values:
+            raise TypeError(f"GRPOArguments has no {name!r}; it has {', '.join(self._values)}")
+        self._values[name] = value
+
+    def __dir__(self) -> Iterable[str]:
+        return [*super().__dir__(), *self._values, "lr"]
+
+    def training_config(self) -> TrainingConfig:
+        """The same as a checked `TrainingConfig`; raises UserError on values out of range."""
+        return validated(TrainingConfig, {name: self._values[name] for name in _GRPO_FIELDS})
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a training run came to: optimiser steps made, seconds, and the last logged metrics.
+
+    `was_stopped`: somebody asked it to stop before the last step; a checkpoint is written.
+    """
+
+    steps: int
+    seconds: float
+    metrics: Mapping[str, float | None]
+    was_stopped: bool = False
+
+
+def print_note(text: str) -> None:
+    """Something the user should know, on standard error."""
+    print(f"note: {text}", file=sys.stderr)
+
+
+class GRPOTrainer:
+    """Trains `model` by GRPO on `train_dataset`, with rewards from `reward_funcs`.
+
+    `reward_funcs` is a `Rubric`, or a list of functions: of TRL's form
+    (`prompts, completions, **columns -> list[float]`), or this project's rewards. `train_dataset`
+    is a list of `Example` with rendered prompts, or rows (mappings, a `datasets.Dataset`) with
+    `prompt` or `question`, and `answer`. `tokenizer` may be left out if `model` is a `Policy`.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | Policy,
+        reward_funcs: Rubric | Sequence[Callable[..., Any]],
+        args: GRPOArguments | None = None,
+        train_dataset: Iterable[Any] = (),
+        eval_dataset: Iterable[Any] | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        sampler: Sampler | None = None,
+        tracker: Tracker | None = None,
+        on_metrics: OnMetrics | None = None,
+        evaluation: PeriodicEvaluation | None = None,
+        notify: Callable[[str], None] = print_note,
+    ) -> None:
+        self.args = args or GRPOArguments()
+        if isinstance(model, Policy):
+            tokenizer = tokenizer or model.tokenizer
+            model = model.model
+        if tokenizer is None:
+            raise TypeError("GRPOTrainer needs tokenizer=, unless model is a Policy")
+        self.model, self.tokenizer = model, tokenizer
+        self.config = self.args.training_config()
+        self.output_dir = Path(self.args.output_dir)
+        self.examples = as_examples(train_dataset, tokenizer)
+        self.eval_examples = as_examples(eval_dataset, tokenizer) if eval_dataset else []
+        self.shape: BatchShape = self.config.batch_shape
+        check_data_size(len(self.examples), self.config.prompts_per_step)
+        self.rollouts = Rollouts(
+            sampler=sampler or self._make_sampler(),
+            rubric=as_rubric(reward_funcs),
+            examples=self.examples,
+            config=self.config,
+            seed=self.args.seed,
+            log_path=self.output_dir / "rollouts.jsonl",
+        )
+        self._stop = StopRequest(notify)
+        self.health = HealthLog(
+            self.output_dir / "health.jsonl",
+            RunHealth(self.config, parts_of(self.rollouts.rubric)),
+            stop_on=self.config.stop_on,
+            stop=self._stop.end,
+            notify=notify,
+            tracker=tracker,
+        )
+        self.log = TrainingLog(
+            self.output_dir / "metrics.jsonl",
+            self.rollouts,
+            tracker=tracker,
+            on_metrics=on_metrics,
+            health=self.health,
+        )
+        self._evaluation = evaluation
+        self.trl_trainer = self._build()
+
+    def train(self, resume_from: Path | None = None) -> TrainResult:
+        """Runs all steps; the adapter or the weights are then in `self.model`.
+
+        `resume_from`: a checkpoint of the same run to go on from; steps after it are made again.
+        Ctrl-C once ends the step in flight and writes a checkpoint, twice stops at once.
+        """
+        from framework.longest_first import out_of_memory_is_the_users
+
+        last_step = step_of(resume_from) if resume_from else 0
+        for log in (self.rollouts, self.log):
+            log.open(last_step)
+        try:
+            if resume_from and (self.health.stopped_by or last_step >= self._num_steps()):
+                return self._as_it_ended(resume_from)
+            with (
+                self._stop.listening(),
+                full_disk_is_the_users(self.output_dir),
+                out_of_memory_is_the_users(self.config),
+            ):
+                output = self.trl_trainer.train(
+                    resume_from_checkpoint=str(resume_from) if resume_from else None
+                )
+        finally:
+            self.rollouts.close()
+            self.log.close()
+        steps = int(output.global_step)
+        return TrainResult(
+            steps,
+            float(output.metrics["train_runtime"]),
+            self.log.last,
+            was_stopped=self._stop.is_asked and steps < int(self.trl_trainer.state.max_steps),
+        )
+
+    def _num_steps(self) -> int:
+        """How many optimiser steps there are in all, as transformers counts them."""
+        trainer = self.trl_trainer
+        values = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
+        return int(values[-1])
+
+    def _as_it_ended(self, checkpoint: Path) -> TrainResult:
+        """The result of a training that was over when it was cut off; transformers would go on."""
+        self.trl_trainer._load_from_checkpoint(str(checkpoint))
+        return TrainResult(step_of(checkpoint), 0.0, self.log.last)
+
+    def save_model(self, folder: Path | str) -> None:
+        """Adapter or weights, and the tokenizer, as plain transformers + peft load them."""
+        save_pretrained(self.model, self.tokenizer, Path(folder))
+
+    def _make_sampler(self) -> Sampler:
+        from framework.sampling import make_sampler
+
+        return make_sampler(
+            self.model, self.tokenizer, engine=self.config.sampler, max_rows=self.config.max_rows
+        )
+
+    def _build(self) -> Any:
+        from datasets import Dataset
+
+        from framework.trl_trainer import groupwise_trainer
+
+        _drop_reference(self.model)
+        trainer_class, config_class = trl_classes()
+        requested = trl_arguments(self.config, self.shape, self.args, self.model)
+        trl_args = config_class(**requested)
+        refuse_dropped(requested, trl_args)
+        dataset = Dataset.from_list(
+            [{"prompt": example.prompt, "example_id": example.id} for example in self.examples]
+        )
+        with adapter_precision(self.model):
+            return groupwise_trainer(trainer_class)(
+                rollouts=self.rollouts,
+                skip_zero_advantage=self.config.skip_zero_advantage,
+                model=self.model,
+                reward_funcs=[self.rollouts.reward],
+                args=trl_args,
+                train_dataset=dataset,
+                processing_class=self.tokenizer,
+                callbacks=[
+                    self.log.callback(),
+                    self._stop.callback(self.config.num_iterations),
+                    *([self._longest_first()] if self._tries_longest() else []),
+                    *([self._evaluation.callback(self.log)] if self._evaluation else []),
+                ],
+                rollout_func=self.rollouts.sample,
+            )
+
+    def _tries_longest(self) -> bool:
+        import torch
+
+        asked = self.config.longest_first
+        return torch.cuda.is_available() if asked is None else asked
+
+    def _longest_first(self) -> Any:
+        """The `transformers.TrainerCallback` that tries the longest step before the first."""
+        from transformers import TrainerCallback
+
+        from framework.longest_first import try_longest
+
+        ours = self
+
+        class LongestFirst(TrainerCallback):  # type: ignore[misc]
+            def on_train_begin(self, *_: Any, **__: Any) -> None:
+                prompts = [example.prompt for example in ours.examples]
+                prompt_ids = ours.rollouts.prompt_ids(prompts, ours.trl_trainer)
+                try_longest(ours.trl_trainer, ours.config, prompt_ids)
+
+        return LongestFirst()
+
+
+_DEFAULTS = TrainingConfig()
+_GRPO_FIELDS = tuple(f.name for f in fields(TrainingConfig) if f.name not in _NOT_GRPO)
+
+
+def trl_classes() -> tuple[type, type]:
+    """TRL's trainer and config as Unsloth provides them: rewritten on a GPU, TRL's own on a CPU."""
+    load_unsloth()
+    import torch
+    from trl import GRPOConfig, GRPOTrainer
+
+    if torch.cuda.is_available() and not GRPOTrainer.__name__.startswith("Unsloth"):
+        raise RuntimeError(
+            "Unsloth did not patch TRL's GRPOTrainer (import order, or a version mismatch): this "
+            "would train without Unsloth's memory savings. `groupwise doctor` compares versions."
+        )
+    return GRPOTrainer, GRPOConfig
+
+
+def _drop_reference(model: Any) -> None:
+    """An earlier training's reference: TRL copies the adapter as "ref" and would refuse a second.
+
+    The new one is a copy of the adapter as it is now.
+    """
+    if "ref" in getattr(model, "peft_config", {}):
+        model.delete_adapter("ref")
+
+
+def trl_arguments(
+    config: TrainingConfig, shape: BatchShape, args: GRPOArguments, model: PreTrainedModel
+) -> dict[str, Any]:
+    """Every TRL argument that matters, set explicitly: Unsloth's own defaults differ from TRL's."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    optim = config.optim
+    if not on_gpu and "adamw" in optim:
+        optim = "adamw_torch_fused"  # bitsandbytes' have no CPU kernels; the others are slower
+    dtype = compute_dtype(model)
+    return {
+        "output_dir": str(Path(args.output_dir) / "checkpoints"),
+        "seed": args.seed,
+        "max_steps": -1 if config.max_steps is None else config.max_steps,
+        "num_train_epochs": config.num_train_epochs,
+        **shape.trl_arguments(),
+        "max_completion_length": config.max_completion_length,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.lr_scheduler_type,
+        "warmup_steps": config.warmup_ratio,  # below 1: a share of all steps
+        "optim": optim,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "adam_beta1": config.adam_beta1,
+        "adam_beta2": config.adam_beta2,
+        "beta": config.beta,
+        "epsilon": config.epsilon,
+        "epsilon_high": config.clip_high,
+        "loss_type": config.loss_type,
+        "importance_sampling_level": config.importance_sampling_level,
+        "scale_rewards": config.scale_rewards,
+        "mask_truncated_completions": config.mask_truncated_completions,
+        "top_entropy_quantile": config.top_entropy_quantile,
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "top_k": config.top_k,
+        "min_p": config.min_p,
+        "repetition_penalty": config.repetition_penalty,
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "gradient_checkpointing": bool(args.use_gradient_checkpointing),
+        "save_strategy": "steps",
+        "save_steps": config.save_steps,
+        "save_total_limit": config.save_total_limit,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a NaN is to be seen, not averaged away
+        "report_to": [],
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": on_gpu,
+    }
+
+
+def refuse_dropped(requested: Mapping[str, Any], effective: Any) -> None:
+    """Asserts that the library took every argument as it was given.
+
+    Unsloth's config changes some values and drops unknown keys with no more than a warning.
+    """
+    changed = []
+    for name, value in requested.items():
+        got = getattr(effective, name, None)
+        got = getattr(got, "value", got)  # enums of transformers
+        if got != value and not (name == "report_to" and not got):
+            changed.append(f"  {name}: asked for {value!r}, the library has {got!r}")
+    if changed:
+        raise UserError(
+            "The installed TRL/Unsloth did not take these training settings as given:\n"
+            + "\n".join(changed)
+        )
+
+
+def check_data_size(num_examples: int, prompts_per_step: int) -> None:
+    """Refuses less data than a step needs: TRL would make no step and raise no error."""
+    if num_examples < prompts_per_step:
+        raise UserError(
+            f"training.prompts_per_step: {prompts_per_step} problems per step, but the training "
+            f"data has {num_examples}. Set prompts_per_step to {max(num_examples, 1)} or less, or "
+            "add data."
+        )
+
+
+__all__ = ["Example", "GRPOArguments", "GRPOTrainer", "TrainResult"]

@@ -1,0 +1,81 @@
+"""Engines that draw completions: `slots` (our own), `generate` (the model's own), `vllm`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+from evaluation.sampler import Sampler
+from framework.sampling.generate import GenerateSampler
+from framework.sampling.modes import sampling_mode
+from framework.sampling.slots import SlotSampler
+from framework.sampling.support import why_not_slots
+from framework.sampling.vllm import VllmSampler, why_not_vllm
+from rewards.errors import UserError
+
+Engine = Literal["auto", "slots", "generate", "vllm"]
+ENGINES: tuple[Engine, ...] = ("auto", "slots", "generate", "vllm")
+
+
+class EngineSampler(Sampler, Protocol):
+    """A Sampler that also says why it was picked."""
+
+    @property
+    def reason(self) -> str: ...
+
+
+def make_sampler(
+    model: Any,
+    tokenizer: Any,
+    engine: Engine = "auto",
+    *,
+    max_rows: int | None = None,
+    memory_budget_bytes: int | None = None,
+) -> EngineSampler:
+    """The sampling engine for a model; `auto` takes the fastest that is right, and says why.
+
+    A sampler is cheap to make, keeps no memory between calls, and samples with the weights that the
+    model has when `sample` is called.
+
+    Args:
+        max_rows: most samples at once (None: what is best for the device).
+        memory_budget_bytes: most memory for the samples at once (None: a part of what is free).
+
+    Raises UserError for an engine that does not exist or cannot serve this model.
+    """
+    if engine not in ENGINES:
+        raise UserError(f"sampling: there is no engine {engine!r}; choose one of {ENGINES}.")
+    reason = "asked for"
+    if engine == "auto":
+        engine, reason = _pick(model)
+    if engine == "slots":
+        return SlotSampler(
+            model,
+            tokenizer,
+            max_rows=max_rows,
+            memory_budget_bytes=memory_budget_bytes,
+            reason=reason,
+        )
+    if engine == "vllm":
+        return VllmSampler(model, tokenizer, reason=reason)
+    return GenerateSampler(model, tokenizer, max_rows=max_rows, reason=reason)
+
+
+def _pick(model: Any) -> tuple[Engine, str]:
+    if why_not_vllm(model) is None:
+        return "vllm", "the model was loaded with fast_inference"
+    why_not = why_not_slots(model)
+    if why_not is None:
+        return "slots", f"serves {model.config.model_type} and is the fastest here"
+    return "generate", f"slots: {why_not}"
+
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineSampler",
+    "GenerateSampler",
+    "SlotSampler",
+    "VllmSampler",
+    "make_sampler",
+    "sampling_mode",
+]

@@ -1,0 +1,144 @@
+"""The engine that always works: `model.generate`, fed in batches of like length.
+
+`generate` is run greedily over scores in which a logits processor has left only the token that
+`draw` chose. So the sampling rules, the random numbers and the log-probabilities are those of the
+slot engine, and the two give the same answers up to floating point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluation.sampler import Prompt, SampledCompletion, SamplingParams
+from framework.sampling.draw import check_params, draw
+from framework.sampling.modes import sampling_mode
+from framework.sampling.randomness import sample_key, uniforms
+from framework.sampling.requests import PromptTokens, completion, encode_prompts
+from framework.sampling.stopping import Stopping
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    prompt: PromptTokens
+    sample_index: int
+
+
+class GenerateSampler:
+    """Samples with `model.generate` and the weights that `model` has when `sample` is called."""
+
+    name = "generate"
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, max_rows: int | None = None, reason: str = "asked for"
+    ) -> None:
+        self.model, self.tokenizer, self.reason = model, tokenizer, reason
+        self.max_rows = max_rows or 16
+
+    def sample(
+        self, prompts: Sequence[Prompt], num_samples: int, params: SamplingParams
+    ) -> Iterator[SampledCompletion]:
+        check_params(params)
+        encoded = encode_prompts(prompts, num_samples, params, self.model, self.tokenizer)
+        encoded.sort(key=lambda p: -len(p.ids))
+        jobs = [_Job(prompt, index) for prompt in encoded for index in prompt.samples]
+        stopping = Stopping(self.model, self.tokenizer, params.stop, params.max_tokens)
+        for start in range(0, len(jobs), self.max_rows):
+            batch = jobs[start : start + self.max_rows]
+            with sampling_mode(self.model, self.tokenizer):
+                made = self._generate(batch, params, stopping)
+            for job, (tokens, logprobs) in zip(batch, made, strict=True):
+                yield completion(job.prompt.index, job.sample_index, tokens, logprobs, stopping)
+
+    @torch.no_grad()
+    def _generate(
+        self, jobs: Sequence[_Job], params: SamplingParams, stopping: Stopping
+    ) -> list[tuple[list[int], list[float] | None]]:
+        device = self.model.get_input_embeddings().weight.device
+        width = max(len(job.prompt.ids) for job in jobs)
+        pad = _pad_id(self.tokenizer, stopping)
+        ids = torch.full((len(jobs), width), pad, dtype=torch.int64)  # padded on the left
+        mask = torch.zeros_like(ids)
+        for row, job in enumerate(jobs):
+            ids[row, width - len(job.prompt.ids) :] = torch.tensor(job.prompt.ids)
+            mask[row, width - len(job.prompt.ids) :] = 1
+        drawing = _Drawing(jobs, params, width, stopping)
+        self.model.generate(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            generation_config=_generation_config(self.model, params, stopping, pad),
+            logits_processor=[drawing],
+            stopping_criteria=[drawing.ended],
+        )
+        return [
+            (tokens, drawing.logprobs[row] if params.logprobs else None)
+            for row, tokens in enumerate(drawing.tokens)
+        ]
+
+
+class _Drawing:
+    """A logits processor that chooses, and a stopping criterion that knows what was chosen."""
+
+    def __init__(
+        self, jobs: Sequence[_Job], params: SamplingParams, width: int, stopping: Stopping
+    ) -> None:
+        self.params, self.width, self.stopping, self.jobs = params, width, stopping, jobs
+        keys = [sample_key(params.seed, job.prompt.key, job.sample_index) for job in jobs]
+        self.noise = uniforms(keys, params.max_tokens)  # (B, max_tokens)
+        self.tokens: list[list[int]] = [[] for _ in jobs]
+        self.logprobs: list[list[float]] = [[] for _ in jobs]
+        self.done = [False] * len(jobs)
+        self.seen: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        step = input_ids.shape[1] - self.width
+        uniform = self.noise[:, step].to(scores.device)
+        seen = self._seen(scores) if self.params.repetition_penalty != 1.0 else None
+        tokens, logprobs = draw(scores, uniform, self.params, seen)
+        if seen is not None:
+            seen.scatter_(1, tokens[:, None], True)
+        values = None if logprobs is None else logprobs.tolist()
+        for row, token in enumerate(tokens.tolist()):
+            if self.done[row]:
+                continue
+            self.tokens[row].append(token)
+            if values is not None:
+                self.logprobs[row].append(values[row])
+            self.done[row] = self.stopping.ended(self.tokens[row])
+        only = torch.full_like(scores, float("-inf"))
+        return only.scatter_(1, tokens[:, None], 0.0)
+
+    def ended(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:  # noqa: ARG002
+        return torch.tensor(self.done, device=input_ids.device)
+
+    def _seen(self, scores: Tensor) -> Tensor:
+        if self.seen is None:
+            self.seen = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
+            for row, job in enumerate(self.jobs):
+                self.seen[row, list(job.prompt.ids)] = True
+        return self.seen
+
+
+def _pad_id(tokenizer: Any, stopping: Stopping) -> int:
+    if tokenizer.pad_token_id is not None:
+        return int(tokenizer.pad_token_id)
+    return min(stopping.eos_ids, default=0)
+
+
+def _generation_config(model: Any, params: SamplingParams, stopping: Stopping, pad: int) -> Any:
+    """A config of its own: what the model's creator wrote into generation_config stays out."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
+        max_new_tokens=params.max_tokens,
+        do_sample=False,
+        num_beams=1,
+        use_cache=True,
+        pad_token_id=pad,
+        bos_token_id=getattr(model.generation_config, "bos_token_id", None),
+        eos_token_id=sorted(stopping.end_ids) or None,
+    )

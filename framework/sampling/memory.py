@@ -1,0 +1,68 @@
+"""How many rows fit into a memory budget."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rewards.errors import UserError
+
+# Logits as the model gives them, in float32, their weights, the float64 sum: for each word.
+_BYTES_PER_WORD = 24
+
+
+def default_budget(device: torch.device) -> int:
+    """A quarter of the free memory of a computer, four fifths of that of a GPU; in bytes."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(0.8 * (free + cached))
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What fits: slots at once, and tokens of prompts that are run at once."""
+
+    rows: int
+    prompt_tokens: int
+
+
+def room_within(
+    budget: int, kv: Tensor, capacity: int, longest: int, config: Any, most: Room
+) -> Room:
+    """The largest room, at most `most`, whose memory stays within `budget` bytes.
+
+    Prompts that are run ahead take at most a quarter of it, unless one prompt needs more.
+
+    Args:
+        kv: (2 * layers, P, H, D), a prompt's keys and values: gives the bytes of a position.
+        capacity: positions of a slot.
+        longest: tokens of the longest prompt.
+        config: the model's; for its vocabulary and the width of its layers.
+
+    Raises UserError if not even one slot fits.
+    """
+    planes, _, heads, width = kv.shape
+    per_position = planes * heads * width * kv.element_size()
+    per_row = per_position * capacity + config.vocab_size * _BYTES_PER_WORD
+    # Keys and values exist twice while they are stacked; activations are one layer's.
+    activations = 4 * (8 * config.hidden_size + 4 * config.intermediate_size)
+    per_prompt_token = 2 * per_position + activations
+    prompt_tokens = max(min(most.prompt_tokens, budget // 4 // per_prompt_token), longest)
+    left = budget - prompt_tokens * per_prompt_token
+    if left < per_row:
+        needed = per_row + longest * per_prompt_token
+        raise UserError(
+            f"sampling: one sample of up to {capacity} tokens needs {_mib(needed)}, and "
+            f"{_mib(budget)} are allowed. Lower max_tokens, or raise the memory budget."
+        )
+    return Room(rows=min(most.rows, left // per_row), prompt_tokens=prompt_tokens)
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,77 @@
+"""When a sample ends: end-of-text tokens, stop strings, the token limit; and its text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rewards.types import FinishReason
+
+
+class Stopping:
+    """Decides after each token whether a sample has ended.
+
+    A stop string can only be completed by a token whose own text holds the string's last
+    character. Which tokens do is found out once a token id, the first time it is sampled; all
+    others cost one look-up, and nothing is decoded for them.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, stop: Sequence[str], max_tokens: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.eos_ids = end_of_text_ids(model, tokenizer)
+        # A stop string that is a token of its own (<|im_end|>) ends like an end-of-text token:
+        # the decoded text may not show it.
+        added = tokenizer.get_added_vocab()
+        self.end_ids = self.eos_ids | {added[s] for s in stop if s in added}
+        self.strings = tuple(s for s in stop if s not in added)
+        self._last_characters = {s[-1] for s in self.strings}
+        self._may_complete: dict[int, bool] = {}
+
+    def ended(self, token_ids: Sequence[int]) -> bool:
+        """Whether the sample ends with its newest token, `token_ids[-1]`."""
+        token = token_ids[-1]
+        if token in self.end_ids or len(token_ids) >= self.max_tokens:
+            return True
+        if not self.strings:
+            return False
+        may = self._may_complete.get(token)
+        if may is None:
+            may = self._may_complete[token] = self._can_complete(token)
+        return may and self._cut(self._decode(token_ids)) is not None
+
+    def text_and_reason(self, token_ids: Sequence[int]) -> tuple[str, FinishReason]:
+        """The text as a reader sees it, and why the sample ended."""
+        ended = bool(token_ids) and token_ids[-1] in self.end_ids
+        text = self._decode(token_ids[:-1] if ended else token_ids)
+        cut = self._cut(text)
+        if cut is not None:
+            return text[:cut], "stop"
+        return text, "stop" if ended else "length"
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return text
+
+    def _cut(self, text: str) -> int | None:
+        """Where the first stop string begins."""
+        found = [at for s in self.strings if (at := text.find(s)) >= 0]
+        return min(found, default=None)
+
+    def _can_complete(self, token: int) -> bool:
+        # Decoded behind itself: at the very start some tokenizers drop a leading space. A token
+        # with half a character decodes to U+FFFD; what it completes is only seen in the whole.
+        text = self._decode([token, token])
+        return "\ufffd" in text or not self._last_characters.isdisjoint(text)
+
+
+def end_of_text_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """All tokens that end a text: `generation_config` may name several, the tokenizer one more."""
+    ids: set[int] = set()
+    generation_config = getattr(model, "generation_config", None)
+    for found in (getattr(generation_config, "eos_token_id", None), tokenizer.eos_token_id):
+        if isinstance(found, int):
+            ids.add(found)
+        elif found is not None:
+            ids.update(int(i) for i in found)
+    return frozenset(ids)

@@ -1,0 +1,218 @@
+"""The one subclass of TRL's GRPOTrainer: what it tells the rollouts, and what work it leaves out.
+
+Methods are overridden where no hook exists:
+
+- `_generate_and_score_completions`: tells `Rollouts` which rows a rollout is for, and the advantage
+  that each completion got;
+- `_prepare_inputs`: puts the completions that carry a gradient into as few forwards as possible,
+  and cuts off the padding that a forward does not need;
+- `_save` and `_load_from_checkpoint`: a checkpoint holds the trained adapter, and it is loaded;
+- `_save_checkpoint`: a full disk leaves the last whole checkpoint, and a clear message;
+- `compute_loss`: leaves out what contributes no gradient. With `beta = 0`, a completion whose
+  advantage is zero has a loss of exactly zero, and late in a run that is most of them: every
+  group whose answers are all right or all wrong.
+
+Skipping a whole forward gives the same weights to the bit. Dropping single rows of a forward gives
+the same up to rounding, and is left to TRL's own trainer: Unsloth's, on a GPU, compiles for shapes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from framework.checkpoints import step_of, unwritable_is_the_users, whole_checkpoints
+from rewards.errors import UserError
+
+if TYPE_CHECKING:
+    from framework.rollouts import Rollouts
+
+REFERENCE = "ref"
+"""TRL's name of the frozen copy of the adapter that the KL divergence is measured from."""
+
+Batch = dict[str, Any]
+"""TRL's inputs of a forward: (B, P) prompt tensors, (B, C) completion tensors, (B,) advantages."""
+
+# By which share a forward's loss shrinks when rows are left out of it, by TRL's loss type: those
+# that average over rows, over tokens of the forward, and over the whole step (not at all).
+_BY_ROWS = frozenset({"grpo", "sapo", "luspo", "dr_grpo"})
+_BY_TOKENS = frozenset({"bnpo"})
+
+
+def groupwise_trainer(trainer_class: type) -> type:
+    """A subclass of `trainer_class`, which is TRL's GRPOTrainer as it is after Unsloth's import."""
+    from transformers import PrinterCallback
+
+    is_stock = not trainer_class.__name__.startswith("Unsloth")
+
+    class GroupwiseTrainer(trainer_class):  # type: ignore[misc]
+        def __init__(self, *, rollouts: Rollouts, skip_zero_advantage: bool, **kwargs: Any) -> None:
+            self._rollouts = rollouts
+            self._has_new_completions = False
+            super().__init__(**kwargs)
+            self.remove_callback(PrinterCallback)  # metrics.jsonl has it all
+            # Several processes wait for each other in every backward: none may leave one out.
+            alone = self.accelerator.num_processes == 1
+            self._skips = skip_zero_advantage and alone and self.beta == 0.0
+            self._drops_rows = self._skips and is_stock and self.args.top_entropy_quantile == 1.0
+
+        def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Any:
+            self._rollouts.begin(inputs, self)
+            output = super()._generate_and_score_completions(inputs)
+            self._rollouts.finish(output["advantages"])
+            self._has_new_completions = True
+            return output
+
+        def _prepare_inputs(self, generation_batch: Any) -> Any:
+            inputs = super()._prepare_inputs(generation_batch)
+            if not (self._has_new_completions and self.model.training):
+                return inputs
+            self._has_new_completions = False
+            batches = packed(self._buffered_inputs, trim=is_stock)
+            self._buffered_inputs: list[Batch] = batches
+            return batches[self._step % self.args.steps_per_generation]
+
+        def compute_loss(
+            self,
+            model: Any,
+            inputs: Batch,
+            return_outputs: bool = False,
+            num_items_in_batch: Any = None,
+        ) -> Any:
+            if not (self._skips and self.model.training):
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            has_gradient = inputs["advantages"] != 0  # (B,)
+            self._rollouts.count_forward(skipped=not bool(has_gradient.any()))
+            if not has_gradient.any():
+                return _no_loss(model)
+            scale = 1.0
+            if self._drops_rows and not has_gradient.all():
+                kept = rows(inputs, has_gradient)
+                scale = _share(inputs, kept, self.loss_type)
+                inputs = trimmed(kept)
+            return scale * super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+        def try_forward(self, inputs: Batch) -> None:
+            """A forward and backward that teaches nothing: only whether it fits into memory."""
+            self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
+            self.model.train()
+            with self.compute_loss_context_manager():
+                loss = super().compute_loss(self.model_wrapped, inputs)
+            self.accelerator.backward(loss)
+
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            folder = Path(self.args.output_dir)
+            step = int(self.state.global_step)
+            last = max((step_of(path) for path in whole_checkpoints(folder)), default=None)
+            stays = f", checkpoint-{last} too" if last else ""
+            try:
+                with unwritable_is_the_users(folder / f"checkpoint-{step}", stays):
+                    super()._save_checkpoint(model, trial)
+            except UserError:
+                shutil.rmtree(folder / f"checkpoint-{step}", ignore_errors=True)
+                raise
+
+        def _save(self, output_dir: str | None = None, **kwargs: Any) -> None:
+            """Without the reference adapter: it is the same in each checkpoint, and not trained."""
+            super()._save(output_dir, **kwargs)
+            shutil.rmtree(Path(output_dir or self.args.output_dir) / REFERENCE, ignore_errors=True)
+
+        def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+            """Loads the trained adapter, which transformers 5.17 passes over.
+
+            Where a checkpoint has an adapter in a sub-folder (the reference), it loads that one and
+            not the one beside it, and goes on from the weights before training, in silence.
+            """
+            model = self.model if model is None else model
+            if not hasattr(model, "peft_config"):
+                super()._load_from_checkpoint(resume_from_checkpoint, model)
+                return
+            from peft import set_peft_model_state_dict
+            from safetensors.torch import load_file
+
+            weights = load_file(Path(resume_from_checkpoint) / "adapter_model.safetensors")
+            unexpected = set_peft_model_state_dict(model, weights, "default").unexpected_keys
+            if unexpected:
+                raise RuntimeError(f"{resume_from_checkpoint}: unknown weights {unexpected[:3]}")
+
+        def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+            """No model card: a run directory says more, and the card looks up the hub."""
+
+    return GroupwiseTrainer
+
+
+def packed(batches: list[Batch], *, trim: bool) -> list[Batch]:
+    """The same rows in as many equal batches: those with an advantage first, by length.
+
+    The forwards at the end then hold nothing but zero advantages and can be left out; rows of like
+    length share a forward and need little padding.
+    """
+    whole = {key: _joined([batch[key] for batch in batches]) for key in batches[0]}
+    length = whole["completion_mask"].sum(1)  # (B,)
+    no_gradient = (whole["advantages"] == 0).long()
+    longest_first = length.max() - length
+    order = torch.argsort(no_gradient * (length.max() + 1) + longest_first, stable=True)
+    size = len(order) // len(batches)
+    parts = [rows(whole, order[i * size : (i + 1) * size]) for i in range(len(batches))]
+    return [trimmed(part) for part in parts] if trim else parts
+
+
+def _joined(values: list[Any]) -> Any:
+    first = values[0]
+    if isinstance(first, torch.Tensor) and first.dim() > 0:
+        return torch.cat(values)
+    return first  # one value for the whole step, such as num_items_in_batch
+
+
+def rows(batch: Mapping[str, Any], which: torch.Tensor) -> Batch:
+    """The rows of a batch that `which` names, by index or by mask."""
+    return {
+        key: value[which] if isinstance(value, torch.Tensor) and value.dim() > 0 else value
+        for key, value in batch.items()
+    }
+
+
+def trimmed(batch: Batch) -> Batch:
+    """Without columns that are padding in every row: on the left of prompts, right of completions.
+
+    A row that TRL has masked as truncated counts as empty: it is left out of the loss in any case.
+    """
+    prompt = max(1, int(batch["prompt_mask"].sum(1).max()))
+    completion = max(1, int(batch["completion_mask"].sum(1).max()))
+    cut = dict(batch)
+    for key, value in batch.items():
+        if not isinstance(value, torch.Tensor) or value.dim() < 2:
+            continue
+        if key.startswith("prompt"):
+            cut[key] = value[:, -prompt:]
+        elif value.shape[1] == batch["completion_mask"].shape[1]:
+            cut[key] = value[:, :completion]
+    return cut
+
+
+def _share(whole: Batch, kept: Batch, loss_type: str) -> float:
+    """What the mean over the kept rows has to be multiplied with to be the mean over all."""
+    if loss_type in _BY_ROWS:
+        return len(kept["advantages"]) / len(whole["advantages"])
+    if loss_type in _BY_TOKENS:
+        return float(kept["completion_mask"].sum() / whole["completion_mask"].sum().clamp(min=1))
+    return 1.0
+
+
+def _no_loss(model: torch.nn.Module) -> torch.Tensor:
+    """A loss of zero, with the gradients that its backward would have left: zeros, not None.
+
+    An optimiser passes over parameters without a gradient, but moves those whose gradient is zero
+    (momentum, weight decay): that must go on as if the forward had been made.
+    """
+    device = None
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            device = parameter.device
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+    return torch.zeros((), device=device, requires_grad=True)

@@ -1,0 +1,49 @@
+"""The letter of a multiple choice: `B`, `(B)`, `\\text{(B)}`, `B. Monday`, `option B`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_CHOICE = re.compile(r"(?:\\text ?\{)? ?\(? ?(?:\\text ?\{)? ?\(?([A-J])\)? ?\}? ?\)? ?\}?[.:]?")
+_LEADING_CHOICE = re.compile(
+    r"(?:\\text ?\{ ?\(([A-J])\) ?\}|\(([A-J])\)"
+    r"|(?:\\text ?\{ ?([A-J]) ?[.):]? ?\}|([A-J])[.):]))\s*(.*)"
+)
+_NAMED_CHOICE = re.compile(r"(?i:option|choice|answer) \(?([A-Ja-j])\)?")
+
+
+def choice_letter(text: str) -> str | None:
+    """The letter of a canonical `B`, `(B)`, `\\text{(B)}`, `B.`, else None."""
+    match = _CHOICE.fullmatch(text)
+    return match.group(1) if match else None
+
+
+def without_choice(text: str) -> str:
+    """`(B) Monday` as `Monday`."""
+    match = _LEADING_CHOICE.fullmatch(text)
+    return match.group(5) if match else text
+
+
+def same_choice(g: str, a: str, same: Callable[[str, str], bool | None]) -> bool | None:
+    """Whether canonical texts name the same choice; None where the gold is none, or unclear.
+
+    `same` compares what stands behind the answer's letter, as in `(B) 42` for a gold 42.
+    """
+    gold = choice_letter(g)
+    match = _LEADING_CHOICE.fullmatch(a)
+    if gold is None:
+        if match and match.group(5) and not _LEADING_CHOICE.fullmatch(g):
+            return same(g, match.group(5))
+        return None
+    if (letter := choice_letter(a)) is not None:
+        return letter == gold
+    if match:
+        if _LEADING_CHOICE.search(match.group(5)):  # (A) or (B)
+            return False
+        return next(part for part in match.groups()[:4] if part) == gold
+    if named := _NAMED_CHOICE.fullmatch(a):
+        return named.group(1).upper() == gold
+    if a in "abcdefghij" and len(a) == 1 and "(" in g:
+        return a.upper() == gold
+    return None if len(a) < 3 else False

@@ -1,0 +1,189 @@
+"""One spelling for answers that mean the same: LaTeX, Unicode and plain notation made alike.
+
+`canonical` changes the spelling only, never the value: two answers with the same canonical text are
+equal. What it leaves out is everything that needs arithmetic (see `equality`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_CHARS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": "*", "⋅": "*", "·": "*", "∗": "*",
+    "÷": "/", "⁄": "/", "∕": "/", "π": "\\pi ", "∞": "\\infty ", "°": "°", "º": "°",
+    "≤": "<=", "⩽": "<=", "≥": ">=", "⩾": ">=", "≠": "!=", "∪": "\\cup ", "∩": "\\cap ",
+    "∈": "\\in ", "±": "\\pm ", "≈": "=", "∅": "\\emptyset ", "θ": "\\theta ", "α": "\\alpha ",
+    "β": "\\beta ", "½": " \\frac{1}{2}", "¼": " \\frac{1}{4}", "¾": " \\frac{3}{4}",
+    "⅓": " \\frac{1}{3}", "⅔": " \\frac{2}{3}", "⅛": " \\frac{1}{8}", "⅕": " \\frac{1}{5}",
+    "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "，": ",", "。": ".",
+    "\u00a0": " ", "\u202f": " ", "\u2009": " ", "\t": " ", "\n": " ", "\r": " ",
+}  # fmt: skip
+_CHARS |= {sup: f"^{digit}" for sup, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)}
+_TRANSLATE = str.maketrans(_CHARS)
+
+_COMMANDS = {
+    "dfrac": "\\frac", "tfrac": "\\frac", "cfrac": "\\frac", "frac": "\\frac",
+    "left": "", "right": "", "bigl": "", "bigr": "", "big": "", "Big": "", "Bigl": "", "Bigr": "",
+    "bigg": "", "Bigg": "", "biggl": "", "biggr": "", "middle": "",
+    "displaystyle": "", "textstyle": "", "limits": "", "nolimits": "", "rm": "", "bf": "", "it": "",
+    "quad": " ", "qquad": " ", "cdot": "*", "times": "*", "ast": "*", "div": "/",
+    "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=",
+    "lt": "<", "gt": ">", "ne": "!=", "neq": "!=", "approx": "=", "simeq": "=",
+    "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")",
+    "vert": "|", "lvert": "|", "rvert": "|", "mid": "|", "degree": "°", "circ": "\\circ",
+    "textdegree": "°", "varnothing": "\\emptyset", "textrm": "\\text", "mathrm": "\\text",
+    "mathbf": "\\text", "textbf": "\\text", "textit": "\\text", "mathit": "\\text",
+    "textsf": "\\text", "texttt": "\\text", "mathsf": "\\text", "mbox": "\\text", "emph": "\\text",
+    "textnormal": "\\text", "operatorname": "\\text", "boldsymbol": "", "mathbb": "\\mathbb",
+    "land": " and ", "lor": " or ", "wedge": " and ", "vee": " or ", "ldots": "\\dots",
+    "cdots": "\\dots", "dotsc": "\\dots", "dotsb": "\\dots", "union": "\\cup", "bigcup": "\\cup",
+    "arcsin": "\\arcsin", "dollar": "$", "euro": "€", "pounds": "£", "percent": "%",
+    "iff": " or ", "displaylimits": "", "smallskip": "", "hfill": "", "bullet": "*",
+}  # fmt: skip
+_SYMBOLS = {
+    "\\!": "", "\\,": " ", "\\;": " ", "\\:": " ", "\\>": " ", "\\ ": " ", "\\%": "%", "\\$": "$",
+    "\\#": "#", "\\&": "&", "\\_": "_", "\\'": "'", "\\/": "",
+}  # fmt: skip
+_COMMAND = re.compile(r"\\([A-Za-z]+)\*?|\\[^A-Za-z]")
+_TEXT = re.compile(r"\\text ?\{([^{}]*)\}")
+_CONNECTIVE = re.compile(r"(?<=[^A-Za-z\\])\s*(?:,\s*)?\b(?:and|or)\b\s*(?=[^A-Za-z]|[A-Za-z]\b)")
+_TEXT_CONNECTIVE = re.compile(r"(?:,\s*)?\\text ?\{\s*,?\s*(?:and|or)\s*\}")
+_SHORT_FRAC = re.compile(r"\\frac\s*(?:(\d)\s*(\d)(?!\d)|\{([^{}]*)\}\s*(\w)|(\w)\s*\{([^{}]*)\})")
+_SHORT_SQRT = re.compile(r"\\sqrt\s*(\d+|[A-Za-z])")
+_ONE_IN_BRACES = re.compile(r"(?<=[_^])\s*\{\s*([A-Za-z0-9])\s*\}")
+_DEGREES = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\}|°|\{\s*°\s*\})|\\text\{\s*degrees?\s*\}")
+_BRACED_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d{3})")
+_PLAIN_MIXED = re.compile(r"(?<![\w.,/^}])(\d{1,9}) (\d{1,4})/(\d{1,4})(?![\w/.])")
+_REPEATING = re.compile(r"(?<![\d.])(\d{0,9})\.(\d{0,9})\\overline ?\{(\d{1,9})\}")
+_PLAIN_NAMES = re.compile(r"(?<![\\A-Za-z{])(sqrt|pi|sin|cos|tan|ln|infty)(?![A-Za-z])")
+_INFINITY = re.compile(r"(?<![\\A-Za-z{])infinity\b")
+_SET_BUILDER = re.compile(r"\\\{ ?[A-Za-z] ?(?:\\in ?\\mathbb ?\{?R\}? ?)?[|:](.*)\\\}")
+_ROOT_SIGN = re.compile(r"√ ?(\d{1,9}(?:\.\d{1,9})?|[A-Za-z])")
+_SPACE = re.compile(r"(?<!\d) | (?!\d)")
+_REALS = re.compile(r"\\mathbb ?(?:\{ ?R ?\}|R)(?![\^])")
+_WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
+
+
+def _command(match: re.Match[str]) -> str:
+    name = match.group(1)
+    if name is None:
+        return _SYMBOLS.get(match.group(), match.group())
+    replaced = _COMMANDS.get(name)
+    if replaced is None:
+        return match.group()
+    # Keep a following letter from running into a command that stays one
+    return replaced + " " if replaced[:1] == "\\" and replaced[-1:].isalpha() else replaced
+
+
+def unwrap(text: str) -> str:
+    """Without surrounding space, `$…$`, bold marks, and a final full stop."""
+    for _ in range(4):
+        before = text
+        text = text.strip()
+        if text[-1:] in ".,;:" and not text.endswith("\\,"):
+            text = text[:-1].rstrip()
+        for opening, closing in _WRAPPERS:
+            n = len(opening)
+            if (
+                len(text) > 2 * n
+                and text.startswith(opening)
+                and text.endswith(closing)
+                and opening not in text[n:-n]
+            ):
+                text = text[n:-n]
+                break
+        if text == before:
+            break
+    return text
+
+
+def canonical(text: str) -> str:
+    """The one spelling of an answer; words keep single spaces between them.
+
+    The length of the result is linear in that of the text.
+    """
+    text = unwrap(text)
+    if not text.isascii():
+        text = _ROOT_SIGN.sub(r"\\sqrt{\1}", text).replace("√", "\\sqrt ")
+        text = unicodedata.normalize("NFKC", text.translate(_TRANSLATE)).translate(_TRANSLATE)
+    text = _BRACED_COMMA.sub(",", text).replace("~", " ")
+    if "\\" in text:
+        text = text.replace(",\\!", ",").replace("\\$", "$")
+        text = _COMMAND.sub(_command, text)
+        text = _TEXT_CONNECTIVE.sub(" , ", text)
+        text = _DEGREES.sub("° ", text)
+        text = _BRACED_COMMA.sub(",", text)
+        if "\\frac" in text:
+            text = _SHORT_FRAC.sub(_braced_frac, text)
+        text = _SHORT_SQRT.sub(r"\\sqrt{\1}", text)
+    elif "°" in text or "^" in text:
+        text = _DEGREES.sub("° ", text)
+    text = _ONE_IN_BRACES.sub(r"\1", text)
+    text = _spelled_out(text)
+    if " or" in text or " and" in text or "and " in text:
+        text = _CONNECTIVE.sub(" , ", text)
+    if "$" in text:
+        text = text.replace("$", " ").strip() if text.count("$") > 1 else text
+    return " ".join(text.split())
+
+
+def _spelled_out(text: str) -> str:
+    """Plain notation as LaTeX: `2 1/2`, `sqrt(2)`, `0.\\overline{3}`, `{x : x > 2}`."""
+    if "/" in text:
+        text = _PLAIN_MIXED.sub(_mixed, text)
+    if "\\overline" in text:
+        text = _REPEATING.sub(_repeating, text)
+    text = _PLAIN_NAMES.sub(r"\\\1", text)
+    text = _INFINITY.sub(r"\\infty", text)
+    if "\\mathbb" in text:
+        text = _REALS.sub(r"(-\\infty,\\infty)", text)
+    builder = _SET_BUILDER.fullmatch(text.strip()) if text.startswith("\\{") else None
+    return builder.group(1) if builder else text
+
+
+def _mixed(match: re.Match[str]) -> str:
+    whole, top, bottom = match.groups()
+    proper = int(top) < int(bottom)
+    return f"{whole}\\frac{{{top}}}{{{bottom}}}" if proper else match.group()
+
+
+def _repeating(match: re.Match[str]) -> str:
+    whole, fixed, repeated = match.groups()
+    below = (10 ** len(repeated) - 1) * 10 ** len(fixed)
+    top = int(whole + fixed + repeated) - int(whole + fixed or "0")
+    return f"\\frac{{{top}}}{{{below}}}"
+
+
+def _braced_frac(match: re.Match[str]) -> str:
+    parts = [part for part in match.groups() if part is not None]
+    return f"\\frac{{{parts[0]}}}{{{parts[1]}}}"
+
+
+def compact(text: str) -> str:
+    """Canonical text without space, but between digits: what formulas are compared by."""
+    return _SPACE.sub("", text) if " " in text else text
+
+
+def plain_words(text: str) -> str:
+    """Words for comparison: without `\\text{}`, case, punctuation, articles and extra space."""
+    while (inner := _TEXT.sub(r" \1 ", text)) != text:
+        text = inner
+    kept = "".join(c if c.isalnum() else "" if c == "'" else " " for c in text.casefold())
+    return " ".join(word for word in kept.split() if word not in ("a", "an", "the"))
+
+
+def split_top(text: str, separators: str) -> list[str]:
+    """Split at separators that stand outside all brackets and braces."""
+    parts: list[str] = []
+    depth, start = 0, 0
+    for index, char in enumerate(text):
+        if char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+        elif char in separators and depth <= 0:
+            parts.append(text[start:index])
+            start = index + 1
+    parts.append(text[start:])
+    return parts

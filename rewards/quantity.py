@@ -1,0 +1,193 @@
+"""A plain number with its sign, currency, percent sign and unit, read exactly.
+
+Units follow the convention of MATH and GSM8K: a unit that only one side states is ignored; where
+both state one that is known here, they must agree, after conversion. Unknown words ("clips") are
+ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+MAX_DIGITS = 300
+"""Longer numbers are compared as text only: nothing is gained, and a million digits cost time."""
+
+_NUMBER = re.compile(
+    r"(?P<sign>[-+])?\s?(?P<currency>[$€£¥₹])?\s?(?P<sign2>[-+])?"
+    r"(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?: \d{3})+(?!\d)(?:\.\d*)?"
+    r"|\d+(?:\.\d*)?|\.\d+)"
+    r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?!\w))?"
+    r"(?:\s?/\s?(?P<denominator>-?\d+(?:\.\d+)?))?"
+    r"(?P<percent>\s?%)?(?P<degree>\s?°)?[$]?"
+    r"(?P<unit>(?:\s?[A-Za-z€£¥₹\\][^\d=+<>()\[\],;&|_!]*(?:\s?\^\s?[23])?)?)\.?"
+)
+_WORDS = re.compile(r"[A-Za-z]+")
+
+# name -> (dimension, factor): spellings in singular; a plural `s` is dropped before the look-up
+_KNOWN: dict[str, tuple[str, Fraction]] = {}
+for _dimension, _table in {
+    "length": {
+        "mm millimeter millimetre": "0.001", "cm centimeter centimetre": "0.01",
+        "dm decimeter": "0.1", "m meter metre": "1", "km kilometer kilometre": "1000",
+        "inch inche in": "0.0254", "ft foot feet": "0.3048", "yd yard": "0.9144",
+        "mi mile": "1609.344",
+    },
+    "mass": {
+        "mg milligram": "0.001", "g gram gm": "1", "kg kilogram": "1000",
+        "oz ounce": "28.349523125", "lb pound": "453.59237",
+    },
+    "time": {
+        "sec second": "1", "min minute": "60", "hr hour h": "3600", "day": "86400",
+        "week": "604800",
+    },
+    "month": {"month": "1", "year yr": "12"},
+    "volume": {"ml milliliter millilitre": "0.001", "l liter litre": "1"},
+    "money": {"$ dollar usd buck": "1", "cent ¢": "0.01"},
+    "euro": {"€ euro eur": "1"}, "pound sterling": {"£": "1"}, "rupee": {"₹ rupee": "1"},
+    "speed": {"mph": "1"}, "speed (metric)": {"km/h": "1", "kmph": "1"},
+}.items():  # fmt: skip
+    for _names, _factor in _table.items():
+        for _name in _names.split():
+            _KNOWN[_name] = (_dimension, Fraction(_factor))
+_SCALE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "dozen": 12}
+# Words that make a number part of a larger expression: not units
+_NOT_UNITS = {
+    "pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "and", "or", "over", "times", "plus",
+    "minus", "mod", "if", "for", "not", "but", "frac", "cdot", "divided", "squared", "cubed",
+    "base", "to", "cup", "cap", "pm", "dots", "infty", "is", "then", "i", "e",
+}  # fmt: skip
+_NEVER_IN_UNITS = {"or", "and", "not", "isn", "wasn", "cannot", "never", "wrong"}
+_NUMBER_NAMES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen twenty"
+)
+_WORD_NUMBERS = {word: value for value, word in enumerate(_NUMBER_NAMES.split())}
+
+
+# Short enough that equal decimals are equal floats: at most 15 digits
+_PLAIN = re.compile(r"\$?(-?(?:\d{1,3}(?:,\d{3}){1,2}|\d{1,9})(?:\.\d{1,6})?)\.?")
+
+
+def plain_number(text: str) -> float | None:
+    """The value of a short plain number (`72`, `$1,234.50`), exact to the digit; else None."""
+    match = _PLAIN.fullmatch(text)
+    return None if match is None else float(match[1].replace(",", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number as an exact fraction, and what was written around it.
+
+    `decimal`: a point was written, so that the value may be a rounded one. `symbol_unit`: the unit
+    is one bare letter, which might as well be a variable.
+    """
+
+    value: Fraction
+    decimal: bool = False
+    percent: bool = False
+    unit: str = ""
+    symbol_unit: bool = False
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """A canonical text that is one number and nothing else but its marks and unit, else None."""
+    if text.isdigit() and len(text) <= MAX_DIGITS and text.isascii():
+        return Quantity(Fraction(int(text)))
+    if len(text) > MAX_DIGITS + 100:
+        return None
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        name = text.removeprefix("\\text").strip(" {}") if len(text) < 40 else ""
+        word = _WORD_NUMBERS.get(name.casefold())
+        return None if word is None else Quantity(Fraction(word))
+    digits = match["number"].replace(",", "").replace(" ", "")
+    if len(digits) > MAX_DIGITS or (match["sign"] and match["sign2"]):
+        return None
+    value = Fraction(digits)
+    if match["exponent"]:
+        value *= Fraction(10) ** int(match["exponent"])
+    if match["denominator"]:
+        below = Fraction(match["denominator"])
+        if len(match["denominator"]) > MAX_DIGITS or below == 0:
+            return None
+        value /= below
+    if "-" in (match["sign"], match["sign2"]):
+        value = -value
+    unit = match["unit"]
+    if unit:
+        scale, unit, symbol = _read_unit(unit)
+        if scale == 0:
+            return None
+        value *= scale
+    else:
+        symbol = False
+    return Quantity(
+        value,
+        decimal="." in digits or bool(match["exponent"]),
+        percent=bool(match["percent"]) or unit in ("percent", "percentage", "percent."),
+        unit=unit or match["currency"] or "",
+        symbol_unit=symbol,
+    )
+
+
+def _read_unit(raw: str) -> tuple[int, str, bool]:
+    """(scale, unit, one bare letter); scale 0 where the text is no unit but a formula or prose."""
+    quoted = "\\text" in raw
+    words = _WORDS.findall(raw.replace("\\text", " "))
+    unspaced = not raw.startswith(" ")
+    bare = raw.strip()
+    if len(words) > 6 or len(raw) > 80 or (not words and bare not in ("€", "£", "¥", "₹")):
+        return 0, "", False
+    if any(word in _NOT_UNITS for word in words[:1]) or _NEVER_IN_UNITS & set(words):
+        return 0, "", False
+    if "\\" in raw.replace("\\text", ""):
+        return 0, "", False
+    scale = _SCALE.get(words[0].lower(), 1) if words else 1
+    if scale != 1:
+        rest = raw[raw.lower().find(words[0].lower()) + len(words[0]) :].strip(" {}")
+        return scale, unit_name(rest), False
+    if not quoted:
+        if len(bare) == 1 and bare.isalpha():
+            return 1, unit_name(bare), True
+        if unspaced and len(words[0]) <= 2 and words[0].lower() not in _KNOWN:
+            return 0, "", False  # 3xy
+        if "^" in bare and len(words[0]) == 1:
+            return 0, "", False  # 3x^2
+        if "*" in bare or ("/" in bare and len(words[0]) == 1 and len(words) == 1):
+            return 0, "", False
+    return 1, unit_name(raw), False
+
+
+def unit_name(raw: str) -> str:
+    """`\\text{ square inches}` and `in^2` as one spelling."""
+    text = raw.replace("\\text", " ").translate({123: " ", 125: " "}).casefold().strip(" .")
+    power = ""
+    for mark, words in (("^2", ("square", "sq.", "sq")), ("^3", ("cubic", "cu.", "cu"))):
+        if mark in text.replace(" ", ""):
+            text, power = text.replace("^", "").rstrip("23 "), mark
+        for word in words:
+            if text.startswith(word + " "):
+                text, power = text[len(word) :].strip(), mark
+    if text.endswith((" squared", " cubed")):
+        text, _, last = text.rpartition(" ")
+        power = "^2" if last == "squared" else "^3"
+    text = " ".join(text.split()).replace("miles per hour", "mph")
+    if text not in _KNOWN and text.endswith("s") and text[:-1] in _KNOWN:
+        text = text[:-1]
+    return text + power
+
+
+def unit_factor(gold: str, answer: str) -> Fraction | None:
+    """What the answer's value is multiplied by to stand in the gold's unit; None: they conflict."""
+    if not gold or not answer or gold == answer:
+        return Fraction(1)
+    gold_base, _, gold_power = gold.partition("^")
+    answer_base, _, answer_power = answer.partition("^")
+    known_gold, known_answer = _KNOWN.get(gold_base), _KNOWN.get(answer_base)
+    if known_gold is None or known_answer is None:
+        return Fraction(1)
+    if known_gold[0] != known_answer[0] or gold_power != answer_power:
+        return None
+    return (known_answer[1] / known_gold[1]) ** int(gold_power or 1)

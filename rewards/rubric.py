@@ -1,0 +1,328 @@
+"""Several rewards as one: `build_rubric(specs)` and `Rubric.score_batch`.
+
+Raw values are kept beside the total. A reward that fails stops the run with its name, the example
+and the completion, unless the config says `on_error: skip`; then the failure is counted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Protocol, cast, get_args, runtime_checkable
+
+from pydantic import ValidationError
+
+from rewards.correctness import Correctness
+from rewards.errors import RewardError, UserError
+from rewards.functions import load_reward
+from rewards.language import Language
+from rewards.learned import LearnedReward
+from rewards.reference import ReferenceQuality
+from rewards.spec import Aggregation, OnError, RewardSpec, explain, read_spec
+from rewards.style import CosineLength, Format, Length, ReasoningSteps, Repetition, SoftOverlong
+from rewards.text import excerpt
+from rewards.types import BatchReward, Completion, Example, Grade, Reward, Score
+from rewards.worker import shared_pool
+
+REWARDS: dict[str, Callable[..., Any]] = {
+    "correctness": Correctness,
+    "format": Format,
+    "language": Language,
+    "length": Length,
+    "soft_overlong": SoftOverlong,
+    "cosine_length": CosineLength,
+    "repetition": Repetition,
+    "reasoning_steps": ReasoningSteps,
+    "reference_quality": ReferenceQuality,
+    "reward_model": LearnedReward,
+}
+"""Every reward that a config can name; the class's fields are its parameters."""
+
+NORMALIZE_EPSILON = 1e-4  # TRL's, so that both give the same numbers
+
+
+@runtime_checkable
+class GradedReward(Protocol):
+    """A reward that builds on the grade, which the rubric computes once."""
+
+    def score_graded(
+        self, example: Example, completion: Completion, grade: Grade
+    ) -> float | None: ...
+
+
+AnyReward = Reward | BatchReward | GradedReward
+
+
+@dataclass(slots=True)
+class Rubric:
+    """Weighted rewards over completions; close it, or use it with `with`, to end its workers.
+
+    `skipped` counts failures by reward under `on_error="skip"`, `errors` has the first of each.
+    """
+
+    rewards: Mapping[str, AnyReward]
+    specs: Mapping[str, RewardSpec]
+    on_error: OnError = "stop"
+    aggregation: Aggregation = "sum"
+    skipped: Counter[str] = field(default_factory=Counter)
+    errors: dict[str, str] = field(default_factory=dict)
+    _grader: Correctness = field(default_factory=Correctness)
+    _grading_part: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, reward in self.rewards.items():
+            if isinstance(reward, Correctness):
+                self._grader, self._grading_part = reward, name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.specs)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each part, before its schedule."""
+        return {name: spec.weight for name, spec in self.specs.items()}
+
+    def score_batch(
+        self,
+        examples: Sequence[Example],
+        completions: Sequence[Completion],
+        *,
+        progress: float = 0.0,
+        groups: Sequence[int] | None = None,
+    ) -> list[Score]:
+        """The score of each completion, in order.
+
+        `examples[i]` is the problem of `completions[i]`. `progress` is the share of the training
+        that is done, for schedules. `groups[i]` names the group of completion i, for
+        `normalize_then_sum`; without it, completions of the same example are a group. A total is
+        NaN where no reward had an opinion: such a completion carries no signal.
+
+        Raises:
+            RewardError: a reward failed, and `on_error` is `stop`.
+        """
+        if len(examples) != len(completions):
+            raise ValueError(f"{len(examples)} examples for {len(completions)} completions")
+        if groups is not None and len(groups) != len(completions):
+            raise ValueError(f"{len(groups)} groups for {len(completions)} completions")
+        if not completions:
+            return []
+        grades = self._grader.grades(examples, completions)
+        columns = {
+            name: self._column(name, reward, examples, completions, grades)
+            for name, reward in self.rewards.items()
+        }
+        gated = {name: self._gated(name, columns) for name in columns}
+        if self.aggregation == "normalize_then_sum":
+            keys: Sequence[object] = groups or [example.id for example in examples]
+            gated = {name: _normalized(values, keys) for name, values in gated.items()}
+        weights = {name: spec.weight_at(progress) for name, spec in self.specs.items()}
+        return [
+            Score(
+                total=_total({name: gated[name][i] for name in gated}, weights),
+                parts={name: column[i] for name, column in columns.items()},
+                grade=grades[i] if examples[i].answer or self._grading_part else None,
+            )
+            for i in range(len(completions))
+        ]
+
+    def close(self) -> None:
+        """End the worker processes; scoring again starts new ones."""
+        shared_pool().close()
+
+    def __enter__(self) -> Rubric:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- one reward ----------------------------------------------------------------------
+
+    def _column(
+        self,
+        name: str,
+        reward: AnyReward,
+        examples: Sequence[Example],
+        completions: Sequence[Completion],
+        grades: Sequence[Grade],
+    ) -> list[float | None]:
+        if isinstance(reward, Correctness):
+            return [reward.value(grade) for grade in grades]
+        if isinstance(reward, BatchReward):
+            try:
+                values = list(reward.score_batch(examples, completions))
+                if len(values) != len(completions):
+                    raise ValueError(f"{len(values)} values for {len(completions)} completions")
+            except Exception as error:  # a reward is foreign code: name it, then stop or count
+                return self._failed(name, error, examples, completions)
+        else:
+            values = []
+            for example, completion, grade in zip(examples, completions, grades, strict=True):
+                try:
+                    if isinstance(reward, GradedReward):
+                        values.append(reward.score_graded(example, completion, grade))
+                    else:
+                        values.append(reward(example, completion))
+                except Exception as error:  # as above
+                    values += self._failed(name, error, [example], [completion])
+        checked: list[float | None] = []
+        for value, example, completion in zip(values, examples, completions, strict=True):
+            try:
+                checked.append(_number(value))
+            except ValueError as error:
+                checked += self._failed(name, error, [example], [completion])
+        return checked
+
+    def _failed(
+        self,
+        name: str,
+        error: Exception,
+        examples: Sequence[Example],
+        completions: Sequence[Completion],
+    ) -> list[float | None]:
+        what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        message = (
+            f"reward {name!r} failed on example {examples[0].id!r}: {excerpt(what, 500)[1:-1]}\n"
+            f"  completion: {excerpt(completions[0].text)}\n"
+            f"  mend the reward, or set rewards.on_error: skip to leave such values out"
+        )
+        if self.on_error == "stop":
+            raise RewardError(message) from error
+        self.skipped[name] += len(completions)
+        self.errors.setdefault(name, message)
+        return [None] * len(completions)
+
+    def _gated(
+        self, name: str, columns: Mapping[str, Sequence[float | None]]
+    ) -> list[float | None]:
+        """Clipped values; 0.0 where a required part is below its bound, None where unknown."""
+        spec = self.specs[name]
+        low, high = spec.clip or (-math.inf, math.inf)
+        values: list[float | None] = []
+        for index, value in enumerate(columns[name]):
+            if value is not None:
+                value = min(max(value, low), high)
+                for gate, least in spec.requires.items():
+                    held = columns[gate][index]
+                    if held is None:
+                        value = None
+                        break
+                    if held < least:
+                        value = 0.0
+            values.append(value)
+        return values
+
+
+def _number(value: object) -> float | None:
+    """A finite float, or None for "no opinion".
+
+    Raises:
+        ValueError: anything else.
+    """
+    if value is None:
+        return None
+    try:
+        number = float(cast(Any, value))
+    except (TypeError, ValueError):
+        raise ValueError(f"it returned {type(value).__name__} {value!r:.80}, no number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"it returned {number}")
+    return number
+
+
+def _normalized(values: Sequence[float | None], keys: Sequence[object]) -> list[float | None]:
+    """(value - mean) / (std + 1e-4) within each group, as TRL's `normalize_then_sum`.
+
+    The standard deviation is the sample's (n - 1); that of a single value is 0.
+    """
+    members: dict[object, list[float]] = {}
+    for key, value in zip(keys, values, strict=True):
+        if value is not None:
+            members.setdefault(key, []).append(value)
+    moments = {
+        key: (fmean(group), stdev(group) if len(group) > 1 else 0.0)
+        for key, group in members.items()
+    }
+    return [
+        None if value is None else (value - moments[key][0]) / (moments[key][1] + NORMALIZE_EPSILON)
+        for key, value in zip(keys, values, strict=True)
+    ]
+
+
+def _total(values: Mapping[str, float | None], weights: Mapping[str, float]) -> float:
+    known = [weights[name] * value for name, value in values.items() if value is not None]
+    return math.fsum(known) if known else math.nan
+
+
+# --- building ----------------------------------------------------------------------------
+
+
+def build_rubric(
+    specs: Mapping[str, RewardSpec | Mapping[str, Any] | float | None],
+    *,
+    on_error: OnError = "stop",
+    aggregation: Aggregation = "sum",
+    base_dir: Path | str | None = None,
+) -> Rubric:
+    """A rubric from a config's `rewards.parts`; relative files are found from `base_dir`.
+
+    Raises:
+        UserError: an unknown reward or parameter, a value out of range, a gate on a part that does
+            not exist, two correctness parts, no part at all.
+    """
+    if not specs:
+        raise UserError(
+            "rewards.parts: at least one reward is needed; known: " + ", ".join(REWARDS)
+        )
+    for setting, value, known in (
+        ("on_error", on_error, get_args(OnError)),
+        ("aggregation", aggregation, get_args(Aggregation)),
+    ):
+        if value not in known:
+            raise UserError(f"rewards.{setting}: {value!r} is not one of {', '.join(known)}")
+    read = {name: read_spec(name, raw) for name, raw in specs.items()}
+    directory = Path(base_dir) if base_dir is not None else None
+    rewards = {name: _build_part(name, spec, directory) for name, spec in read.items()}
+    _check_gates(read)
+    graders = [name for name, reward in rewards.items() if isinstance(reward, Correctness)]
+    if len(graders) > 1:
+        raise UserError(
+            f"rewards.parts: {' and '.join(graders)} are both correctness rewards; one decides "
+            "whether an answer is right, so keep one"
+        )
+    return Rubric(rewards, read, on_error, aggregation)
+
+
+def _build_part(name: str, spec: RewardSpec, base_dir: Path | None) -> AnyReward:
+    use = spec.use or name
+    if ":" in use:
+        return load_reward(name, use, spec.params, base_dir)
+    maker = REWARDS.get(use)
+    if maker is None:
+        near = difflib.get_close_matches(use, REWARDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(REWARDS)}"
+        raise UserError(
+            f"rewards.parts.{name}: there is no reward {use!r}; {hint} "
+            "(one of your own is named module:function or path/to/file.py:function)"
+        )
+    fields = [f for f in getattr(maker, "__dataclass_fields__", {}) if not f.startswith("_")]
+    try:
+        return cast(AnyReward, maker(**spec.params))
+    except ValidationError as error:
+        raise UserError(explain(error, f"rewards.parts.{name}.params", fields)) from None
+
+
+def _check_gates(specs: Mapping[str, RewardSpec]) -> None:
+    for name, spec in specs.items():
+        for gate in spec.requires:
+            if gate == name:
+                raise UserError(f"rewards.parts.{name}.requires: a part cannot require itself")
+            if gate not in specs:
+                near = difflib.get_close_matches(gate, specs, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"parts: {', '.join(specs)}"
+                raise UserError(f"rewards.parts.{name}.requires: there is no part {gate!r}; {hint}")

@@ -1,0 +1,262 @@
+"""What tests share: the toy model, made once a session; a policy from it; the command line.
+
+Tests marked `stack` load torch, Unsloth and TRL, once for all of them. Without them
+(`make test-fast`) a test that imports torch fails, so that fast tests stay fast.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from framework.config import ExperimentConfig, ModelConfig
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = Path(__file__).parent / "golden"
+
+# Spinning threads of two processes on two cores can slow both a hundredfold; no test looks up a
+# hub; and a bar or a banner of a library is no output of ours.
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "UNSLOTH_DISABLE_STATISTICS": "1",
+}
+os.environ.update(ENVIRONMENT)
+
+PRETRAINING_STEPS = 60  # a tenth of the real toy's: it writes sums, and gets few of them right
+
+
+def _is_fast(config: pytest.Config) -> bool:
+    return "not stack" in str(config.option.markexpr)
+
+
+@pytest.fixture(autouse=True)
+def _fast_tests_import_no_torch(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = "torch" in sys.modules
+    yield
+    if _is_fast(request.config):
+        after = "torch" in sys.modules
+        assert before or not after, "this imports torch: mark it `stack`, or mend the import"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files of nothing but stack tests, which import torch at their top, are not even opened."""
+    if _is_fast(config) and collection_path.name.startswith("test_"):
+        source = collection_path.read_text(encoding="utf-8")
+        return bool(re.search(r"^pytestmark = pytest\.mark\.stack", source, re.M)) or None
+    return None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Unsloth patches transformers, peft and TRL: it has to come first, whatever test does."""
+    if any(item.get_closest_marker("stack") for item in session.items):
+        from framework.policy import load_unsloth
+
+        load_unsloth()
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A folder with the toy model, and files of its problems."""
+
+    model: Path
+    train: Path
+    eval: Path
+
+    def config(self, **changes: Any) -> ExperimentConfig:
+        """A small run on it; `changes` by dotted path, with `__` for the dot."""
+        base = ExperimentConfig.from_dict(self.settings())
+        return base.with_values({key.replace("__", "."): v for key, v in changes.items()})
+
+    def model_config(self, **changes: Any) -> ModelConfig:
+        return self.config(**{f"model__{key}": value for key, value in changes.items()}).model
+
+    def settings(self) -> dict[str, Any]:
+        """The small run as a config file would say it."""
+        return {
+            "name": "tiny",
+            "model": {
+                "name": str(self.model),
+                "max_seq_length": 96,
+                "dtype": "float32",
+                "load_in_4bit": False,
+                "use_gradient_checkpointing": False,
+                "lora_r": 8,
+            },
+            "data": {
+                "train": str(self.train),
+                "eval": str(self.eval),
+                "max_prompt_length": 48,
+                "max_train_examples": 64,
+                "max_eval_examples": 12,
+            },
+            "training": {
+                "warm_start": {
+                    "enabled": True,
+                    "completion_field": "solution",
+                    "completion_template": "{solution}",
+                    "max_steps": 12,
+                    "batch_size": 16,
+                    "learning_rate": 1e-3,
+                },
+                "max_steps": 3,
+                "prompts_per_step": 4,
+                "num_generations": 4,
+                "completions_per_forward": 8,
+                "max_completion_length": 24,
+                "learning_rate": 1e-3,
+                "max_grad_norm": 1.0,
+                "beta": 0.01,
+                "save_steps": 2,
+            },
+            "evaluation": {"num_samples": 4, "k": [1, 2, 4], "category_fields": ["category"]},
+        }
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """The toy model and its problems; nobody changes them."""
+    from framework import toy as module
+
+    folder = tmp_path_factory.mktemp("toy")
+    paths = module.make_toy(folder, 0, with_model=False)
+    train, _ = module.make_problems(0)
+    module.make_model(paths.model, train, 0, steps=PRETRAINING_STEPS)
+    return Toy(paths.model, paths.train, paths.eval)
+
+
+@pytest.fixture
+def tiny_yaml(toy: Toy, tmp_path: Path) -> Path:
+    """The small run as a config file."""
+    return write_yaml(tmp_path / "tiny.yaml", toy.settings())
+
+
+def write_yaml(path: Path, settings: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+RunCli = Callable[..., Ended]
+
+
+def run_cli(
+    *arguments: str | Path,
+    cwd: Path,
+    environment: dict[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+) -> Ended:
+    """`groupwise` in a process of its own, without a terminal; `before` runs in it first."""
+    done = subprocess.run(
+        [sys.executable, "-m", "framework.cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **ENVIRONMENT, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        preexec_fn=before,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run made by `groupwise train` in a process of its own, with W&B offline."""
+
+    ended: Ended
+    folder: Path
+    config: Path
+
+
+@pytest.fixture(scope="session")
+def finished_run(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    folder = tmp_path_factory.mktemp("finished")
+    settings = toy.settings() | {"tracking": {"wandb": "offline", "tags": ["test"]}}
+    config = write_yaml(folder / "tiny.yaml", settings)
+    ended = run_cli("train", config, "--output-dir", folder / "runs", cwd=folder)
+    return FinishedRun(ended, folder / "runs" / "tiny", config)
+
+
+@pytest.fixture
+def cli(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[RunCli]:
+    """`groupwise` in this process, in an empty folder: quick, and no less real."""
+    from framework.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Ended:
+        capfd.readouterr()
+        # As in a process of its own: pytest's streams write past descriptors 1 and 2.
+        with (
+            monkeypatch.context() as patch,
+            open(1, "w", closefd=False, buffering=1, encoding="utf-8") as out,
+            open(2, "w", closefd=False, buffering=1, encoding="utf-8") as err,
+        ):
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            try:
+                code = main([str(argument) for argument in arguments])
+            except SystemExit as stopped:  # how argparse ends
+                code = int(stopped.code or 0)
+        return Ended(code, *capfd.readouterr())
+
+    return run
+
+
+def run_python(code: str, *arguments: str | Path, cwd: Path, **environment: str) -> str:
+    """The standard output of a Python program in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def assert_golden(name: str, text: str, replacements: Sequence[tuple[str, str]] = ()) -> None:
+    """`text` is what tests/golden/`name` holds; UPDATE_GOLDEN=1 writes it there instead."""
+    for old, new in replacements:
+        text = text.replace(old, new)
+    path = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8"), f"{path.name}: look, then UPDATE_GOLDEN=1"

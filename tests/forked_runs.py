@@ -1,0 +1,158 @@
+"""`groupwise` in processes of its own that start at once: for tests that kill and resume it.
+
+Importing the stack takes seconds. So one process imports it, and forks for each run: the child is a
+process like any other, with `main()` of the command line in it, and can be killed. Nothing is
+shared but what was imported.
+
+    with ForkedRuns() as runs:
+        run = runs.start("train", config, cwd=folder)
+        run.until(lambda: log.exists())
+        run.signal(signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+DEADLINE_S = 600.0  # for whatever is waited for; machines can be very busy
+_LOOK_EVERY_S = 0.002
+
+
+class ForkedRun:
+    """A run that was started; `wait` for its exit code, which is minus the signal that ended it."""
+
+    def __init__(self, server: subprocess.Popen[str], pid: int, out: Path, err: Path) -> None:
+        self._server, self.pid, self._out, self._err = server, pid, out, err
+        self._code: int | None = None
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text(encoding="utf-8")
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text(encoding="utf-8")
+
+    def signal(self, number: int) -> None:
+        assert self._code is None, f"it has ended already, with {self._code}:\n{self.err}"
+        os.kill(self.pid, number)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Waits so long at most; whether it has ended by then."""
+        assert self._server.stdout is not None
+        if self._code is None and select.select([self._server.stdout], [], [], seconds)[0]:
+            self._code = int(self._server.stdout.readline())
+        return self._code is not None
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Waits until `holds()`; fails if the run ends before, or at the deadline."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not holds():
+            assert not self.ends_within(_LOOK_EVERY_S), f"ended with {self._code}:\n{self.err}"
+            assert time.monotonic() < deadline, f"waited {DEADLINE_S} s in vain:\n{self.err}"
+
+    def wait(self) -> int:
+        assert self.ends_within(DEADLINE_S), f"not done after {DEADLINE_S} s:\n{self.err}"
+        assert self._code is not None
+        return self._code
+
+
+class ForkedRuns:
+    """Starts runs, one at a time."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._count = 0
+
+    def start(
+        self, *arguments: str | Path, cwd: Path, largest_file: int | None = None
+    ) -> ForkedRun:
+        """`largest_file`: bytes at which writing a file fails, as it does on a full disk."""
+        cwd.mkdir(parents=True, exist_ok=True)
+        self._count += 1
+        out, err = (cwd / f".{self._count}.{name}" for name in ("out", "err"))
+        job = {
+            "arguments": [str(argument) for argument in arguments],
+            "cwd": str(cwd),
+            "out": str(out),
+            "err": str(err),
+            "largest_file": largest_file,
+        }
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps(job) + "\n")
+        self._server.stdin.flush()
+        return ForkedRun(self._server, int(self._server.stdout.readline()), out, err)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.communicate()
+
+
+def _serve() -> None:
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries greet there
+    from framework.policy import load_unsloth
+
+    load_unsloth()
+    import trl  # noqa: F401
+
+    import framework.commands
+    import framework.experiment
+    import framework.grpo_trainer
+    import framework.sampling
+    import framework.sft_trainer  # noqa: F401
+
+    for line in sys.stdin:
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _run(job)
+        print(pid, file=replies, flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), file=replies, flush=True)
+
+
+def _run(job: dict[str, Any]) -> None:
+    """In the child: the streams of a process of its own, the command, the end."""
+    import resource
+
+    from framework.cli import main
+
+    code = 1
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.chdir(job["cwd"])
+        for descriptor, name in ((1, "out"), (2, "err")):
+            file = os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            os.dup2(file, descriptor)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if job["largest_file"] is not None:
+            limit = job["largest_file"]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        code = main(job["arguments"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # what ends the parent is none of the child's business
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,72 @@
+"""Scripts written for the framework before this one: their lines run as they stand."""
+
+from __future__ import annotations
+
+import math
+import runpy
+from pathlib import Path
+
+import pytest
+from conftest import Toy, lines
+
+pytestmark = pytest.mark.stack
+
+SCRIPT = """
+from framework.config import ExperimentConfig
+from framework.grpo_trainer import GRPOArguments, GRPOTrainer
+from framework.objective import compute_advantages, compute_kl_penalty
+from framework.policy import load
+
+import torch
+
+config = ExperimentConfig.from_yaml("config.yaml")
+policy = load(config.model)
+model, tokenizer = policy.model, policy.tokenizer
+dataset = [{"question": f"{a}+1=?", "answer": str(a + 1)} for a in range(8)]
+
+
+def correctness_reward(prompts, completions, answer, **kwargs):
+    return [1.0 if a in c[0]["content"] else 0.0 for c, a in zip(completions, answer)]
+
+
+def format_reward(completions, **kwargs):
+    return [0.25 if "<answer>" in c[0]["content"] else 0.0 for c in completions]
+
+
+args = GRPOArguments()
+args.lr = config.learning_rate
+args.num_generations = config.num_generations
+args.max_completion_length = config.max_completion_length
+
+trainer = GRPOTrainer(
+    model=model,
+    reward_funcs=[correctness_reward, format_reward],
+    args=args,
+    train_dataset=dataset,
+    eval_dataset=dataset,
+    tokenizer=tokenizer,
+)
+result = trainer.train()
+
+rewards = torch.tensor([[1.0, 0.0, 1.0, 0.0], [1.25, 0.25, 1.25, 0.25]])  # (batch, generations)
+advantages = compute_advantages(rewards)
+
+logp, ref_logp = torch.tensor([-1.0, -2.0]), torch.tensor([-1.0, -1.5])
+kl = compute_kl_penalty(logp, ref_logp)
+"""
+
+
+def test_the_lines_run_as_they_stand(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(toy.config().to_yaml(), encoding="utf-8")
+    Path("script.py").write_text(SCRIPT, encoding="utf-8")
+    left = runpy.run_path("script.py")
+    assert left["args"].learning_rate == left["config"].training.learning_rate
+    assert left["result"].steps == 1
+    for row in left["advantages"].tolist():
+        assert row == pytest.approx([1.0, -1.0, 1.0, -1.0], abs=1e-3)
+    assert left["kl"].tolist() == pytest.approx([0.0, math.exp(0.5) - 1.5], abs=1e-6)
+    logged = lines(left["trainer"].output_dir / "metrics.jsonl")
+    assert {"reward/correctness_reward/mean", "reward/format_reward/mean"} <= set(logged[-1])

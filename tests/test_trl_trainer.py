@@ -1,0 +1,109 @@
+"""Leaving out what has no gradient changes nothing but the time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import lines
+
+from framework.trl_trainer import packed, rows, trimmed
+
+pytestmark = pytest.mark.stack
+
+
+def test_packing_keeps_rows_together_and_puts_gradients_first() -> None:
+    def batch(first: int, advantages: list[float], lengths: list[int]) -> dict[str, Any]:
+        number = torch.arange(first, first + 2)
+        return {
+            "prompt_ids": number[:, None].expand(2, 3),
+            "prompt_mask": torch.tensor([[0, 1, 1], [0, 0, 1]]),
+            "completion_ids": number[:, None].expand(2, 4),
+            "completion_mask": torch.tensor([[1] * n + [0] * (4 - n) for n in lengths]),
+            "advantages": torch.tensor(advantages),
+            "num_items_in_batch": torch.tensor(9),
+        }
+
+    before = [batch(0, [0.0, 1.0], [4, 2]), batch(2, [0.0, -1.0], [1, 3])]
+    after = packed(before, trim=True)
+    assert [part["advantages"].tolist() for part in after] == [[-1.0, 1.0], [0.0, 0.0]]
+    assert [part["completion_ids"][:, 0].tolist() for part in after] == [[3, 1], [0, 2]]
+    assert after[0]["completion_ids"].shape == (2, 3)  # trimmed to its longest completion
+    assert after[0]["prompt_ids"].shape == (2, 1)  # and to its longest prompt
+    assert after[1]["num_items_in_batch"] == 9
+
+
+def test_trimming_never_cuts_a_token() -> None:
+    batch = {
+        "prompt_ids": torch.arange(8).reshape(2, 4),
+        "prompt_mask": torch.tensor([[0, 0, 1, 1], [0, 1, 1, 1]]),
+        "completion_ids": torch.arange(6).reshape(2, 3),
+        "completion_mask": torch.tensor([[1, 0, 0], [1, 1, 0]]),
+        "advantages": torch.ones(2),
+    }
+    cut = trimmed(batch)
+    assert cut["prompt_ids"].tolist() == [[1, 2, 3], [5, 6, 7]]
+    assert cut["completion_ids"].tolist() == [[0, 1], [3, 4]]
+    assert trimmed(rows(cut, torch.tensor([0])))["prompt_mask"].tolist() == [[1, 1]]
+
+
+def _weights_after(toy: Any, folder: Path, steps: int, **training: Any) -> dict[str, torch.Tensor]:
+    """The trained weights of a short run in which half of the groups have no variance."""
+    from framework.data import load_examples, render_prompts
+    from framework.grpo_trainer import GRPOArguments, GRPOTrainer
+    from framework.policy import load
+    from rewards.types import Completion, Example
+
+    config = toy.config()
+    policy = load(config.model, seed=0)
+    examples = load_examples(config.data, "train").examples
+    rendered = render_prompts(examples, policy.tokenizer, 48).examples
+
+    def first_character(example: Example, completion: Completion) -> float:
+        """Varies within the group of every other problem only."""
+        odd = int(example.answer) % 2
+        return float(completion.text[:1] < "5") if odd else 0.0
+
+    arguments = GRPOArguments(
+        seed=0,
+        output_dir=str(folder),
+        use_gradient_checkpointing=False,
+        max_steps=steps,
+        prompts_per_step=4,
+        num_generations=4,
+        max_completion_length=12,
+        learning_rate=1e-3,
+        weight_decay=0.01,
+        save_steps=1000,
+        **training,
+    )
+    trainer = GRPOTrainer(policy, [first_character], arguments, rendered)
+    assert trainer.train().steps == steps
+    return {n: p.detach().clone() for n, p in policy.model.named_parameters() if p.requires_grad}
+
+
+def test_skipping_whole_forwards_gives_the_same_bits(toy: Any, tmp_path: Path) -> None:
+    """A forward is one group here, so that none holds both kinds of rows."""
+    shape: dict[str, Any] = {"completions_per_forward": 4, "loss_type": "dapo"}
+    skipping = _weights_after(toy, tmp_path / "a", 20, **shape)
+    skipped = [line["skipped_forwards"] for line in lines(tmp_path / "a" / "metrics.jsonl")]
+    assert 0.2 < sum(skipped) / len(skipped) < 1
+    plain = _weights_after(toy, tmp_path / "b", 20, **shape, skip_zero_advantage=False)
+    for name, weights in plain.items():
+        assert torch.equal(skipping[name], weights), name
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "bnpo", "dr_grpo"])
+def test_dropping_rows_gives_the_same_weights(toy: Any, tmp_path: Path, loss_type: str) -> None:
+    """One forward for the whole step: rows are dropped from within it."""
+    shape: dict[str, Any] = {"completions_per_forward": 16, "loss_type": loss_type}
+    if loss_type == "dr_grpo":
+        shape["scale_rewards"] = "none"
+    # SGD's step is proportional to the gradient, where Adam's would hide a wrong scale.
+    shape |= {"optim": "sgd", "max_grad_norm": 0.0}
+    dropping = _weights_after(toy, tmp_path / "a", 3, **shape)
+    plain = _weights_after(toy, tmp_path / "b", 3, **shape, skip_zero_advantage=False)
+    for name, weights in plain.items():
+        torch.testing.assert_close(dropping[name], weights, rtol=1e-4, atol=1e-6, msg=name)

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from framework import grpo_trainer
+from framework import grpo_trainer, policy
 from framework.config.schema import LossType
 from framework.grpo_trainer import GRPOArguments, GRPOTrainer
 from rewards import RewardSpec, build_rubric
@@ -112,7 +112,7 @@ def refused(requested: dict[str, Any], effective: Any) -> str:
 
 
 def main(model_folder: str, data: str, out: str) -> None:
-    import unsloth  # noqa: F401 (first, before trl and transformers)
+    policy.load_unsloth()  # first, before trl and transformers
     from unsloth.models.rl import _patch_trl_rl_trainers
 
     _patch_trl_rl_trainers("grpo_trainer")

@@ -85,8 +85,8 @@ def compute_dtype(model: PreTrainedModel) -> torch.dtype:
 def load_unsloth() -> Any:
     """Imports Unsloth and returns its `FastLanguageModel`, quietly. Seconds, the first time."""
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")  # it would ask a server otherwise
-    # Where CI is set, torch makes an error of a warning about an operator of its own inductor, which
-    # Unsloth's compiled attention masks run into.
+    # Where CI is set, torch makes an error of a warning about its own compiler's operators, which
+    # Unsloth's attention masks run into.
     os.environ.setdefault("TORCHINDUCTOR_ERROR_ON_CUSTOM_OP_ALIASING", "0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

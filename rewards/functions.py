@@ -192,7 +192,7 @@ def _load_module(target: str, path: str, base_dir: Path | None) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    writes_nothing, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a check leaves no trace
+    was, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a check leaves no trace
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # as above
@@ -201,7 +201,7 @@ def _load_module(target: str, path: str, base_dir: Path | None) -> ModuleType:
             f"{path}: importing {file} failed: {type(error).__name__}: {error}"
         ) from error
     finally:
-        sys.dont_write_bytecode = writes_nothing
+        sys.dont_write_bytecode = was
     return module
 
 

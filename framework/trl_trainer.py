@@ -6,6 +6,7 @@ Methods are overridden where no hook exists:
   that each completion got;
 - `_prepare_inputs`: puts the completions that carry a gradient into as few forwards as possible,
   and cuts off the padding that a forward does not need;
+- `_get_per_token_logps_and_entropies`: runs each prompt once (`shared_prompts.py`);
 - `_save` and `_load_from_checkpoint`: a checkpoint holds the trained adapter, and it is loaded;
 - `_save_checkpoint`: a full disk leaves the last whole checkpoint, and a clear message;
 - `compute_loss`: leaves out what contributes no gradient. With `beta = 0`, a completion whose
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from framework.checkpoints import step_of, unwritable_is_the_users, whole_checkpoints
+from framework.shared_prompts import can_share_prompts, completion_log_probs
 from rewards.errors import UserError
 
 if TYPE_CHECKING:
@@ -95,6 +97,34 @@ def groupwise_trainer(trainer_class: type) -> type:
                 scale = _share(inputs, kept, self.loss_type)
                 inputs = trimmed(kept)
             return scale * super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+        def _get_per_token_logps_and_entropies(
+            self,
+            model: Any,
+            input_ids: torch.Tensor,
+            attention_mask: torch.Tensor,
+            logits_to_keep: int,
+            batch_size: int | None = None,
+            **others: Any,
+        ) -> Any:
+            size = batch_size or len(input_ids)
+            has_prefix = input_ids.shape[1] - logits_to_keep > 1
+            if not (is_stock and has_prefix and can_share_prompts(model)):
+                return super()._get_per_token_logps_and_entropies(
+                    model, input_ids, attention_mask, logits_to_keep, batch_size, **others
+                )
+            parts = []
+            for start in range(0, len(input_ids), size):
+                part = slice(start, start + size)
+                with self.accelerator.autocast():
+                    parts.append(
+                        completion_log_probs(
+                            model, input_ids[part], attention_mask[part], logits_to_keep
+                        )
+                    )
+            log_probs, entropies = zip(*parts, strict=True)
+            wants_entropy = others.get("compute_entropy", False)
+            return torch.cat(log_probs), torch.cat(entropies) if wants_entropy else None, None
 
         def try_forward(self, inputs: Batch) -> None:
             """A forward and backward that teaches nothing: only whether it fits into memory."""

@@ -1,0 +1,65 @@
+"""LoRA adapters folded into the weights for as long as sampling takes.
+
+A LoRA layer is three matrix products and an addition, and the two small ones cost as much as the
+large one when a batch is a few rows: W + s B A is one. Only where that is the same but for
+rounding: float32 weights. In bf16 the sum would swallow small updates, and NF4 cannot hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def merged_adapters(model: Any, most_bytes: int) -> Iterator[int]:
+    """Inside, LoRA layers that can be are plain linear ones; gives the bytes that this takes.
+
+    The weights of before are put back afterwards as they were, to the bit. Copies of weights that
+    would take more than `most_bytes` are not made: then nothing is merged, and 0 given.
+    """
+    layers = _mergeable(model)
+    size = sum(layer.base_layer.weight.nbytes for layer, _ in layers)
+    if size > most_bytes:
+        layers, size = [], 0
+    before = [layer.base_layer.weight.data for layer, _ in layers]
+    try:
+        with torch.no_grad():
+            for (layer, adapter), weight in zip(layers, before, strict=True):
+                layer.base_layer.weight.data = weight + layer.get_delta_weight(adapter)
+                layer.merged_adapters.append(adapter)
+        yield size
+    finally:
+        for (layer, adapter), weight in zip(layers, before, strict=True):
+            layer.base_layer.weight.data = weight
+            if adapter in layer.merged_adapters:
+                layer.merged_adapters.remove(adapter)
+
+
+def _mergeable(model: Any) -> list[tuple[Any, str]]:
+    """LoRA layers over float32 linear ones, each with the name of its one active adapter."""
+    if not hasattr(model, "peft_config"):
+        return []
+    from peft.tuners.lora import Linear as LoraLinear
+
+    embeddings = model.get_input_embeddings().weight  # an output layer may be tied to them
+    found = []
+    for layer in model.modules():
+        if type(layer) is not LoraLinear or type(layer.base_layer) is not torch.nn.Linear:
+            continue
+        active = [name for name in layer.active_adapters if name in layer.lora_A]
+        weight = layer.base_layer.weight
+        if (
+            len(active) == 1
+            and weight.dtype == torch.float32
+            and weight is not embeddings
+            and not layer.disable_adapters
+            and not layer.merged
+            and active[0] not in layer.lora_variant  # DoRA and its like have forwards of their own
+            and not layer.lora_bias[active[0]]
+        ):
+            found.append((layer, active[0]))
+    return found

@@ -19,7 +19,7 @@ from rewards.errors import UserError
 
 NUCLEUS_FIRST = 1024
 BLOCK = 64
-BLOCKS_ABOVE = 4096  # below, one running sum is faster than two smaller ones
+BLOCKS_ABOVE = 1024  # below, one running sum is faster than two smaller ones
 ALMOST_ONE = 1 - 2**-50
 
 

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,9 @@ from torch import Tensor
 from evaluation.sampler import Prompt, SampledCompletion, SamplingParams
 from framework.sampling.draw import check_params, draw
 from framework.sampling.kv import ATTENTION, PromptCache, SlotCache, register_attention
+from framework.sampling.linears import packed_linears
 from framework.sampling.memory import Room, default_budget, room_within
+from framework.sampling.merging import merged_adapters
 from framework.sampling.modes import sampling_mode
 from framework.sampling.randomness import sample_key, uniforms
 from framework.sampling.requests import PromptTokens, completion, encode_prompts
@@ -37,6 +40,8 @@ from rewards.errors import UserError
 
 PREFILL_TOKENS = 2048  # padded tokens in one run of prompts
 PREFILL_PROMPTS = 16
+MOST_ROWS_CPU = 64
+MOST_ROWS_GPU = 256
 
 
 @dataclass(slots=True)
@@ -96,8 +101,17 @@ class SlotSampler:
         encoded.sort(key=lambda p: -len(p.ids))
         stopping = Stopping(self.model, self.tokenizer, params.stop, params.max_tokens)
         base = base_model(self.model)
-        with sampling_mode(self.model, self.tokenizer), _slot_attention(base.config):
-            run = _Run(base, encoded, params, stopping, self._room)
+        budget = self.memory_budget_bytes or default_budget(base.device)
+        most_rows = self.max_rows or (MOST_ROWS_CPU if base.device.type == "cpu" else MOST_ROWS_GPU)
+        most_rows = min(most_rows, sum(len(p.samples) for p in encoded))
+        with (
+            sampling_mode(self.model, self.tokenizer),
+            _slot_attention(base.config),
+            merged_adapters(self.model, most_bytes=budget // 4) as merged_bytes,
+            packed_linears(base, most_rows, budget // 4) as packed_bytes,
+        ):
+            room = partial(_room, budget - merged_bytes - packed_bytes, most_rows)
+            run = _Run(base, encoded, params, stopping, room)
             while run.advance():
                 for row in run.take_finished():
                     yield completion(
@@ -108,11 +122,9 @@ class SlotSampler:
                         stopping,
                     )
 
-    def _room(self, kv: Tensor, config: Any, capacity: int, longest: int, jobs: int) -> Room:
-        on_cpu = kv.device.type == "cpu"
-        most = Room(min(self.max_rows or (64 if on_cpu else 256), jobs), PREFILL_TOKENS)
-        budget = self.memory_budget_bytes or default_budget(kv.device)
-        return room_within(budget, kv, capacity, longest, config, most)
+
+def _room(budget: int, rows: int, kv: Tensor, config: Any, capacity: int, longest: int) -> Room:
+    return room_within(budget, kv, capacity, longest, config, Room(rows, PREFILL_TOKENS))
 
 
 class _Run:
@@ -124,7 +136,7 @@ class _Run:
         prompts: list[PromptTokens],
         params: SamplingParams,
         stopping: Stopping,
-        room_for: Callable[[Tensor, Any, int, int, int], Room],
+        room_for: Callable[[Tensor, Any, int, int], Room],
     ) -> None:
         self.base, self.params, self.stopping = base, params, stopping
         self.device = base.get_input_embeddings().weight.device
@@ -143,8 +155,7 @@ class _Run:
         capacity = longest + params.max_tokens - 1
         self._run_prompts()
         kv = self.ready[0][1]
-        jobs = sum(len(p.samples) for p in prompts)
-        self.room = room_for(kv, base.config, capacity, longest, jobs)
+        self.room = room_for(kv, base.config, capacity, longest)
         self.max_rows = self.room.rows
         self.threads = Threads(self.device, base.config, self.max_rows)
         self.cache = SlotCache(kv[:, None], self.max_rows, capacity)

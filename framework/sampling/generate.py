@@ -8,6 +8,7 @@ slot engine, and the two give the same answers up to floating point.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from evaluation.sampler import Prompt, SampledCompletion, SamplingParams
 from framework.sampling.draw import check_params, draw
+from framework.sampling.linears import packed_linears
+from framework.sampling.memory import default_budget
 from framework.sampling.modes import sampling_mode
 from framework.sampling.randomness import sample_key, uniforms
 from framework.sampling.requests import PromptTokens, completion, encode_prompts
@@ -49,10 +52,14 @@ class GenerateSampler:
         stopping = Stopping(self.model, self.tokenizer, params.stop, params.max_tokens)
         for start in range(0, len(jobs), self.max_rows):
             batch = jobs[start : start + self.max_rows]
-            with sampling_mode(self.model, self.tokenizer):
+            with sampling_mode(self.model, self.tokenizer), self._packed():
                 made = self._generate(batch, params, stopping)
             for job, (tokens, logprobs) in zip(batch, made, strict=True):
                 yield completion(job.prompt.index, job.sample_index, tokens, logprobs, stopping)
+
+    def _packed(self) -> AbstractContextManager[int]:
+        device = self.model.get_input_embeddings().weight.device
+        return packed_linears(self.model, self.max_rows, default_budget(device) // 4)
 
     @torch.no_grad()
     def _generate(

@@ -51,9 +51,7 @@ def packed_linears(model: Any, rows: int, budget_bytes: int) -> Iterator[int]:
 
 
 def _worth_packing(model: Any, rows: int) -> Iterator[Any]:
-    if not (
-        torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    ):
+    if not (torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         return
     for layer in model.modules():
         if (

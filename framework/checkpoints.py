@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from evaluation.files import replacing
+from framework import processes
 from rewards.errors import UserError
 
 _NAME = re.compile(r"^checkpoint-(\d+)$")
@@ -112,6 +113,12 @@ class StopRequest:
         """Ends the training after this step, with a checkpoint, for good."""
         self.is_over = True
 
+    def agree(self) -> None:
+        """Several processes stop after the same step: what one has heard, all know from here on."""
+        heard = processes.gathered((self.is_asked, self.is_over))
+        self.is_asked = any(asked for asked, _ in heard)
+        self.is_over = any(over for _, over in heard)
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Takes over SIGINT and SIGTERM inside; only in a main thread, elsewhere does nothing."""
@@ -144,6 +151,7 @@ class StopRequest:
 
         class StopCallback(TrainerCallback):  # type: ignore[misc]
             def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+                request.agree()
                 ends = request.is_asked or request.is_over
                 if ends and state.global_step % num_iterations == 0:
                     control.should_training_stop = True

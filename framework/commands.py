@@ -13,8 +13,15 @@ from evaluation import compare as compare_logs
 from evaluation.escape import printable
 from evaluation.export import export
 from evaluation.tables import comparison_table, print_table, summary_table
+from framework import processes
 from framework.aliases import alias_overrides
-from framework.config import ExperimentConfig, list_presets, preset_text, resolve_config_path
+from framework.config import (
+    ExperimentConfig,
+    check_processes,
+    list_presets,
+    preset_text,
+    resolve_config_path,
+)
 from framework.data import Split
 from framework.resume import resume_run_dir
 from framework.run_dir import RunDir, check_run_dir, create_run_dir, open_run_dir
@@ -28,26 +35,28 @@ _SHOWN_PROMPT = 600  # characters of the first prompt that a dry run shows
 
 def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: bool = False) -> int:
     """`groupwise train`, and `quickstart` with `name_if_taken`: a second run gets another name."""
-    path = resolve_config_path(config_name)
-    config = ExperimentConfig.from_yaml(path, _overrides(arguments))
-    if name_if_taken and arguments.name is None and not arguments.resume:
-        config = _with_free_name(config)
     terminal = Terminal(quiet=arguments.quiet)
-    if not arguments.resume:
-        check_run_dir(config)
     if arguments.dry_run:
+        if not processes.is_main():
+            return 0
+        config, _ = _run_config(arguments, config_name, name_if_taken=name_if_taken)
         return _rehearse(config, arguments, terminal)
-    _check_early(config, ("train", "eval"))
 
-    if arguments.resume:
-        opened = resume_run_dir(config, terminal.notice)
-    else:
-        opened = create_run_dir(config, path.read_text(encoding="utf-8"))
-    with opened as run_dir:
+    def opened() -> tuple[ExperimentConfig, RunDir]:
+        config, text = _run_config(arguments, config_name, name_if_taken=name_if_taken)
+        _check_early(config, ("train", "eval"))
+        if arguments.resume:
+            return config, resume_run_dir(config, terminal.notice)
+        return config, create_run_dir(config, text)
+
+    config, run_dir = processes.from_main(opened)
+    with run_dir:
         terminal.line(f"groupwise: {config.name} in {run_dir.path}")
         from framework import experiment
 
         outcome = experiment.run(config, run_dir, terminal)
+    if not processes.is_main():
+        return 130 if outcome.was_stopped else 0
     if outcome.was_stopped:
         steps = outcome.training.steps if outcome.training else 0
         print(
@@ -77,6 +86,21 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
         print(f"health: {finding}")
     _print_paths(run_dir)
     return 0
+
+
+def _run_config(
+    arguments: argparse.Namespace, config_name: str, *, name_if_taken: bool
+) -> tuple[ExperimentConfig, str]:
+    """The config of the run that is asked for, whose name is free, and the text it is from."""
+    path = resolve_config_path(config_name)
+    config = ExperimentConfig.from_yaml(path, _overrides(arguments))
+    if name_if_taken and arguments.name is None and not arguments.resume:
+        config = _with_free_name(config)
+    if not arguments.resume:
+        check_run_dir(config)
+    if processes.count() > 1:
+        check_processes(config, processes.count())
+    return config, path.read_text(encoding="utf-8")
 
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:

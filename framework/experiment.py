@@ -8,7 +8,7 @@ Each verb below is a stage. What they are made of stands in `run_data.py` (probl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 from evaluation import Comparison, Summary, compare, write_comparison
 from evaluation.files import replacing_folder
 from evaluation.report import write_report
+from framework import processes
 from framework.checkpoints import latest_checkpoint
 from framework.config import TOY, ExperimentConfig
 from framework.data import load_demonstrations, render_demonstrations, with_toy
 from framework.measuring import measure, periodic_evaluation, report_skipped, rubric_of
 from framework.policy import Policy, as_saved, check_model_folder, load
+from framework.processes import from_main
 from framework.rehearsal import tokenizer_of
 from framework.run_data import Data, evaluates, load_data
 from framework.run_dir import RunDir
@@ -56,35 +58,47 @@ def run(config: ExperimentConfig, run_dir: RunDir, terminal: Terminal) -> Outcom
 
     Each stage leaves something whole behind: called again on the same directory, the run goes on
     where it was, and comes out as if it had never stopped.
+
+    Several processes share the supervised training and GRPO, with the model on each; all else the
+    main process does, and the others wait.
     """
     with terminal.libraries_to(run_dir.log), rubric_of(config) as rubric:
-        config = make_toy_parts(config, run_dir.path / "toy", terminal)
+        config = from_main(lambda: make_toy_parts(config, run_dir.path / "toy", terminal))
         check_model_folder(config.model)
         if config.training.method == "grpo":
-            probe_rewards(config, rubric, terminal)
+            from_main(lambda: probe_rewards(config, rubric, terminal))
         policy, is_trained = load_policy(config, run_dir, terminal)
         data = load_data(config, policy, terminal)
+
+        def measured(label: str) -> Callable[[], Summary]:
+            return lambda: measure(label, config, policy, data.held_out, run_dir, terminal)
+
         summaries: dict[str, Summary] = {}
         training = None
         if not is_trained:
             if config.training.method == "grpo":
                 warm_start(config, policy, run_dir, terminal)
             if config.evaluation.before:
-                summaries[BASE] = measure(BASE, config, policy, data.held_out, run_dir, terminal)
+                summaries[BASE] = from_main(measured(BASE))
             if config.training.method == "sft":
                 warm_start(config, policy, run_dir, terminal)
             else:
                 training = train(config, policy, data, rubric, run_dir, terminal)
                 if training.was_stopped:
                     return Outcome(run_dir, summaries, None, training)
-            policy.save(run_dir.final_model)
+            from_main(lambda: policy.save(run_dir.final_model))
         if config.evaluation.after:
-            summaries[TUNED] = measure(TUNED, config, policy, data.held_out, run_dir, terminal)
-        comparison = compare_both(config, run_dir)
+            summaries[TUNED] = from_main(measured(TUNED))
+        comparison = from_main(lambda: compare_both(config, run_dir))
         if evaluates(config) or config.training.method == "grpo":  # else there is no answer to show
-            with terminal.stage("Write the report"):
-                write_report(run_dir.path)
+            from_main(lambda: report(run_dir, terminal))
         return Outcome(run_dir, summaries, comparison, training)
+
+
+def report(run_dir: RunDir, terminal: Terminal) -> None:
+    """The run as one page."""
+    with terminal.stage("Write the report"):
+        write_report(run_dir.path)
 
 
 def load_policy(
@@ -167,7 +181,7 @@ def warm_start(
                 step, steps, f"loss {m['policy_loss'] or 0:.3f}"
             ),
         )
-    policy.save(warm_started(run_dir))
+    from_main(lambda: policy.save(warm_started(run_dir)))
     if not policy.is_adapter:
         # TRL loads the reference model from the folder that the model's config names; after a warm
         # start of all weights that has to be the warm-started model, or the KL starts above 0.
@@ -190,8 +204,8 @@ def train(
     from framework.grpo_trainer import GRPOArguments, GRPOTrainer
     from framework.tracking import Tracker
 
-    terminal.line(f"  {config.training.batch_shape}")
-    tracker = Tracker(config, run_dir.path, terminal.notice)
+    terminal.line(f"  {config.training.batch_shape.shared_by(processes.count())}")
+    tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
     try:
         with terminal.stage("Train (GRPO)") as stage:
             trainer = GRPOTrainer(
@@ -209,9 +223,11 @@ def train(
                 notify=terminal.notice,
                 on_metrics=lambda step, steps, m: stage.update(step, steps, training_numbers(m)),
             )
-            result = trainer.train(resume_from=latest_checkpoint(run_dir.checkpoints))
+            checkpoint = from_main(lambda: latest_checkpoint(run_dir.checkpoints))
+            result = trainer.train(resume_from=checkpoint)
     finally:
-        tracker.finish()
+        if tracker:
+            tracker.finish()
     report_skipped(rubric, terminal)
     return result
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.files import full_disk_is_the_users
+from framework import processes
 from framework.checkpoints import StopRequest, step_of
 from framework.config import BatchShape, TrainingConfig, validated
 from framework.policy import (
@@ -104,8 +105,9 @@ class TrainResult:
 
 
 def print_note(text: str) -> None:
-    """Something the user should know, on standard error."""
-    print(f"note: {text}", file=sys.stderr)
+    """Something the user should know, on standard error; of several processes one says it."""
+    if processes.is_main():
+        print(f"note: {text}", file=sys.stderr)
 
 
 class GRPOTrainer:
@@ -143,7 +145,7 @@ class GRPOTrainer:
         self.output_dir = Path(self.args.output_dir)
         self.examples = as_examples(train_dataset, tokenizer)
         self.eval_examples = as_examples(eval_dataset, tokenizer) if eval_dataset else []
-        self.shape: BatchShape = self.config.batch_shape
+        self.shape: BatchShape = self.config.batch_shape.shared_by(processes.count())
         check_data_size(len(self.examples), self.config.prompts_per_step)
         self.rollouts = Rollouts(
             sampler=sampler or self._make_sampler(),
@@ -153,6 +155,7 @@ class GRPOTrainer:
             seed=self.args.seed,
             log_path=self.output_dir / "rollouts.jsonl",
         )
+        self._notify = notify
         self._stop = StopRequest(notify)
         self.health = HealthLog(
             self.output_dir / "health.jsonl",
@@ -184,7 +187,8 @@ class GRPOTrainer:
         for log in (self.rollouts, self.log):
             log.open(last_step)
         try:
-            if resume_from and (self.health.stopped_by or last_step >= self._num_steps()):
+            was_ended = processes.from_main(lambda: self.health.stopped_by is not None)
+            if resume_from and (was_ended or last_step >= self._num_steps()):
                 return self._as_it_ended(resume_from)
             with (
                 self._stop.listening(),
@@ -262,6 +266,10 @@ class GRPOTrainer:
         import torch
 
         asked = self.config.longest_first
+        if processes.count() > 1:  # one short of memory would leave the others waiting
+            if asked:
+                self._notify("training.longest_first: left out with several processes")
+            return False
         return torch.cuda.is_available() if asked is None else asked
 
     def _longest_first(self) -> Any:
@@ -359,6 +367,7 @@ def trl_arguments(
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "dataloader_pin_memory": on_gpu,
+        "use_cpu": not on_gpu,
     }
 
 

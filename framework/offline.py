@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evaluation.files import full_disk_is_the_users
+from framework import processes
 from framework.checkpoints import StopRequest, latest_checkpoint, step_of
 from framework.config import ExperimentConfig
 from framework.grpo_trainer import TrainResult
@@ -45,8 +46,8 @@ def train_on_groups(
     """Trains `policy` in place on the groups; goes on from the run's last checkpoint."""
     from framework.group_score_trainer import GroupScoreTrainer
 
-    resume_from = latest_checkpoint(run_dir.checkpoints)
-    tracker = Tracker(config, run_dir.path, terminal.notice)
+    resume_from = processes.from_main(lambda: latest_checkpoint(run_dir.checkpoints))
+    tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
     stop = StopRequest()
     with terminal.stage("Train (scored groups)") as stage:
         trainer = GroupScoreTrainer(
@@ -76,7 +77,8 @@ def train_on_groups(
                 )
         finally:
             log.close()
-            tracker.finish()
+            if tracker:
+                tracker.finish()
     steps = int(output.global_step)
     return TrainResult(
         steps,
@@ -113,7 +115,7 @@ def arguments(config: ExperimentConfig, policy: Policy, run_dir: RunDir) -> Grou
         seed=config.seed,
         max_steps=-1 if training.max_steps is None else training.max_steps,
         num_train_epochs=training.num_train_epochs,
-        per_device_train_batch_size=training.prompts_per_step,
+        per_device_train_batch_size=training.prompts_per_step // processes.count(),
         learning_rate=training.learning_rate,
         lr_scheduler_type=training.lr_scheduler_type,
         warmup_steps=training.warmup_ratio,  # below 1: a share of all steps
@@ -133,6 +135,7 @@ def arguments(config: ExperimentConfig, policy: Policy, run_dir: RunDir) -> Grou
         save_total_limit=training.save_total_limit,
         disable_tqdm=True,
         dataloader_pin_memory=on_gpu,
+        use_cpu=not on_gpu,
         loss=groups.loss,
         kl_direction=groups.kl_direction,
         score_temperature=groups.score_temperature,

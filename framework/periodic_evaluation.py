@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation import EvaluationSettings, Summary, evaluate
 from evaluation.files import replacing_folder, write_json
+from framework import processes
 from framework.policy import Policy, save_pretrained
 from rewards import Rubric
 from rewards.types import Example
@@ -114,8 +115,10 @@ class PeriodicEvaluation:
                 step, every = int(state.global_step), evaluation.config.every_steps
                 if not every or step % every or step == state.max_steps:
                     return
-                log.extra = evaluation.run(step)
-                if evaluation.is_exhausted:
+                log.extra, is_exhausted = processes.from_main(
+                    lambda: (evaluation.run(step), evaluation.is_exhausted)
+                )
+                if is_exhausted:
                     control.should_training_stop = True
                     evaluation.tell(
                         f"stopped early: no better {evaluation.metric} in "

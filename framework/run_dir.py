@@ -170,6 +170,10 @@ class RunDir:
     def __repr__(self) -> str:
         return f"RunDir({str(self.path)!r})"
 
+    def __reduce__(self) -> tuple[type[RunDir], tuple[Path]]:
+        """Another process gets the paths, and not the lock: it is held once."""
+        return RunDir, (self.path,)
+
 
 def check_run_dir(config: ExperimentConfig) -> Path:
     """The folder that the run would get; nothing is made.

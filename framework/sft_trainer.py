@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framework import processes
 from framework.policy import Policy, adapter_precision, compute_dtype, load_unsloth
 from framework.training_log import OnMetrics, TrainingLog
 from rewards.errors import UserError
@@ -33,7 +34,8 @@ def warm_start(
     """Trains `policy` in place on (example with rendered prompt, completion); returns the steps.
 
     `max_length` is in tokens, of prompt and completion together: longer demonstrations are left
-    out, since one that is cut off teaches not to end. `folder` gets `metrics.jsonl`.
+    out, since one that is cut off teaches not to end. `folder` gets `metrics.jsonl`. Several
+    processes share each batch.
     """
     rows = [tokenized(policy.tokenizer, example, text) for example, text in demonstrations]
     kept = [row for row in rows if len(row["input_ids"]) <= max_length]
@@ -61,7 +63,7 @@ def warm_start(
                 seed=seed,
                 num_train_epochs=config.num_train_epochs,
                 max_steps=-1 if config.max_steps is None else config.max_steps,
-                per_device_train_batch_size=config.batch_size,
+                per_device_train_batch_size=config.batch_size // processes.count(),
                 gradient_accumulation_steps=1,
                 learning_rate=config.learning_rate,
                 lr_scheduler_type="linear",
@@ -80,6 +82,7 @@ def warm_start(
                 disable_tqdm=True,
                 remove_unused_columns=False,
                 dataloader_pin_memory=on_gpu,
+                use_cpu=not on_gpu,
             ),
         )
     log.open()

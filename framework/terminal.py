@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from evaluation.escape import printable
+from framework import processes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,10 +63,13 @@ class Stage:
 
 
 class Terminal:
-    """Standard error as a person reads it. `quiet`: notices only."""
+    """Standard error as a person reads it. `quiet`: notices only.
+
+    Of several processes the main one speaks.
+    """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = stream or (sys.stderr if processes.is_main() else _silence())
         self.quiet = quiet
         self.is_interactive = (
             self._stream.isatty() and not quiet and os.environ.get("TERM", "dumb") != "dumb"
@@ -143,3 +147,7 @@ class Terminal:
                 os.close(descriptor)
             self._stream, self._console = before, None
             own.close()
+
+
+def _silence() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")

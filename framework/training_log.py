@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from evaluation.files import full_disk_is_the_users
+from framework import processes
 from framework.checkpoints import cut_log
 
 if TYPE_CHECKING:
@@ -59,7 +60,12 @@ class TrainingLog:
         self._step_started = time.perf_counter()
 
     def open(self, last_step: int = 0) -> None:
-        """Opens the log for appending; what it has of steps after `last_step` is dropped."""
+        """Opens the log for appending; what it has of steps after `last_step` is dropped.
+
+        Of several processes only the main one keeps a log.
+        """
+        if not processes.is_main():
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         cut_log(self._path, last_step)
         if self._health:

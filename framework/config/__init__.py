@@ -8,7 +8,7 @@ A relative path inside a config file is looked for from the current directory fi
 folder of the config file.
 """
 
-from framework.config.batch_shape import BatchShape
+from framework.config.batch_shape import BatchShape, check_processes
 from framework.config.checks import ConfigError, Problem
 from framework.config.loading import validated
 from framework.config.presets import list_presets, preset_text, resolve_config_path
@@ -39,6 +39,7 @@ __all__ = [
     "ConfigError",
     "Problem",
     "TOY",
+    "check_processes",
     "validated",
     "list_presets",
     "preset_text",

@@ -13,25 +13,32 @@ completions each gets (`num_generations`), and how many of those go through the 
 `num_iterations` > 1 changes none of them: TRL then walks over the same generation batch that many
 times, one optimiser step each, and computes the old log-probabilities because the accumulation is
 no multiple of steps_per_generation x num_iterations.
+
+Several processes share a step: the user's numbers stay those of the whole step, and TRL is told
+what each of them does. A pass of completions_per_forward is then made by all of them at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rewards.errors import UserError
+
 if TYPE_CHECKING:
-    from framework.config.schema import TrainingConfig
+    from framework.config.schema import ExperimentConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
 class BatchShape:
-    """The user's three numbers, and the three that TRL wants."""
+    """The user's three numbers, and the three that TRL wants in each of `num_processes`."""
 
     prompts_per_step: int
     num_generations: int
     completions_per_forward: int
     num_iterations: int = 1
+    num_processes: int = 1
 
     @property
     def completions_per_step(self) -> int:
@@ -43,11 +50,35 @@ class BatchShape:
 
     @property
     def gradient_accumulation_steps(self) -> int:
-        return self.completions_per_step // self.completions_per_forward
+        return self.completions_per_step // (self.completions_per_forward * self.num_processes)
 
     @property
     def steps_per_generation(self) -> int:
         return self.gradient_accumulation_steps
+
+    def shared_by(self, num_processes: int) -> BatchShape:
+        """The same step, shared equally by so many processes.
+
+        Raises:
+            UserError: the step's completions, or the passes over them, cannot be shared equally.
+        """
+        total, forward = self.completions_per_step, self.completions_per_forward
+        if total % num_processes:
+            unit = num_processes // math.gcd(num_processes, self.num_generations)
+            works = nearest_multiples(unit, self.prompts_per_step)
+            raise UserError(
+                f"training.prompts_per_step: {self.prompts_per_step} x num_generations "
+                f"{self.num_generations} = {total} completions cannot be shared equally by "
+                f"{num_processes} processes; {_or(*works)}"
+            )
+        share = total // num_processes
+        if share % forward:
+            raise UserError(
+                f"training.completions_per_forward: {forward} does not divide the {share} "
+                f"completions that each of {num_processes} processes has of a step; "
+                f"{_or(*nearest_divisors(share, forward))}"
+            )
+        return replace(self, num_processes=num_processes)
 
     def trl_arguments(self) -> dict[str, int]:
         """What TRL's GRPOConfig is to be given."""
@@ -67,6 +98,8 @@ class BatchShape:
             f"{self.completions_per_step}, in {passes} "
             f"{'pass' if passes == 1 else 'passes'} of {self.completions_per_forward}"
         )
+        if self.num_processes > 1:
+            text += f" on each of {self.num_processes} processes"
         if self.num_iterations > 1:
             text += f"; each batch of completions serves {self.num_iterations} steps"
         return text + (
@@ -84,6 +117,41 @@ def batch_shape(training: TrainingConfig) -> BatchShape:
         completions_per_forward=training.completions_per_forward,
         num_iterations=training.num_iterations,
     )
+
+
+def check_processes(config: ExperimentConfig, num_processes: int) -> None:
+    """Raises UserError where the run cannot be shared equally by so many processes."""
+    training = config.training
+    if training.method == "grpo":
+        training.batch_shape.shared_by(num_processes)
+    elif training.method == "group_scores":
+        _share("training.prompts_per_step", training.prompts_per_step, num_processes)
+    if training.warm_start.enabled:
+        _share("training.warm_start.batch_size", training.warm_start.batch_size, num_processes)
+
+
+def _share(path: str, value: int, num_processes: int) -> None:
+    if value % num_processes:
+        raise UserError(
+            f"{path}: {value} cannot be shared equally by {num_processes} processes; "
+            f"{_or(*nearest_multiples(num_processes, value))}"
+        )
+
+
+def _or(*values: int) -> str:
+    """What would work, in words: "4 or 8 work"; 0 is none."""
+    known = [str(value) for value in values if value]
+    return f"{' or '.join(known)} {'work' if len(known) > 1 else 'works'}"
+
+
+def nearest_multiples(unit: int, wanted: int) -> tuple[int, int]:
+    """The multiples of `unit` next to `wanted`, which is none: below (it may be 0) and above.
+
+    >>> nearest_multiples(4, 6)
+    (4, 8)
+    """
+    below = wanted // unit * unit
+    return below, below + unit
 
 
 def nearest_divisors(total: int, wanted: int) -> list[int]:

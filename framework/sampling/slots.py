@@ -40,7 +40,7 @@ from rewards.errors import UserError
 
 PREFILL_TOKENS = 2048  # padded tokens in one run of prompts
 PREFILL_PROMPTS = 16
-MOST_ROWS_CPU = 64
+MOST_ROWS_CPU = 128
 MOST_ROWS_GPU = 256
 
 
@@ -76,7 +76,7 @@ class SlotSampler:
         """Raise UserError if the model's family is not served.
 
         Args:
-            max_rows: most slots at once; by default 64 on a CPU, 256 on a GPU.
+            max_rows: most slots at once; by default 128 on a CPU, 256 on a GPU.
             memory_budget_bytes: most memory for keys, values and logits; by default a part of
                 what is free when sampling starts.
         """

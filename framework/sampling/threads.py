@@ -8,7 +8,7 @@ import torch
 
 # Operations of the step's largest matrix product below which waking a second thread takes longer
 # than it saves (docs/sampling.md has the measurement).
-WORTH_A_THREAD = 16e6
+WORTH_A_THREAD = 40e6
 
 
 class Threads:

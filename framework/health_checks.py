@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from framework.health_history import EARLY, RECENT, History
+from framework.health_history import EARLY, RECENT, START, History
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def duplicate_completions(h: History) -> Diagnosis | None:
 
 
 def length_runaway(h: History) -> Diagnosis | None:
-    now, early = h.mean("completion_length/mean", RECENT), h.first("completion_length/mean", EARLY)
+    now, early = h.mean("completion_length/mean", RECENT), h.first("completion_length/mean", START)
     if now is None or early is None or len(h.steps) < EARLY + RECENT:
         return None
     limit = h.config.max_completion_length
@@ -175,7 +175,7 @@ def length_runaway(h: History) -> Diagnosis | None:
 
 
 def length_collapse(h: History) -> Diagnosis | None:
-    now, early = h.mean("completion_length/mean", RECENT), h.first("completion_length/mean", EARLY)
+    now, early = h.mean("completion_length/mean", RECENT), h.first("completion_length/mean", START)
     if now is None or early is None or len(h.steps) < EARLY + RECENT or not _is_unsolved(h):
         return None
     if now > 0.25 * early:
@@ -245,11 +245,15 @@ def dominating_reward(h: History) -> Diagnosis | None:
     if share <= 0.8 or h.parts[name].is_correctness:
         return None
     weight = h.parts[name].weight
+    if share < 0.99:
+        remedy = f"Lower rewards.parts.{name}.weight ({weight:g}) to {weight * (1 - share):.2g}"
+    else:  # the others have next to no spread, or no weight at all
+        others = [n for n, part in h.parts.items() if part.is_correctness] or ["NAME"]
+        remedy = f"Raise rewards.parts.{others[0]}.weight above that of {name!r} ({weight:g})"
     return Diagnosis(
         f"{share:.0%} of the spread in the rewards comes from {name!r}",
         "The other parts, correctness too, hardly count in the advantages",
-        f"Lower rewards.parts.{name}.weight ({weight:g}) to {weight * (1 - share):.2g}, or set "
-        "rewards.aggregation: normalize_then_sum",
+        f"{remedy}, or set rewards.aggregation: normalize_then_sum",
         {"share": share},
     )
 
@@ -262,24 +266,43 @@ def reward_hacking(h: History) -> Diagnosis | None:
         return None
     windows = range(recent, len(h.steps) - EARLY + 1)  # whole windows before this one
     before = [
-        (c, r)
+        (c, r, upto)
         for upto in windows
         if (c := h.mean("correct", EARLY, upto=upto)) is not None
         and (r := h.mean("reward/mean", EARLY, upto=upto)) is not None
     ]
     if not before:
         return None
-    best, reward_then = max(before)
+    best, reward_then, upto = max(before)
     if best - now < max(0.05, h.noise) or now > 0.75 * best or reward < reward_then:
         return None
+    paying = _rose_most(h, recent, upto)
     return Diagnosis(
         f"right answers fell from {best:.0%} to {now:.0%}, and the reward rose from "
         f"{reward_then:.3g} to {reward:.3g}",
-        "Another reward pays better than being right: a format, a length, a style",
-        "Lower that reward's weight, or let it count only where the answer is right "
+        f"{paying!r} pays better than being right"
+        if paying
+        else "Another reward pays better than being right: a format, a length, a style",
+        f"Lower rewards.parts.{paying}.weight ({h.parts[paying].weight:g}), or let it count only "
+        f"where the answer is right: rewards.parts.{paying}.requires"
+        if paying
+        else "Lower that reward's weight, or let it count only where the answer is right "
         "(rewards.parts.NAME.requires)",
         {"correct": now, "correct_at_best": best, "reward/mean": reward},
     )
+
+
+def _rose_most(h: History, recent: int, upto: int) -> str | None:
+    """The part, other than correctness, that added most to the reward since `upto` steps ago."""
+    rise = {
+        name: part.weight * (now - then)
+        for name, part in h.parts.items()
+        if not part.is_correctness
+        and (now := h.mean(f"reward/{name}/mean", recent)) is not None
+        and (then := h.mean(f"reward/{name}/mean", EARLY, upto=upto)) is not None
+    }
+    most = max(rise, key=lambda name: rise[name], default=None)
+    return most if most is not None and rise[most] > 0 else None
 
 
 def memory_creeping(h: History) -> Diagnosis | None:

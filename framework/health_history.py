@@ -14,6 +14,7 @@ Metrics = Mapping[str, float | None]
 """A line of `metrics.jsonl`."""
 
 EARLY = 10  # steps that "at first" means, and that "now" means in slow changes
+START = 3  # steps that "at first" means where ten can already be too late
 RECENT = 5  # steps that "now" means where it has to be quick
 
 
@@ -33,11 +34,15 @@ class History:
         self.steps: list[Metrics] = []
 
     def mean(self, key: str, last: int, *, upto: int = 0) -> float | None:
-        """Mean over `last` steps, which end `upto` steps ago; None if one of them lacks it."""
+        """Mean over `last` steps, which end `upto` steps ago; None if over half of them lack it.
+
+        A step in which no completion has an advantage makes no forward pass, and has no entropy.
+        """
         end = len(self.steps) - upto
         values = [step.get(key) for step in self.steps[max(0, end - last) : end]]
         known = [value for value in values if value is not None]
-        return sum(known) / last if len(known) == last else None
+        is_enough = len(values) == last and 2 * len(known) >= last
+        return sum(known) / len(known) if is_enough else None
 
     def first(self, key: str, count: int) -> float | None:
         """Mean over the first `count` steps."""

@@ -62,9 +62,11 @@ class RunHealth:
 
     def look(self, step: int, metrics: Metrics) -> list[Finding]:
         self._history.steps.append(metrics)
+        # Broken weights bring all else with them: what follows from that has no cause of its own.
+        checks = {"non_finite": CHECKS["non_finite"]} if metrics.get("non_finite") else CHECKS
         findings = [
             Finding(name, step, d.what, d.cause, d.remedy, d.numbers)
-            for name, check in CHECKS.items()
+            for name, check in checks.items()
             if name not in self._found and (d := check(self._history)) is not None
         ]
         self._found |= {finding.name for finding in findings}

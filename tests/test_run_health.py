@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from conftest import ROOT, RunCli, Toy, lines
+from conftest import ROOT, RunCli, lines
 
 from framework.config import TrainingConfig
 from framework.config.schema import HealthName
@@ -247,51 +247,6 @@ def test_findings_are_kept_told_once_and_stop_the_run(tmp_path: Path) -> None:
     assert read_findings(path) == []
     earlier.look(5, bad)
     assert [f.step for f in read_findings(path)] == [5]
-
-
-# -- provoked on purpose ----------------------------------------------------------------------
-
-# what is set, and what has to be found
-PROVOKED: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "a learning rate of 1": (
-        {"training__learning_rate": 1.0, "training__beta": 0.01, "training__max_grad_norm": 0.0},
-        {"kl_exploding"},
-    ),
-    "no room for an answer": ({"training__max_completion_length": 6}, {"truncation"}),
-    "a reward that never changes": (
-        {"rewards__parts": {"same": {"use": f"{Path(__file__)}:same", "weight": 1.0}}},
-        {"reward_constant"},
-    ),
-}
-
-
-def same(completions: list[Any], **_: Any) -> list[float]:
-    return [0.5 for _ in completions]
-
-
-@pytest.mark.stack
-@pytest.mark.parametrize("name", PROVOKED)
-def test_provoked_on_purpose(name: str, toy: Toy, tmp_path: Path) -> None:
-    from test_training import trainer_for
-
-    from framework.policy import load
-
-    changes, expected = PROVOKED[name]
-    config = toy.config(
-        training__max_steps=12,
-        training__save_steps=50,
-        training__lr_scheduler_type="constant",
-        training__stop_on=sorted(expected),
-        **changes,
-    )
-    trainer = trainer_for(config, load(config.model, config.seed), tmp_path)
-    result = trainer.train()
-    found = read_findings(tmp_path / "health.jsonl")
-    assert expected <= {finding.name for finding in found}
-    stopped = next(finding for finding in found if finding.name in expected)
-    assert result.steps == stopped.step == len(lines(tmp_path / "metrics.jsonl"))
-    assert not result.was_stopped, "not by the user: the run goes on with the evaluation"
-    assert (tmp_path / "checkpoints" / f"checkpoint-{result.steps}").is_dir()
 
 
 @pytest.mark.stack

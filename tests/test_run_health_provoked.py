@@ -136,8 +136,7 @@ PROVOKED: dict[str, Provoked] = {
     "length pays": Provoked(
         25,
         {"length_runaway"},
-        PAYING
-        | {"max_completion_length": 48, "rewards__parts": parts(correctness=1.0, long=1.0)},
+        PAYING | {"max_completion_length": 48, "rewards__parts": parts(correctness=1.0, long=1.0)},
         cures="dr_grpo",
     ),
     "brevity pays": Provoked(

@@ -104,7 +104,7 @@ class HealthLog:
                 log.write(json.dumps(asdict(finding)) + "\n")
             self._notify(str(finding))
             if self._tracker:
-                self._tracker.log({f"health/{finding.name}": 1.0}, step)
+                self._tracker.alert(finding.name, str(finding), step)
             if finding.name in self._stop_on and self.stopped_by is None:
                 self.stopped_by = finding.name
                 self._notify(f"training.stop_on: the training ends here, on {finding.name}")

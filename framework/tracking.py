@@ -44,6 +44,16 @@ class Tracker:
         for name, module in list(self._modules.items()):
             self._guard(name, partial(module.log, dict(numbers), step=step))
 
+    def alert(self, title: str, text: str, step: int) -> None:
+        """A finding: the number `health/TITLE` at its step; in W&B also an alert with the words.
+
+        W&B keeps the words in the run's summary too, where they are seen without notifications.
+        """
+        self.log({f"health/{title}": 1.0}, step)
+        if wandb := self._modules.get("wandb"):
+            self._guard("wandb", lambda: wandb.alert(title, text, level=wandb.AlertLevel.WARN))
+            self._guard("wandb", lambda: wandb.run.summary.update({f"finding/{title}": text}))
+
     def finish(self) -> None:
         for name, module in list(self._modules.items()):
             self._guard(name, module.finish)

@@ -251,14 +251,37 @@ def test_findings_are_kept_told_once_and_stop_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.stack
 def test_a_run_that_its_health_ends_is_evaluated_and_says_so(tiny_yaml: Path, cli: RunCli) -> None:
+    """Said once, kept in health.jsonl, in W&B and in the report, and said again at the end."""
+    from test_tracking import wandb_file, wandb_records
+    from wandb.proto import wandb_internal_pb2
+
     ended = cli(
         *("train", tiny_yaml, "--set", "training.max_completion_length=6"),
         *("--set", "training.max_steps=30", "--set", "training.stop_on=truncation"),
+        *("--set", "tracking.wandb=offline"),
     )
     assert ended.code == 0, ended.err
-    (finding,) = [f for f in read_findings(Path("runs/tiny/health.jsonl")) if f.step == 5]
-    assert f"  note: {finding}\n" in ended.err
+    run = Path("runs/tiny")
+    (finding,) = [f for f in read_findings(run / "health.jsonl") if f.step == 5]
+    assert ended.err.count(f"  note: {finding}\n") == 1
     assert "  note: training.stop_on: the training ends here, on truncation\n" in ended.err
     assert "health: truncation (step 5): max_completion_length 6 cuts off" in ended.out
-    assert Path("runs/tiny/evaluations/tuned/summary.json").is_file()
-    assert len(lines(Path("runs/tiny/metrics.jsonl"))) == 5
+    assert (run / "evaluations/tuned/summary.json").is_file()
+    assert len(lines(run / "metrics.jsonl")) == 5
+
+    # As JSON inside of the page; how it looks there is in test_viewer_browser.py
+    page = (run / "report.html").read_text(encoding="utf-8")
+    for words in (finding.what, finding.cause, finding.remedy):
+        assert json.dumps(words)[1:-1] in page
+
+    records = [wandb_internal_pb2.Record.FromString(raw) for raw in wandb_records(wandb_file(run))]
+    alerts = [r.alert for r in records if r.alert.title]
+    assert [(a.title, a.text) for a in alerts] == [("truncation", str(finding))]
+    summary = {
+        item.key or "/".join(item.nested_key): json.loads(item.value_json)
+        for r in records
+        for item in r.summary.update
+    }
+    assert summary["finding/truncation"] == str(finding)
+    history = [(item.key or "/".join(item.nested_key)) for r in records for item in r.history.item]
+    assert history.count("health/truncation") == 1

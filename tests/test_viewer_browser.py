@@ -121,8 +121,10 @@ def test_the_overview_shows_curves_verdict_training_and_findings(page: Any, home
     text = page.inner_text("main")
     for expected in ("pass@1", "pass@4", "base → tuned", "newly solved", "truncated", "Findings",
                      "Reward by component", "KL to the base model", "pass@1 by level",
-                     "half of the groups are <b>dead</b>"):  # fmt: skip
+                     "half of the groups are <b>dead</b>. the problems are too easy. take"
+                     " harder ones"):  # fmt: skip
         assert expected in text
+    assert text.index("Findings") < text.index("Reward by component")
     assert page.locator(".chart svg polyline").count() >= 5
     assert page.locator(".chart polygon.band").count() == 2
     page.hover(".chart svg >> nth=0")

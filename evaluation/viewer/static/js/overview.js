@@ -36,8 +36,8 @@ function runSection(run, params, several) {
       ? h("div", { class: "beside" }, curves(evaluations), evaluationTable(evaluations, params, run))
       : h("p", { class: "quiet" }, "No evaluation yet."),
     categories(evaluations),
+    run.health.length > 0 && health(run.health), // in front of the curves, which look well too often
     run.training && training(run),
-    run.health.length > 0 && health(run.health),
     several && h("hr", {}));
 }
 

@@ -53,7 +53,10 @@ class SampleRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutRecord(SampleRecord):
-    """A line of `rollouts.jsonl`: a sample drawn in training, at `step`, with its advantage."""
+    """A line of `rollouts.jsonl`: a sample drawn in training, at `step`, with its advantage.
+
+    `advantage` is None where the sample was not trained on: another group took its group's place.
+    """
 
     step: int
     advantage: float | None

@@ -3,7 +3,7 @@
 Methods are overridden where no hook exists:
 
 - `_generate_and_score_completions`: tells `Rollouts` which rows a rollout is for, and the advantage
-  that each completion got;
+  that each completion got; `Rollouts` may put in other rows;
 - `_prepare_inputs`: puts the completions that carry a gradient into as few forwards as possible,
   and cuts off the padding that a forward does not need;
 - `_get_per_token_logps_and_entropies`: runs each prompt once (`shared_prompts.py`);
@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from framework import processes
 from framework.checkpoints import step_of, unwritable_is_the_users, whole_checkpoints
 from framework.shared_prompts import can_share_prompts, completion_log_probs
 from rewards.errors import UserError
@@ -59,12 +60,17 @@ def groupwise_trainer(trainer_class: type) -> type:
             self.remove_callback(PrinterCallback)  # metrics.jsonl has it all
             # Several processes wait for each other in every backward: none may leave one out.
             alone = self.accelerator.num_processes == 1
+            if rollouts.config.resample_rounds and not alone:
+                raise UserError(
+                    f"training.resample_rounds: {rollouts.config.resample_rounds} works in one "
+                    f"process, and there are {self.accelerator.num_processes}. Set it to 0."
+                )
             self._skips = skip_zero_advantage and alone and self.beta == 0.0
             self._drops_rows = self._skips and is_stock and self.args.top_entropy_quantile == 1.0
 
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Any:
-            self._rollouts.begin(inputs, self)
-            output = super()._generate_and_score_completions(inputs)
+            rows = self._rollouts.begin(inputs, self)
+            output = super()._generate_and_score_completions(rows)
             self._rollouts.finish(output["advantages"])
             self._has_new_completions = True
             return output
@@ -109,7 +115,9 @@ def groupwise_trainer(trainer_class: type) -> type:
         ) -> Any:
             size = batch_size or len(input_ids)
             has_prefix = input_ids.shape[1] - logits_to_keep > 1
-            if not (is_stock and has_prefix and can_share_prompts(model)):
+            # DDP, around the model of several processes, awaits one forward for each backward.
+            alone = self.accelerator.num_processes == 1
+            if not (is_stock and alone and has_prefix and can_share_prompts(model)):
                 return super()._get_per_token_logps_and_entropies(
                     model, input_ids, attention_mask, logits_to_keep, batch_size, **others
                 )
@@ -145,6 +153,11 @@ def groupwise_trainer(trainer_class: type) -> type:
             except UserError:
                 shutil.rmtree(folder / f"checkpoint-{step}", ignore_errors=True)
                 raise
+
+        def _save_rng_state(self, output_dir: str) -> None:
+            """Waits for that of each process: the file after it marks a checkpoint as whole."""
+            super()._save_rng_state(output_dir)
+            processes.wait()
 
         def _save(self, output_dir: str | None = None, **kwargs: Any) -> None:
             """Without the reference adapter: it is the same in each checkpoint, and not trained."""

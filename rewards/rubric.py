@@ -131,6 +131,10 @@ class Rubric:
             for i in range(len(completions))
         ]
 
+    def warm_up(self) -> None:
+        """Start a worker process without waiting for it: it takes half a second to be ready."""
+        shared_pool().warm_up()
+
     def close(self) -> None:
         """End the worker processes; scoring again starts new ones."""
         shared_pool().close()

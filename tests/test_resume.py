@@ -32,6 +32,10 @@ MODES: dict[str, dict[str, Any]] = {
         "training": {"warm_start": {"max_steps": 3}},
         "evaluation": {"after": False, "before": False},
     },
+    "dynamic sampling": {
+        "training": {"resample_rounds": 2, "beta": 0.0, "warm_start": {"enabled": False}},
+        "evaluation": {"after": False, "before": False},
+    },
     "two iterations": {
         "training": {"num_iterations": 2, "beta": 0.0, "warm_start": {"enabled": False}},
         "evaluation": {"after": False, "before": False},

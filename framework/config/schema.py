@@ -425,6 +425,13 @@ class TrainingConfig:
         description="Leave out forward and backward of completions whose advantage is zero: with "
         "beta 0 they have no gradient, so the model comes out the same, sooner.",
     )
+    resample_rounds: Int = Field(
+        default=0,
+        ge=0,
+        description="Most extra rounds of sampling in a step, in which groups without variance "
+        "(all right or all wrong: they teach nothing) are replaced by groups of other problems, "
+        "as in DAPO; 0 is off.",
+    )
     temperature: Float = Field(
         default=1.0, gt=0, description="Sampling temperature of the rollouts."
     )

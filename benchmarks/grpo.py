@@ -122,7 +122,7 @@ def worker(side: str, model_folder: Path, data: str, seed: int, steps: int) -> N
     with tempfile.TemporaryDirectory() as folder:
         make = ours if side == "ours" else stock
         trainer = make(model, tokenizer, train, folder, seed, steps)
-        trainer.add_callback(Evaluation())
+        getattr(trainer, "trl_trainer", trainer).add_callback(Evaluation())
         clock.start()
         trainer.train()
         clock.stop()
@@ -159,11 +159,11 @@ class Clock:
 
 
 def ours(model: Any, tokenizer: Any, train: list[Any], folder: str, seed: int, steps: int) -> Any:
-    """This project's trainer; what is returned is the TRL trainer inside, opened for training."""
+    """This project's trainer, with the settings of TRL's side."""
     from framework.grpo_trainer import GRPOArguments, GRPOTrainer
     from rewards import build_rubric
 
-    trainer = GRPOTrainer(
+    return GRPOTrainer(
         model,
         build_rubric({"correctness": 1.0, "format": 0.25}),
         GRPOArguments(
@@ -186,9 +186,6 @@ def ours(model: Any, tokenizer: Any, train: list[Any], folder: str, seed: int, s
         train,
         tokenizer=tokenizer,
     )
-    trainer.rollouts.open()
-    trainer.log.open()
-    return trainer.trl_trainer
 
 
 def stock(model: Any, tokenizer: Any, train: list[Any], folder: str, seed: int, steps: int) -> Any:

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"groupwise: {error}")
         return USERS_TO_MEND
     except KeyboardInterrupt:
-        print("groupwise: stopped; what was finished is kept", file=sys.stderr)
+        _say(f"groupwise: stopped; what was finished is kept{arguments.how_to_go_on}")
         return INTERRUPTED
     except BrokenPipeError:
         _forget_output()
@@ -147,6 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--label", help="name of this evaluation, and of its folder")
     _add_run_options(evaluate, dry_run=False)
+    evaluate.set_defaults(how_to_go_on=". The same command goes on with the rest")
 
     compare = _add(commands, "compare", _compare, "compare evaluations, paired by problem")
     compare.add_argument(
@@ -206,7 +207,7 @@ def _add(
     summary: str,
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, how_to_go_on="")
     return parser
 
 

@@ -353,7 +353,7 @@ def _what_to_evaluate(arguments: argparse.Namespace) -> tuple[ExperimentConfig, 
         config = ExperimentConfig.from_dict(base, overrides)
     is_adapter = base_of_adapter(target) is not None
     model_key = {"adapter": arguments.target} if is_adapter else {"name": arguments.target}
-    config = replace(config, model=replace(config.model, **model_key))
+    config = replace(config, model=replace(config.model, **model_key, adapter_mode="continue"))
     name = arguments.name or f"eval-{target.resolve().name if target.exists() else target.name}"
     return (
         config,
@@ -363,10 +363,15 @@ def _what_to_evaluate(arguments: argparse.Namespace) -> tuple[ExperimentConfig, 
 
 
 def _with_run_parts(config: ExperimentConfig, run_dir: RunDir) -> ExperimentConfig:
-    """The run's own toy model and problems, where it has made some."""
+    """The run's own toy model and problems, and its merged base model, where it has made some."""
     from framework.data import with_toy
     from framework.toy import ToyPaths
 
+    if run_dir.merged_base.is_dir():
+        merged = replace(
+            config.model, name=str(run_dir.merged_base), adapter=None, adapter_mode="continue"
+        )
+        config = replace(config, model=merged)
     paths = ToyPaths.under(run_dir.path / "toy")
     return with_toy(config, paths.model, paths.train, paths.eval)
 

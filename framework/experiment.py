@@ -9,7 +9,7 @@ Each verb below is a stage. What they are made of stands in `run_data.py` (probl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,7 @@ def run(config: ExperimentConfig, run_dir: RunDir, terminal: Terminal) -> Outcom
     with terminal.libraries_to(run_dir.log), rubric_of(config) as rubric:
         config = from_main(lambda: make_toy_parts(config, run_dir.path / "toy", terminal))
         check_model_folder(config.model)
+        config = merge_adapter(config, run_dir, terminal)
         if config.training.method == "grpo":
             from_main(lambda: probe_rewards(config, rubric, terminal))
         policy, is_trained = load_policy(config, run_dir, terminal)
@@ -99,6 +100,21 @@ def report(run_dir: RunDir, terminal: Terminal) -> None:
     """The run as one page."""
     with terminal.stage("Write the report"):
         write_report(run_dir.path)
+
+
+def merge_adapter(
+    config: ExperimentConfig, run_dir: RunDir, terminal: Terminal
+) -> ExperimentConfig:
+    """With `model.adapter_mode: merge`, the base model with the earlier adapter in its weights."""
+    from framework.adapter_merge import merged, requantised
+
+    if config.model.adapter_mode != "merge":
+        return config
+    with terminal.stage("Merge the earlier adapter"):
+        model = merged(config.model, run_dir.merged_base)
+    if note := requantised(config.model):
+        terminal.notice(note)
+    return replace(config, model=model)
 
 
 def load_policy(

@@ -109,6 +109,12 @@ def load(
     tokenizer without a chat template, a precision that this machine does not have.
     """
     check_model_folder(config)
+    if config.adapter_mode == "merge":
+        raise UserError(
+            "model.adapter_mode: merge makes a base model of its own: "
+            "framework.adapter_merge.merged(config.model, folder) writes it and gives the config "
+            "to load (`groupwise train` does so)"
+        )
     fast_model = load_unsloth()
     import torch
 
@@ -117,7 +123,7 @@ def load(
         _refuse_gpu_only(config)
     if config.adapter is not None:
         _follow_moved_base(Path(config.adapter), config.name)
-    with _unusable_is_the_users(config):
+    with unusable_is_the_users(config):
         model, tokenizer = fast_model.from_pretrained(
             # Absolute, because an adapter that is saved names its base as it was named here.
             model_name=_absolute(config.adapter or config.name),
@@ -161,7 +167,7 @@ def load(
 
 
 @contextmanager
-def _unusable_is_the_users(config: ModelConfig) -> Iterator[None]:
+def unusable_is_the_users(config: ModelConfig) -> Iterator[None]:
     """Broken files, names that the hub does not have, no connection: in one line."""
     from safetensors import SafetensorError
 
@@ -238,8 +244,8 @@ def _follow_moved_base(adapter: Path, name: str) -> None:
 def as_saved(config: ModelConfig, folder: Path) -> ModelConfig:
     """The config that loads what `Policy.save` wrote to `folder`."""
     if (folder / "adapter_config.json").is_file():
-        return replace(config, adapter=str(folder))
-    return replace(config, name=str(folder), adapter=None)
+        return replace(config, adapter=str(folder), adapter_mode="continue")
+    return replace(config, name=str(folder), adapter=None, adapter_mode="continue")
 
 
 def _looks_like_path(name: str) -> bool:

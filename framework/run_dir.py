@@ -97,6 +97,11 @@ class RunDir:
         return self.path / "final_model"
 
     @property
+    def merged_base(self) -> Path:
+        """The base model with an earlier adapter merged into it (`model.adapter_mode: merge`)."""
+        return self.path / "merged_base"
+
+    @property
     def comparison(self) -> Path:
         return self.path / "comparison.json"
 

@@ -89,13 +89,19 @@ def _model(config: ExperimentConfig) -> Iterator[Problem]:
                     f"true, but quantised weights cannot be trained; set model.{key}: false",
                     (f"model.{key}",),
                 )
-        if model.adapter is not None:
+        if model.adapter is not None and model.adapter_mode == "continue":
             yield Problem(
                 "model.full_finetuning",
                 f"true, and model.adapter is {model.adapter!r}; an adapter is trained further only "
-                "with full_finetuning: false",
-                ("model.adapter",),
+                "with full_finetuning: false; or merge it first, with model.adapter_mode: merge",
+                ("model.adapter", "model.adapter_mode"),
             )
+    if model.adapter_mode == "merge" and model.adapter is None:
+        yield Problem(
+            "model.adapter_mode",
+            "merge, but model.adapter is null: name the folder of the adapter to merge",
+            ("model.adapter",),
+        )
 
 
 def _data(config: ExperimentConfig) -> Iterator[Problem]:

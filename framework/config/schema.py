@@ -138,7 +138,14 @@ class ModelConfig:
     )
     adapter: str | None = Field(
         default=None,
-        description="Folder of an earlier LoRA adapter, which is loaded and trained further.",
+        description="Folder of an earlier LoRA adapter on model.name to go on from: that of a "
+        "supervised run (method sft), say.",
+    )
+    adapter_mode: Literal["continue", "merge"] = Field(
+        default="continue",
+        description="continue: the earlier adapter itself is trained further; merge: it is merged "
+        "into the base weights (16 bits, saved whole in the run's merged_base/), and a new adapter "
+        "of rank lora_r is trained on top.",
     )
     chat_template: str | None = Field(
         default=None, description="Jinja file used in place of the tokenizer's own chat template."

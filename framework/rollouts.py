@@ -28,6 +28,7 @@ from rewards import Completion, Example, RewardSpec, Rubric, Score, UserError
 from rewards.functions import adapt
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerBase
 
 FLAT = 1e-6
@@ -50,6 +51,7 @@ class RolloutBatch:
     samples: list[SampledCompletion]
     scores: list[Score]
     progress: float = 0.0  # share of the training that is done
+    with_log_probs: bool = False
     first_samples: list[SampledCompletion] = field(default_factory=list)
     first_scores: list[Score] = field(default_factory=list)
     resampled_groups: int = 0  # put in the place of groups without variance
@@ -96,10 +98,13 @@ class Rollouts:
         self.rubric.warm_up()
         self._log = self._path.open("a", encoding="utf-8")
 
-    def begin(self, rows: Sequence[Mapping[str, Any]], trainer: Any) -> list[dict[str, Any]]:
+    def begin(
+        self, rows: Sequence[Mapping[str, Any]], trainer: Any, *, log_probs: bool = False
+    ) -> list[dict[str, Any]]:
         """The rows to go on with, of which some may be other problems'.
 
         `rows`: B dataset rows, each problem repeated `num_generations` times in sequence.
+        `log_probs`: whether `log_probs()` will be asked for.
         """
         step = int(trainer.state.global_step)
         group_size = self.config.num_generations
@@ -112,6 +117,7 @@ class Rollouts:
             samples=[],
             scores=[],
             progress=step / max(1, int(trainer.state.max_steps)),
+            with_log_probs=log_probs,
         )
         if self._pool is not None:
             self._sample_and_score(self.batch)
@@ -157,7 +163,7 @@ class Rollouts:
             for key in keys
         ]
         drawn: list[SampledCompletion | None] = [None] * len(batch.examples)
-        params = self.config.sampling_params(batch.seed)
+        params = replace(self.config.sampling_params(batch.seed), logprobs=batch.with_log_probs)
         for sample in self.sampler.sample(prompts, group_size, params):
             drawn[rows_of[keys[sample.prompt_index]][sample.sample_index]] = sample
         missing = [row for row, sample in enumerate(drawn) if sample is None]
@@ -171,6 +177,19 @@ class Rollouts:
         if not batch.scores:
             self._score(batch)
         return [score.total for score in batch.scores]
+
+    def log_probs(self, length: int) -> torch.Tensor:
+        """What each token was drawn with, at the temperature: (B, `length`) float32, padded by 0.
+
+        The same quantity as TRL's `old_per_token_logps`: no other sampling rule has a part in it.
+        """
+        import torch
+
+        values = torch.zeros(len(self._current().samples), length)
+        for row, sample in enumerate(self._current().samples):
+            assert sample.logprobs is not None, "begin() was not told"
+            values[row, : len(sample.logprobs)] = torch.tensor(sample.logprobs)
+        return values
 
     def _sample(self, batch: RolloutBatch) -> None:
         started = time.perf_counter()

@@ -6,7 +6,8 @@ Methods are overridden where no hook exists:
   that each completion got; `Rollouts` may put in other rows;
 - `_prepare_inputs`: puts the completions that carry a gradient into as few forwards as possible,
   and cuts off the padding that a forward does not need;
-- `_get_per_token_logps_and_entropies`: runs each prompt once (`shared_prompts.py`);
+- `_get_per_token_logps_and_entropies`: runs each prompt once (`shared_prompts.py`), and takes the
+  log-probabilities that the completions were drawn with from the sampler, where these are exact;
 - `_save` and `_load_from_checkpoint`: a checkpoint holds the trained adapter, and it is loaded;
 - `_save_checkpoint`: a full disk leaves the last whole checkpoint, and a clear message;
 - `compute_loss`: leaves out what contributes no gradient. With `beta = 0`, a completion whose
@@ -28,6 +29,7 @@ import torch
 
 from framework import processes
 from framework.checkpoints import step_of, unwritable_is_the_users, whole_checkpoints
+from framework.policy import compute_dtype
 from framework.shared_prompts import can_share_prompts, completion_log_probs
 from rewards.errors import UserError
 
@@ -65,11 +67,18 @@ def groupwise_trainer(trainer_class: type) -> type:
                     f"training.resample_rounds: {rollouts.config.resample_rounds} works in one "
                     f"process, and there are {self.accelerator.num_processes}. Set it to 0."
                 )
+            # In less than float32, sampling and training round differently, by more than a clip.
+            self._is_exact = is_stock and compute_dtype(self.model) == torch.float32
+            self._wants_old = False
             self._skips = skip_zero_advantage and alone and self.beta == 0.0
             self._drops_rows = self._skips and is_stock and self.args.top_entropy_quantile == 1.0
 
         def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Any:
-            rows = self._rollouts.begin(inputs, self)
+            # TRL's first pass over new completions asks for the policy's own log-probabilities, if
+            # steps with changed weights are to learn from them.
+            every = self.args.steps_per_generation * self.num_iterations
+            self._wants_old = self.args.gradient_accumulation_steps % every != 0
+            rows = self._rollouts.begin(inputs, self, log_probs=self._wants_old and self._is_exact)
             output = super()._generate_and_score_completions(rows)
             self._rollouts.finish(output["advantages"])
             self._has_new_completions = True
@@ -110,16 +119,20 @@ def groupwise_trainer(trainer_class: type) -> type:
             input_ids: torch.Tensor,
             attention_mask: torch.Tensor,
             logits_to_keep: int,
-            batch_size: int | None = None,
-            **others: Any,
+            *args: Any,
+            **kwargs: Any,
         ) -> Any:
-            size = batch_size or len(input_ids)
+            wants_old, self._wants_old = self._wants_old, False
+            if wants_old and self._is_exact:
+                drawn = self._rollouts.log_probs(logits_to_keep)
+                return drawn.to(input_ids.device), None, None
+            size = kwargs.get("batch_size") or len(input_ids)
             has_prefix = input_ids.shape[1] - logits_to_keep > 1
             # DDP, around the model of several processes, awaits one forward for each backward.
             alone = self.accelerator.num_processes == 1
             if not (is_stock and alone and has_prefix and can_share_prompts(model)):
                 return super()._get_per_token_logps_and_entropies(
-                    model, input_ids, attention_mask, logits_to_keep, batch_size, **others
+                    model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
                 )
             parts = []
             for start in range(0, len(input_ids), size):
@@ -131,7 +144,7 @@ def groupwise_trainer(trainer_class: type) -> type:
                         )
                     )
             log_probs, entropies = zip(*parts, strict=True)
-            wants_entropy = others.get("compute_entropy", False)
+            wants_entropy = kwargs.get("compute_entropy", False)
             return torch.cat(log_probs), torch.cat(entropies) if wants_entropy else None, None
 
         def try_forward(self, inputs: Batch) -> None:

@@ -107,3 +107,40 @@ def test_dropping_rows_gives_the_same_weights(toy: Any, tmp_path: Path, loss_typ
     plain = _weights_after(toy, tmp_path / "b", 3, **shape, skip_zero_advantage=False)
     for name, weights in plain.items():
         torch.testing.assert_close(dropping[name], weights, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_old_log_probabilities_come_from_the_sampler(toy: Any, tmp_path: Path) -> None:
+    """They are the forward's, which is saved; with several iterations, and in float32."""
+    from framework import trl_trainer
+
+    found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    made = trl_trainer.groupwise_trainer
+
+    def watching(trainer_class: type) -> type:
+        base = made(trainer_class)
+
+        class Watching(base):  # type: ignore[misc,valid-type]
+            def _generate_and_score_completions(self, inputs: Any) -> Any:
+                output = super()._generate_and_score_completions(inputs)
+                ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+                mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+                length = output["completion_ids"].shape[1]
+                with torch.no_grad():
+                    forward, _, _ = trainer_class._get_per_token_logps_and_entropies(  # type: ignore[attr-defined]
+                        self, self.model, ids, mask, length
+                    )
+                drawn = output["old_per_token_logps"]
+                assert torch.equal(drawn, self._rollouts.log_probs(length)), "not the sampler's"
+                found.append((drawn, forward, output["completion_mask"]))
+                return output
+
+        return Watching
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trl_trainer, "groupwise_trainer", watching)
+        shape = {"completions_per_forward": 16, "num_iterations": 2, "temperature": 0.8}
+        _weights_after(toy, tmp_path, 4, **shape)
+    assert len(found) == 2
+    for drawn, forward, mask in found:
+        torch.testing.assert_close(drawn * mask, forward * mask, rtol=1e-4, atol=1e-4)
+        assert (drawn[mask == 1] < 0).all()

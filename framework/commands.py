@@ -19,6 +19,7 @@ from framework.config import (
     ExperimentConfig,
     check_processes,
     list_presets,
+    notices,
     preset_text,
     resolve_config_path,
 )
@@ -45,6 +46,8 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
     def opened() -> tuple[ExperimentConfig, RunDir]:
         config, text = _run_config(arguments, config_name, name_if_taken=name_if_taken)
         _check_early(config, ("train", "eval"))
+        for notice in notices(config):
+            terminal.notice(notice)
         if arguments.resume:
             return config, resume_run_dir(config, terminal.notice)
         return config, create_run_dir(config, text)
@@ -160,6 +163,7 @@ def _rehearse(config: ExperimentConfig, arguments: argparse.Namespace, terminal:
                 "demonstrations": found.num_demonstrations,
                 "batch_shape": found.batch_shape,
                 "first_prompt": found.first_prompt,
+                "notices": list(notices(config)),
                 "problems": list(found.problems),
             }
         )
@@ -172,6 +176,8 @@ def _rehearse(config: ExperimentConfig, arguments: argparse.Namespace, terminal:
     print("first prompt, as the model will see it:")
     for line in found.first_prompt[:_SHOWN_PROMPT].splitlines():
         print(f"    {printable(line)}")
+    for notice in notices(config):
+        print(f"note: {printable(notice, lines=True)}")
     if found.problems:
         for problem in found.problems:
             print(f"PROBLEM: {printable(problem, lines=True)}")

@@ -65,7 +65,7 @@ def run(config: ExperimentConfig, run_dir: RunDir, terminal: Terminal) -> Outcom
     with terminal.libraries_to(run_dir.log), rubric_of(config) as rubric:
         config = from_main(lambda: make_toy_parts(config, run_dir.path / "toy", terminal))
         check_model_folder(config.model)
-        config = merge_adapter(config, run_dir, terminal)
+        config = from_main(lambda: merge_adapter(config, run_dir, terminal))
         if config.training.method == "grpo":
             from_main(lambda: probe_rewards(config, rubric, terminal))
         policy, is_trained = load_policy(config, run_dir, terminal)

@@ -14,6 +14,7 @@ from typing import Any
 
 from evaluation.escape import printable
 from framework.config import ExperimentConfig
+from framework.config import notices as config_notices
 from framework.data import RenderedPrompts
 from framework.terminal import Terminal
 from rewards import Rubric
@@ -123,7 +124,11 @@ def _judge(
 ) -> Preflight:
     problems = [problem for part in proof.parts for problem in part.problems]
     problems += proof.problems
-    notices = [*proof.notices, *_template_notices(config, rubric, prompts.examples[0])]
+    notices = [
+        *config_notices(config),
+        *proof.notices,
+        *_template_notices(config, rubric, prompts.examples[0]),
+    ]
     if prompts.left_out:
         notices.append(str(prompts))
     limit = config.training.max_completion_length

@@ -8,6 +8,7 @@ A relative path inside a config file is looked for from the current directory fi
 folder of the config file.
 """
 
+from framework.config.advice import notices
 from framework.config.batch_shape import BatchShape, check_processes
 from framework.config.checks import ConfigError, Problem
 from framework.config.loading import validated
@@ -40,6 +41,7 @@ __all__ = [
     "Problem",
     "TOY",
     "check_processes",
+    "notices",
     "validated",
     "list_presets",
     "preset_text",

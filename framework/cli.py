@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
+from framework import processes
 from framework.aliases import PRESETS, add_aliases
 from rewards.errors import UserError
 
@@ -32,6 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
         command: Callable[[argparse.Namespace], int] = arguments.command
+        if processes.count() > 1 and command not in (_train, _quickstart):
+            raise UserError(
+                f"{processes.count()} processes were launched, and only `train` shares its work "
+                "among them; start this command without a launcher"
+            )
         code = command(arguments)
         sys.stdout.flush()
         return code
@@ -39,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"groupwise: {error}")
         return USERS_TO_MEND
     except KeyboardInterrupt:
-        _say(f"groupwise: stopped; what was finished is kept{arguments.how_to_go_on}")
+        if processes.is_main():
+            _say(f"groupwise: stopped; what was finished is kept{arguments.how_to_go_on}")
         return INTERRUPTED
     except BrokenPipeError:
         _forget_output()
@@ -65,7 +72,8 @@ _USERS_ERRORS = {
 
 def _say(text: str) -> None:
     with contextlib.suppress(BrokenPipeError):  # nobody reads it any more
-        print(text, file=sys.stderr)
+        # Each says its own: the launcher ends them all at once, and some may be cut off.
+        print(text if processes.is_main() else f"[{processes.index()}] {text}", file=sys.stderr)
 
 
 def _forget_output() -> None:
@@ -196,7 +204,14 @@ def build_parser() -> argparse.ArgumentParser:
     chat.add_argument("--max-tokens", type=int, metavar="N", help="length of an answer, at most")
 
     doctor = _add(commands, "doctor", _doctor, "compare what is installed with what was tested")
+    doctor.add_argument(
+        "--rows",
+        metavar="CONFIG",
+        help="measure how many answers at once are fastest here, with this config's model",
+    )
+    _add_overrides(doctor)
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    doctor.add_argument("--quiet", action="store_true", help="no progress, notices only")
     return parser
 
 
@@ -312,6 +327,10 @@ def _chat(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.rows is not None:
+        from framework.row_probe import command
+
+        return command(arguments)
     from framework.commands import doctor
 
     return doctor(arguments)

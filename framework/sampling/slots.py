@@ -97,21 +97,8 @@ class SlotSampler:
         encoded = encode_prompts(prompts, num_samples, params, self.model, self.tokenizer)
         if not encoded:
             return
-        # Longest first: rows of like length run together, and what does not fit fails at once.
-        encoded.sort(key=lambda p: -len(p.ids))
         stopping = Stopping(self.model, self.tokenizer, params.stop, params.max_tokens)
-        base = base_model(self.model)
-        budget = self.memory_budget_bytes or default_budget(base.device)
-        most_rows = self.max_rows or (MOST_ROWS_CPU if base.device.type == "cpu" else MOST_ROWS_GPU)
-        most_rows = min(most_rows, sum(len(p.samples) for p in encoded))
-        with (
-            sampling_mode(self.model, self.tokenizer),
-            _slot_attention(base.config),
-            merged_adapters(self.model, most_bytes=budget // 4) as merged_bytes,
-            packed_linears(base, most_rows, budget // 4) as packed_bytes,
-        ):
-            room = partial(_room, budget - merged_bytes - packed_bytes, most_rows)
-            run = _Run(base, encoded, params, stopping, room)
+        with self.running(encoded, params, stopping) as run:
             while run.advance():
                 for row in run.take_finished():
                     yield completion(
@@ -122,12 +109,39 @@ class SlotSampler:
                         stopping,
                     )
 
+    @contextmanager
+    def running(
+        self, prompts: list[PromptTokens], params: SamplingParams, stopping: Stopping
+    ) -> Iterator[Run]:
+        """The slots at work on `prompts`, one step at each `advance`; the model is as it was after.
+
+        Raises UserError if not even one sample fits into memory.
+        """
+        # Longest first: rows of like length run together, and what does not fit fails at once.
+        prompts = sorted(prompts, key=lambda p: -len(p.ids))
+        base = base_model(self.model)
+        budget = self.memory_budget_bytes or default_budget(base.device)
+        rows = min(most_rows(self.max_rows, base.device), sum(len(p.samples) for p in prompts))
+        with (
+            sampling_mode(self.model, self.tokenizer),
+            _slot_attention(base.config),
+            merged_adapters(self.model, most_bytes=budget // 4) as merged_bytes,
+            packed_linears(base, rows, budget // 4) as packed_bytes,
+        ):
+            room = partial(_room, budget - merged_bytes - packed_bytes, rows)
+            yield Run(base, prompts, params, stopping, room)
+
+
+def most_rows(max_rows: int | None, device: torch.device) -> int:
+    """What a setting of `max_rows` allows, None included."""
+    return max_rows or (MOST_ROWS_CPU if device.type == "cpu" else MOST_ROWS_GPU)
+
 
 def _room(budget: int, rows: int, kv: Tensor, config: Any, capacity: int, longest: int) -> Room:
     return room_within(budget, kv, capacity, longest, config, Room(rows, PREFILL_TOKENS))
 
 
-class _Run:
+class Run:
     """One call of `sample`: the slots, the prompts that were run ahead, and the samples to do."""
 
     def __init__(

@@ -1,0 +1,108 @@
+"""`groupwise doctor --rows CONFIG`: how many answers at once are fastest with a config's model.
+
+It says what could be written into the config, and changes nothing itself: a run that chose by the
+clock would not give the same answers twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framework.config import ExperimentConfig, resolve_config_path
+from framework.terminal import Terminal
+from rewards.errors import UserError
+
+if TYPE_CHECKING:
+    from evaluation.sampler import SamplingParams
+    from framework.data import Split
+    from framework.sampling.probe import RowsProbe
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Prints what was measured for training's rollouts and for evaluation."""
+    path = resolve_config_path(arguments.rows)
+    config = ExperimentConfig.from_yaml(path, arguments.overrides)
+    found = probe(config, Terminal(quiet=arguments.quiet))
+    if arguments.json:
+        print(json.dumps({setting: _json(rows) for setting, rows in found.items()}))
+        return 0
+    for setting, rows in found.items():
+        print(f"{'rows':>6} {'tokens/s':>10}   {setting}")
+        for tried in rows.tried:
+            print(f"{tried.rows:>6} {tried.tokens_per_second:>10,.0f}")
+    for setting, rows in found.items():
+        print(rows.advice(setting))
+    return 0
+
+
+def _json(found: RowsProbe) -> dict[str, Any]:
+    return {**asdict(found), "best": asdict(found.best)}
+
+
+def probe(config: ExperimentConfig, terminal: Terminal) -> dict[str, RowsProbe]:
+    """Loads the model, reads the problems, and measures; a result for each key of the config.
+
+    Raises UserError where model or data cannot be read, and where neither training nor evaluation
+    samples with the engine `slots`.
+    """
+    from evaluation.sampler import Prompt
+    from framework import experiment
+    from framework.policy import load
+    from framework.run_data import rendered
+    from framework.sampling import make_sampler
+    from framework.sampling.probe import probe_rows
+
+    found: dict[str, RowsProbe] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        with terminal.libraries_to(folder / "library.log"):
+            config = experiment.make_toy_parts(config, folder / "toy", terminal)
+            with terminal.stage("Load the model"):
+                policy = load(replace(config.model, adapter_mode="continue"), config.seed)
+            for use in _uses(config):
+                engine = make_sampler(policy.model, policy.tokenizer, use.section.sampler)
+                if engine.name != "slots":
+                    terminal.notice(f"{use.setting}: not measured, the engine is {engine.name}")
+                    continue
+                examples = rendered(config, use.split, policy.tokenizer).examples
+                with terminal.stage(f"Measure {use.setting}"):
+                    found[use.setting] = probe_rows(
+                        policy.model,
+                        policy.tokenizer,
+                        [Prompt(key=example.id, text=example.prompt) for example in examples],
+                        use.params,
+                        at_once=use.at_once or len(examples) * config.evaluation.num_samples,
+                        max_rows=use.section.max_rows,
+                    )
+    if not found:
+        raise UserError(
+            f"doctor --rows: {config.name} samples nothing with the engine slots; "
+            "set evaluation.sampler or training.sampler to auto or slots"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """Where a run samples: the key that sets its rows, and what it asks the engine for."""
+
+    setting: str
+    section: Any  # of the config; has `sampler` and `max_rows`
+    split: Split
+    params: SamplingParams
+    at_once: int | None  # samples in one call; None: of all problems
+
+
+def _uses(config: ExperimentConfig) -> list[_Use]:
+    training, evaluation = config.training, config.evaluation
+    uses = [_Use("evaluation.max_rows", evaluation, "eval", config.eval_sampling_params, None)]
+    if training.method == "grpo":
+        at_once = training.prompts_per_step * training.num_generations
+        params = training.sampling_params(config.seed)
+        uses.insert(0, _Use("training.max_rows", training, "train", params, at_once))
+    return uses

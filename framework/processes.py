@@ -83,8 +83,11 @@ def _joined() -> Any:
         import torch
         from accelerate import PartialState
 
+        on_cpu = not torch.cuda.is_available()
+        if on_cpu:  # accelerate says "cpu:0", to which torch.load restores no optimiser
+            os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
         # Without `cpu`, accelerate would take several processes without a GPU for one.
-        PartialState(cpu=not torch.cuda.is_available())
+        PartialState(cpu=on_cpu)
         _group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
         atexit.register(torch.distributed.destroy_process_group)  # else its threads abort the end
     return _group

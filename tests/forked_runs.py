@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -78,9 +78,16 @@ class ForkedRuns:
         self._count = 0
 
     def start(
-        self, *arguments: str | Path, cwd: Path, largest_file: int | None = None
+        self,
+        *arguments: str | Path,
+        cwd: Path,
+        largest_file: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> ForkedRun:
-        """`largest_file`: bytes at which writing a file fails, as it does on a full disk."""
+        """`largest_file`: bytes at which writing a file fails, as it does on a full disk.
+
+        `environment`: what the run has beside that of this process.
+        """
         cwd.mkdir(parents=True, exist_ok=True)
         self._count += 1
         out, err = (cwd / f".{self._count}.{name}" for name in ("out", "err"))
@@ -90,6 +97,7 @@ class ForkedRuns:
             "out": str(out),
             "err": str(err),
             "largest_file": largest_file,
+            "environment": dict(environment or {}),
         }
         assert self._server.stdin is not None
         assert self._server.stdout is not None
@@ -138,6 +146,7 @@ def _run(job: dict[str, Any]) -> None:
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(job["cwd"])
+        os.environ |= job["environment"]
         for descriptor, name in ((1, "out"), (2, "err")):
             file = os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             os.dup2(file, descriptor)

@@ -124,6 +124,11 @@ def check_processes(config: ExperimentConfig, num_processes: int) -> None:
     training = config.training
     if training.method == "grpo":
         training.batch_shape.shared_by(num_processes)
+        if training.resample_rounds:
+            raise UserError(
+                f"training.resample_rounds: {training.resample_rounds} works in one process, and "
+                f"there are {num_processes}; set it to 0"
+            )
     elif training.method == "group_scores":
         _share("training.prompts_per_step", training.prompts_per_step, num_processes)
     if training.warm_start.enabled:

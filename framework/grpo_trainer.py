@@ -22,6 +22,7 @@ from evaluation.files import full_disk_is_the_users
 from framework import processes
 from framework.checkpoints import StopRequest, step_of
 from framework.config import BatchShape, TrainingConfig, validated
+from framework.in_force import recorder
 from framework.policy import (
     Policy,
     adapter_precision,
@@ -258,6 +259,12 @@ class GRPOTrainer:
                 processing_class=self.tokenizer,
                 callbacks=[
                     self.log.callback(),
+                    recorder(
+                        self.output_dir,
+                        self.config,
+                        sampler=type(self.rollouts.sampler).__name__,
+                        rewards=dict(self.rollouts.rubric.weights),
+                    ),
                     self._stop.callback(self.config.num_iterations),
                     *([self._longest_first()] if self._tries_longest() else []),
                     *([self._evaluation.callback(self.log)] if self._evaluation else []),

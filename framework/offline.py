@@ -10,6 +10,7 @@ from framework import processes
 from framework.checkpoints import StopRequest, latest_checkpoint, step_of
 from framework.config import ExperimentConfig
 from framework.grpo_trainer import TrainResult
+from framework.in_force import recorder
 from framework.policy import Policy, compute_dtype
 from framework.run_dir import RunDir
 from framework.scored_groups import ScoredGroup
@@ -69,6 +70,7 @@ def train_on_groups(
             on_metrics=lambda step, steps, m: stage.update(step, steps, shown(m)),
         )
         trainer.add_callback(log.callback())
+        trainer.add_callback(recorder(run_dir.path, config.training))
         log.open(step_of(resume_from) if resume_from else 0)
         try:
             with stop.listening(), full_disk_is_the_users(run_dir.path):

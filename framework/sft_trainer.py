@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework import processes
+from framework.in_force import recorder
 from framework.policy import Policy, adapter_precision, compute_dtype, load_unsloth
 from framework.training_log import OnMetrics, TrainingLog
 from rewards.errors import UserError
@@ -57,7 +58,7 @@ def warm_start(
             model=policy.model,
             processing_class=policy.tokenizer,
             train_dataset=Dataset.from_list(kept),
-            callbacks=[log.callback()],
+            callbacks=[log.callback(), recorder(folder, config, demonstrations=len(kept))],
             args=SFTConfig(
                 output_dir=str(folder / "trainer"),
                 seed=seed,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import RunCli, Toy, lines
 
 from framework.config import ExperimentConfig, GroupScoresConfig
@@ -87,6 +88,8 @@ def test_a_run_trains_and_compares(toy: Toy, tmp_path: Path, groups: Path, mode:
     weights = "model" if mode == "every weight" else "adapter_model"
     assert (run_dir.final_model / f"{weights}.safetensors").is_file()
     assert (run_dir.final_model / "tokenizer.json").is_file()
+    effective = yaml.safe_load((run_dir.path / "config.effective.yaml").read_text("utf-8"))
+    assert effective["GroupScoreArguments"]["learning_rate"] == config.training.learning_rate
 
 
 @stack

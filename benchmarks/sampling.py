@@ -2,6 +2,9 @@
 
     OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 python -m benchmarks.sampling            # about 25 min
     OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 python -m benchmarks.sampling --quick    # 2 min
+    OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 python -m benchmarks.sampling --profile  # 1 min
+
+The last one writes where the time of the slots goes to results/sampling_profile.md.
 
 Two random models (0.6M and 30M parameters) whose end-of-text probability is built in, so that every
 side draws from the same model and the same distribution of lengths. All sides run in turn, round
@@ -32,12 +35,14 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import sampling_profile
 from benchmarks.sampling_models import build_model, build_tokenizer
 from benchmarks.sampling_sides import Side, Workload, lm_eval_side, sides
 from evaluation.sampler import Prompt, SamplingParams
 from framework.sampling import make_sampler
 
 RESULTS = Path(__file__).parent / "results" / "sampling.md"
+PROFILE = RESULTS.with_name("sampling_profile.md")
 
 
 @dataclass
@@ -58,8 +63,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny model, one round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--lm-eval", default=None, help="the lm_eval command")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--profile", action="store_true", help="where the time of slots goes")
+    parser.add_argument("--output", type=Path, default=None)
     args = parser.parse_args()
+    if args.profile:
+        write(args.output or PROFILE, profile())
+        return
     rounds = 1 if args.quick else args.rounds
     sections = [header(args, rounds)]
     for size in ("tiny",) if args.quick else ("tiny", "small"):
@@ -68,22 +77,30 @@ def main() -> None:
             print(section, flush=True)
             sections.append(section)
     if not args.quick:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text("\n".join(sections))
+        write(args.output or RESULTS, sections)
+
+
+def write(path: Path, sections: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(sections))
+
+
+def profile() -> list[str]:
+    """Where the time of the slots goes at both sizes, on one thread: a report's sections."""
+    sections = [
+        "# Sampling: where the time of the slots engine goes\n\n"
+        f"Written by `python -m benchmarks.sampling --profile`. {machine()}\n"
+    ]
+    for size in ("tiny", "small"):
+        section = sampling_profile.section(workload(size, "early"), threads=1)
+        print(section, flush=True)
+        sections.append(section)
+    return sections
 
 
 def benchmark(size: str, ends: str, rounds: int, args: argparse.Namespace) -> str:
     """All sides on one model and one distribution of lengths: a section of the report."""
-    model = build_model(size, ends)
-    tokenizer = build_tokenizer()
-    prompts = 4 if args.quick else {"tiny": 16, "small": 8}[size]
-    work = Workload(
-        model=model,
-        tokenizer=tokenizer,
-        prompts=[f"question {i}: {i * 7} + {i * i * 3} = " + "?" * (i % 6) for i in range(prompts)],
-        num_samples=16,
-        max_tokens=96,
-    )
+    work = workload(size, ends, prompts=4 if args.quick else None)
     assert_greedy_parity(work)
     with tempfile.TemporaryDirectory() as folder:
         table = sides(work)
@@ -102,6 +119,17 @@ def benchmark(size: str, ends: str, rounds: int, args: argparse.Namespace) -> st
                 measured[name].rates.append(sum(lengths) / seconds)
                 measured[name].lengths += lengths
     return section(ends, work, measured)
+
+
+def workload(size: str, ends: str, prompts: int | None = None) -> Workload:
+    count = prompts or {"tiny": 16, "small": 8}[size]
+    return Workload(
+        model=build_model(size, ends),
+        tokenizer=build_tokenizer(),
+        prompts=[f"question {i}: {i * 7} + {i * i * 3} = " + "?" * (i % 6) for i in range(count)],
+        num_samples=16,
+        max_tokens=96,
+    )
 
 
 def assert_greedy_parity(work: Workload) -> None:
@@ -166,8 +194,6 @@ def section(ends: str, work: Workload, measured: dict[str, Measured]) -> str:
 
 
 def header(args: argparse.Namespace, rounds: int) -> str:
-    import transformers
-
     command = "python -m benchmarks.sampling" + (" --lm-eval lm_eval" if args.lm_eval else "")
     environment = {k: os.environ.get(k, "") for k in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     settings = " ".join(f"{k}={v}" for k, v in environment.items())
@@ -176,11 +202,19 @@ def header(args: argparse.Namespace, rounds: int) -> str:
             "# Sampling: useful tokens a second",
             "",
             f"Written by `{settings} {command}`; {rounds} rounds, medians. "
-            f"{platform.machine()}, {os.cpu_count()} CPU cores, no GPU; "
-            f"torch {torch.__version__}, transformers {transformers.__version__}. "
+            f"{machine()} "
             "Greedy answers were equal to `model.generate`'s before each table was measured.",
             "",
         ]
+    )
+
+
+def machine() -> str:
+    import transformers
+
+    return (
+        f"{platform.machine()}, {os.cpu_count()} CPU cores, no GPU; "
+        f"torch {torch.__version__}, transformers {transformers.__version__}."
     )
 
 

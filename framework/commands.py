@@ -25,7 +25,13 @@ from framework.config import (
 )
 from framework.data import Split
 from framework.resume import resume_run_dir
-from framework.run_dir import RunDir, check_run_dir, create_run_dir, open_run_dir
+from framework.run_dir import (
+    RunDir,
+    check_run_dir,
+    check_writable,
+    create_run_dir,
+    open_run_dir,
+)
 from framework.run_health import read_findings
 from framework.scored_groups import read_groups
 from framework.terminal import Terminal
@@ -128,6 +134,7 @@ def _check_early(config: ExperimentConfig, splits: tuple[Split, ...]) -> None:
     """What can be refused before a run directory exists: rewards, model folder, data files."""
     from framework.config import TOY
     from framework.data import load_examples
+    from framework.data_files import is_missing_file, nearby
     from framework.measuring import rubric_of
     from framework.policy import check_model_folder
 
@@ -135,20 +142,30 @@ def _check_early(config: ExperimentConfig, splits: tuple[Split, ...]) -> None:
     if config.model.name != TOY:
         check_model_folder(config.model)
     offline = config.training.method == "group_scores"
-    for split in splits:
-        source = (config.data.eval if split == "eval" else None) or config.data.train
+    keys = {
+        split: "data.eval" if split == "eval" and config.data.eval else "data.train"
+        for split in splits
+    }
+    sources = {key: getattr(config.data, key.removeprefix("data.")) for key in keys.values()}
+    if "train" in splits and config.training.warm_start.enabled:
+        sources["training.warm_start.data"] = config.training.warm_start.data
+    for key, source in sources.items():
+        if source is not None and is_missing_file(source):
+            raise UserError(f"{key}: there is no file {source}{nearby(Path(source))}")
+    for split, key in keys.items():
+        source = sources[key]
         if offline and source == config.data.train:
             read_groups(source)
             continue
         if Path(source).is_file():
             load_examples(config.data, split)
-        elif source != TOY and Path(source).suffix:
-            raise UserError(f"data.{split}: there is no file {source}")
 
 
 def _rehearse(config: ExperimentConfig, arguments: argparse.Namespace, terminal: Terminal) -> int:
     from framework.rehearsal import rehearse
 
+    check_writable(config)
+    _check_early(config, ("train", "eval"))
     if config.training.method == "group_scores":
         return _rehearse_groups(config, arguments)
     found = rehearse(config, terminal)
@@ -189,7 +206,6 @@ def _rehearse(config: ExperimentConfig, arguments: argparse.Namespace, terminal:
 
 def _rehearse_groups(config: ExperimentConfig, arguments: argparse.Namespace) -> int:
     """A dry run of training on scored groups: the files are read, and counted."""
-    _check_early(config, ("train", "eval"))
     groups = read_groups(config.data.train)
     sizes = [len(group.completions) for group in groups]
     scores = [completion.score for group in groups for completion in group.completions]
@@ -229,6 +245,7 @@ def check(arguments: argparse.Namespace) -> int:
     """`groupwise check`: prompts and rewards on the user's own data; 2 where they cannot work."""
     path = resolve_config_path(arguments.config)
     config = ExperimentConfig.from_yaml(path, _overrides(arguments))
+    _check_early(config, ("train",))
     from framework.preflight import check as preflight
     from framework.preflight import preflight_table
 

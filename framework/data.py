@@ -208,6 +208,11 @@ def render_prompts(
             f"data.max_prompt_length: {max_prompt_length} leaves no prompt: the shortest of "
             f"{len(examples)} has {shortest} tokens"
         )
+    if len({e.question for e in kept}) > 1 and len({e.prompt for e in kept}) == 1:
+        raise UserError(
+            f"the chat template leaves the question out: {len(kept)} problems have one and the "
+            f"same prompt, {kept[0].prompt!r}; mend model.chat_template, or the tokenizer's own"
+        )
     return RenderedPrompts(tuple(kept), tuple(left_out), longest, max_prompt_length)
 
 

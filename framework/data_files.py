@@ -6,6 +6,7 @@ message can say where to look. It leaves out what the rows mean: see `framework/
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import re
@@ -19,6 +20,7 @@ from rewards.errors import UserError
 
 FORMATS = (".json", ".jsonl", ".csv", ".parquet")
 _HUB_NAME = re.compile(r"^[\w.-]{1,96}(/[\w.-]{1,96})?$")
+_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _MAX_FIELD_CHARS = 2**31 - 1  # csv's own limit of 131,072 is less than some long solutions
 
 
@@ -52,6 +54,12 @@ def read_rows(source: str, *, split: str = "train", config_name: str | None = No
     return rows
 
 
+def is_missing_file(source: str) -> bool:
+    """Whether this names a data file, and there is none; a hub name names no file."""
+    path = Path(source).expanduser()
+    return path.suffix.lower() in FORMATS and not path.exists()
+
+
 def _not_data(source: str, path: Path) -> str:
     kinds = ", ".join(FORMATS)
     if len(path.name) > 255:
@@ -62,10 +70,11 @@ def _not_data(source: str, path: Path) -> str:
         return f"{source}: is a folder; name a file ({kinds}){hint}"
     if path.exists():
         return f"{source}: unknown format {path.suffix!r}; name it {kinds}"
-    return f"{source}: there is no such file{_nearby(path)}, and it is no hub name (owner/name)"
+    return f"{source}: there is no such file{nearby(path)}, and it is no hub name (owner/name)"
 
 
-def _nearby(path: Path) -> str:
+def nearby(path: Path) -> str:
+    """The file that was probably meant, in brackets."""
     if not path.parent.is_dir():
         return f" (nor a folder {path.parent})"
     close = get_close_matches(path.name, [p.name for p in path.parent.iterdir()], 1)
@@ -77,11 +86,21 @@ def _read_file(path: Path, suffix: str) -> list[Row]:
     try:
         return list(readers[suffix](path))
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file{_nearby(path)}") from None
+        raise UserError(f"{path}: there is no such file{nearby(path)}") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text (byte {error.start}); convert it") from None
+        raise UserError(f"{path}: is not UTF-8 text{_encoding(path, error)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _encoding(path: Path, error: UnicodeDecodeError) -> str:
+    """What the file is probably written in, and how to convert it."""
+    start = path.read_bytes()[:2]
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        name, what = "UTF-16", 'but UTF-16, as Excel\'s "Unicode text" is'
+    else:
+        name, what = "WINDOWS-1252", f"(byte {error.start}), but perhaps an older Windows file"
+    return f" {what}; convert it: iconv -f {name} -t UTF-8 {path.name} > new{path.suffix}"
 
 
 def _object(value: Any, path: Path, where: str) -> Row:
@@ -132,6 +151,17 @@ def _csv(path: Path) -> Iterator[Row]:
             header = next(records, None)
             if header is None:
                 return
+            if "\0" in "".join(header):
+                raise UserError(
+                    f"{path}: holds zero bytes, as UTF-16 does; convert it: iconv -f UTF-16LE -t "
+                    f"UTF-8 {path.name} > new{path.suffix}"
+                )
+            if len(header) == 1 and (found := [d for d in _OTHER_DELIMITERS if d in header[0]]):
+                raise UserError(
+                    f"{path}: the header {_cut(header[0])!r} is one column, with "
+                    f"{_OTHER_DELIMITERS[found[0]]} in it; CSV here is separated by commas: save "
+                    "it again with commas"
+                )
             if twice := sorted({name for name in header if header.count(name) > 1}):
                 raise UserError(f"{path}: the column {twice[0]!r} stands twice in the header")
             for number, record in enumerate((r for r in records if r), start=1):

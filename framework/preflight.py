@@ -154,6 +154,12 @@ def _judge(
 def _template_notices(config: ExperimentConfig, rubric: Rubric, example: Example) -> list[str]:
     """A format that nobody asks the model for, and a thought that the template has closed."""
     notices = []
+    system = config.data.system_prompt or ""
+    if " ".join(system.split()) not in " ".join(example.prompt.split()):
+        notices.append(
+            "the chat template leaves data.system_prompt out: the model will not see it; put it "
+            "in data.prompt_template instead"
+        )
     for name, reward in rubric.rewards.items():
         if not isinstance(reward, Format) or reward.pattern is not None:
             continue

@@ -18,6 +18,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -206,6 +207,22 @@ def check_run_dir(config: ExperimentConfig) -> Path:
     return path
 
 
+def check_writable(config: ExperimentConfig) -> None:
+    """Raises UserError where the run's folder could not be made; what is tried is removed again."""
+    path = Path(config.output_dir).expanduser()
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    try:
+        Path(tempfile.mkdtemp(dir=there)).rmdir()
+    except OSError as error:
+        raise _cannot_be_made(path / config.name, error) from error
+
+
+def _cannot_be_made(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot be made: {error.strerror or error}; choose another place with --output-dir"
+    )
+
+
 def create_run_dir(config: ExperimentConfig, config_text: str | None = None) -> RunDir:
     """Make the run's folder with config and manifest, and lock it.
 
@@ -232,10 +249,7 @@ def create_run_dir(config: ExperimentConfig, config_text: str | None = None) -> 
             _remove_made(run, keep_folder=was_there)
         run.close()
         if isinstance(error, OSError):
-            raise UserError(
-                f"{path}: cannot be made: {error.strerror or error}; choose another place with "
-                "--output-dir"
-            ) from error
+            raise _cannot_be_made(path, error) from error
         raise
     return run
 

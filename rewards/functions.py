@@ -15,12 +15,15 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from rewards.errors import UserError
 from rewards.types import BatchReward, Completion, Example, Reward
+
+_SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,25 @@ def load_reward(
     module = _load_module(target, path, base_dir)
     found = getattr(module, attribute, None)
     if found is None:
-        public = [item for item in dir(module) if not item.startswith("_")]
-        raise UserError(f"{path}: {target} has no {attribute!r}; it has {', '.join(public[:20])}")
+        raise UserError(f"{path}: {target} has no {attribute!r}{_hint(module, attribute)}")
     if not callable(found) and not hasattr(found, "score_batch"):
         raise UserError(f"{path}: {use} is a {type(found).__name__}, not a function")
     return _adapt(found, params, f"rewards.parts.{name}.params", target)
+
+
+def _hint(module: ModuleType, wanted: str) -> str:
+    """The name that was probably meant, or the first few of the module's own functions."""
+    own = [
+        name
+        for name, value in inspect.getmembers(module, callable)
+        if not name.startswith("_")
+        and str(getattr(value, "__module__", "")).startswith(module.__name__)
+    ]
+    if close := get_close_matches(wanted, own, 1):
+        return f"; did you mean {close[0]!r}?"
+    more = f" and {len(own) - _SHOWN_NAMES} more" if len(own) > _SHOWN_NAMES else ""
+    shown = ", ".join(own[:_SHOWN_NAMES])
+    return f"; it has {shown}{more}" if own else "; it has no function at all"
 
 
 def _adapt(found: Any, params: Mapping[str, Any], path: str, target: str) -> Reward | BatchReward:

@@ -128,6 +128,12 @@ BAD: dict[str, dict[str, Any] | str | list[str]] = {
         "evaluation.k": "one",
         "training.loss_type": "drgrpo",
     },
+    "nothing where something is needed": {
+        "model.name": "",
+        "evaluation.k": [],
+        "rewards": {"parts": {}},
+    },
+    "a metric of no such name": {"evaluation.best_metric": "accuracy"},
     "out of range": {"training.num_generations": 1, "training.learning_rate": -1},
     "a key that stands twice": "model: {name: model}\ndata:\n  train: rows.jsonl\n"
     "  train: other.jsonl\n",
@@ -152,6 +158,16 @@ BAD: dict[str, dict[str, Any] | str | list[str]] = {
     "no such data to evaluate on": {"data.eval": "rows_eval.jsonl"},
     "data without rows": {"data.train": "empty.jsonl"},
     "data that is not JSON": {"data.train": "broken.jsonl"},
+    "a table in UTF-16": {"data.train": "utf16.csv"},
+    "a table in UTF-16 that does not say so": {"data.train": "utf16le.csv"},
+    "a table from an older Windows": {"data.train": "windows.csv"},
+    "a table with semicolons": {"data.train": "semicolons.csv"},
+    "a warm start from no such data": [
+        *("train", "good.yaml", "--set", "data.answer_after=#"),
+        *("--set", "training.warm_start={enabled: true, data: worked.jsonl}"),
+    ],
+    "quickstart with no such data": ["quickstart", "--set", "data.train=rows.json"],
+    "check with no such data": ["check", "good.yaml", "--set", "data.train=rows.json"],
     "data of an unknown kind": {"data.train": "notes.txt"},
     "no such field": {"data.answer_field": "anwser"},
     "rows without the answer": {"data.train": "holes.jsonl"},
@@ -161,6 +177,15 @@ BAD: dict[str, dict[str, Any] | str | list[str]] = {
     "a reward that cannot be imported": {
         "rewards": {"parts": {"mine": {"use": "broken.py:score"}}}
     },
+    "a reward that its module has not": {"rewards": {"parts": {"mine": {"use": "os:nope"}}}},
+    "a reward of another name": {"rewards": {"parts": {"mine": {"use": "mine_too.py:briefly"}}}},
+    "a reward in a file without functions": {
+        "rewards": {"parts": {"mine": {"use": "nothing.py:brevity"}}}
+    },
+    "a dry run where no run can be made": [
+        *("train", "good.yaml", "--dry-run"),
+        *("--output-dir", "rows.jsonl"),
+    ],
     "a run that is there already": ["train", "good.yaml", "--name", "taken"],
     "a file in the run's place": ["train", "good.yaml", "--name", "in_the_way"],
     "evaluate: no problems named": ["evaluate", "model"],
@@ -203,6 +228,8 @@ def workplace(tmp_path: Path) -> Path:
         "holes.jsonl": "".join(json.dumps(row) + "\n" for row in holes),
         "notes.txt": "1+1=2\n",
         "broken.py": "import nothing_of_that_name\n",
+        "mine_too.py": "import math\n\ndef brevity(example, completion): return 1.0\n",
+        "nothing.py": "LONGEST = 200\n",
         "model/config.json": "{}",
         "model/tokenizer.json": "{}",
         "no_tokenizer/config.json": "{}",
@@ -213,6 +240,14 @@ def workplace(tmp_path: Path) -> Path:
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
+    table = "question,answer\n" + "".join(f"{r['question']},{r['answer']}\n" for r in ROWS)
+    for name, text, encoding in (
+        ("utf16.csv", table, "utf-16"),
+        ("utf16le.csv", table, "utf-16-le"),
+        ("windows.csv", table.replace("+", "÷"), "cp1252"),
+        ("semicolons.csv", table.replace(",", ";"), "utf-8"),
+    ):
+        (tmp_path / name).write_text(text, encoding=encoding)
     return tmp_path
 
 
@@ -270,6 +305,10 @@ TOKENIZER_CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"data.max_prompt_length": 3},
         "groupwise: data.max_prompt_length: 3 leaves no prompt: the shortest of 64 has",
     ),
+    "a chat template without the question": (
+        {"model.chat_template": "{bare}/no_question.jinja"},
+        "groupwise: the chat template leaves the question out: 64 problems have one and the same",
+    ),
     "less data than a step": (
         {"data.max_train_examples": 3},
         "groupwise: training.prompts_per_step: 4 problems per step, but the training data has 3",
@@ -290,6 +329,7 @@ def test_bad_input_that_the_tokenizer_tells(
     for file in toy.model.iterdir():
         if file.name != "chat_template.jinja":
             (bare / file.name).write_bytes(file.read_bytes())
+    (bare / "no_question.jinja").write_text("<|im_start|>user\nhello<|im_end|>\n")
     tokenizer = AutoTokenizer.from_pretrained(bare)
     tokenizer.chat_template = None
     tokenizer.save_pretrained(bare)

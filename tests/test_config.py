@@ -154,8 +154,8 @@ ONE_PROBLEM = {
     ),
     "no reward": (
         "rewards: {parts: {}}\n",
-        "bad.yaml: line 3: rewards.parts: {} dictionary should have at least 1 item after "
-        "validation, not 0",
+        "bad.yaml: line 3: rewards.parts: is empty; name at least one, or leave the key out "
+        "for its default",
     ),
     "a key that stands twice": (
         "training:\n  beta: 0.1\n  max_steps: 3\n  beta: 0.2\n",
@@ -280,9 +280,10 @@ ONE_PROBLEM = {
         "epsilon_high = 1.5",
     ),
     "a warm start without worked answers": (
-        "!model: {name: toy}\ndata: {train: rows.csv}\ntraining: {warm_start: {enabled: true}}\n",
+        "!model: {name: toy}\ndata: {train: me/rows}\ntraining: {warm_start: {enabled: true}}\n",
         "bad.yaml: line 3: training.warm_start.completion_field: null, and with data.answer_after "
-        "null too there is no worked answer to imitate; name the field that holds it",
+        "null too there is no worked answer to imitate; name the field that holds it, or set "
+        "training.warm_start.enabled: false",
     ),
 }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from framework.config.batch_shape import nearest_divisors
+from framework.data_files import is_missing_file
 from rewards import RewardSpec, build_rubric
 from rewards.errors import UserError
 
@@ -138,11 +139,12 @@ def _data(config: ExperimentConfig) -> Iterator[Problem]:
         and warm.completion_field is None
         and data.answer_after is None
         and TOY not in (data.train, warm.data)
+        and not is_missing_file(warm.data or data.train)  # that is what is said of it then
     ):
         yield Problem(
             "training.warm_start.completion_field",
             "null, and with data.answer_after null too there is no worked answer to imitate; name "
-            "the field that holds it",
+            "the field that holds it, or set training.warm_start.enabled: false",
             ("data.answer_after", "training.warm_start.enabled"),
         )
 

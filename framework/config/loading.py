@@ -177,7 +177,7 @@ def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
         for key in keys[:-1]:
             section = section.get(key) if isinstance(section, dict) else None  # type: ignore[assignment]
         value = section.get(keys[-1]) if isinstance(section, dict) else None
-        if isinstance(value, str) and value != TOY:
+        if value and isinstance(value, str) and value != TOY:
             section[keys[-1]] = resolve_path(value, folder)
 
 

@@ -101,6 +101,10 @@ def _message(item: Any, keys: tuple[str, ...]) -> str:
         return f"{shown} is none of {', '.join(choices)}{hint}".replace("True", "true").replace(
             "False", "false"
         )
+    if kind == "too_short":
+        return "is empty; name at least one, or leave the key out for its default"
+    if kind == "string_too_short":
+        return "is empty; name one"
     if kind == "string_pattern_mismatch":
         return f"{shown} must be letters, digits, '.', '-' and '_', and begin with one of the first"
     if kind == "value_error" and "not a number" in item["msg"]:

@@ -6,12 +6,13 @@ wherever one exists. Rules that concern several keys stand in `checks.py`. No to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from rewards import RewardSpec
@@ -75,11 +76,18 @@ def _as_spec(value: object) -> object:
     return {"weight": value} if is_weight else value
 
 
+def _metric(value: str) -> str:
+    if not re.fullmatch(r"(pass|maj)@[1-9][0-9]*|mean_score", value):
+        raise ValueError(f"{value!r} is none of pass@k, maj@k (k a number: pass@1) and mean_score")
+    return value
+
+
 Int = Annotated[int, BeforeValidator(_no_bool)]
 Float = Annotated[float, BeforeValidator(_no_bool)]
 Ints = Annotated[tuple[Int, ...], BeforeValidator(_as_list)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 HealthNames = Annotated[tuple[HealthName, ...], BeforeValidator(_as_list)]
+Metric = Annotated[str, AfterValidator(_metric)]
 Part = Annotated[RewardSpec, BeforeValidator(_as_spec)]
 
 
@@ -513,9 +521,8 @@ class EvaluationConfig:
     every_examples: Int | None = Field(
         default=64, gt=0, description="Problems of the evaluations during training; null takes all."
     )
-    best_metric: str | None = Field(
+    best_metric: Metric | None = Field(
         default=None,
-        pattern=r"^((pass|maj)@[1-9][0-9]*|mean_score)$",
         description="What is best: pass@k, maj@k or mean_score; null takes pass@k of the least k.",
     )
     patience: Int | None = Field(

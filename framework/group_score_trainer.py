@@ -163,11 +163,12 @@ class GroupScoreTrainer(Trainer):  # type: ignore[misc]
         scores = inputs["scores"].masked_fill(inputs["group_mask"] == 0, -torch.inf)
         policy = logps.masked_fill(inputs["group_mask"] == 0, -torch.inf).softmax(1)  # (B, K)
         best = scores == scores.max(1, keepdim=True).values
-        self._latest = {"mass_on_best": (policy * best).sum(1).mean().item()}
+        of_all = self.accelerator.gather  # several processes share a batch
+        self._latest = {"mass_on_best": of_all((policy * best).sum(1)).mean().item()}
         if self.args.loss == "advantage":
             moved = (logps - inputs["old_logps"])[inputs["group_mask"].bool()]
             outside = (moved.exp() - 1).abs() > self.args.epsilon
-            self._latest["clip_ratio"] = outside.float().mean().item()
+            self._latest["clip_ratio"] = of_all(outside.float().mean()).mean().item()
 
     @torch.no_grad()
     def _recompute_old_logps(self) -> None:

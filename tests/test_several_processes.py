@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -216,6 +217,47 @@ def test_both_stop_when_one_is_asked_and_go_on_as_if_never_stopped(
         line["completion"] for line in lines(runs.two / "rollouts.jsonl")
     ]
     assert weights_differ(runs.two / "final_model", run / "final_model") < 1e-5
+
+
+@pytest.mark.parametrize("loss", ["kl", "advantage"])
+def test_scored_groups_are_shared_too(
+    toy: Toy, servers: tuple[ForkedRuns, ForkedRuns], tmp_path: Path, loss: str
+) -> None:
+    groups = [
+        {
+            "prompt": f"{i}+{i + 1}=",
+            "completions": [
+                {"text": text, "score": score}
+                for text, score in ((str(2 * i + 1), 1.0), (str(2 * i), 0.0), (str(i), 0.2))
+            ],
+        }
+        for i in range(12)
+    ]
+    data = tmp_path / "groups.jsonl"
+    data.write_text("".join(json.dumps(group) + "\n" for group in groups))
+    made = toy.settings() | {
+        "data": {"train": str(data), "max_prompt_length": 48},
+        "evaluation": {"before": False, "after": False},
+        "training": {
+            "method": "group_scores",
+            "max_steps": 4,
+            "prompts_per_step": 4,
+            "max_completion_length": 24,
+            "learning_rate": 1e-3,
+            "group_scores": {"logging_steps": 1, "loss": loss},
+        },
+    }
+    config = write_yaml(tmp_path / "run.yaml", made)
+    command = ["train", str(config), "--output-dir", str(tmp_path), "--name"]
+    alone = servers[0].start(*command, "one", cwd=tmp_path, environment=QUIET)
+    assert alone.wait() == 0, alone.err
+    both = start_both(servers, *command, "two", cwd=tmp_path)
+    assert [process.wait() for process in both] == [0, 0], both[0].err + both[1].err
+    one, two = (lines(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    for a, b in zip(one, two, strict=True):
+        for name in ("step", "policy_loss", "grad_norm", "mass_on_best"):
+            assert b[name] == pytest.approx(a[name], abs=1e-5, rel=1e-4), (a["step"], name)
+    assert weights_differ(tmp_path / "one" / "final_model", tmp_path / "two" / "final_model") < 1e-4
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {

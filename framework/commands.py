@@ -179,6 +179,7 @@ def _rehearse(config: ExperimentConfig, arguments: argparse.Namespace, terminal:
                 "longest_prompt": found.train.longest_prompt,
                 "demonstrations": found.num_demonstrations,
                 "batch_shape": found.batch_shape,
+                "memory": found.checkpointing,
                 "first_prompt": found.first_prompt,
                 "notices": list(notices(config)),
                 "problems": list(found.problems),
@@ -190,6 +191,7 @@ def _rehearse(config: ExperimentConfig, arguments: argparse.Namespace, terminal:
     if found.num_demonstrations:
         print(f"warm start: {found.num_demonstrations} demonstrations")
     print(f"batch:     {found.batch_shape}")
+    print(f"memory:    {found.checkpointing}")
     print("first prompt, as the model will see it:")
     for line in found.first_prompt[:_SHOWN_PROMPT].splitlines():
         print(f"    {printable(line)}")

@@ -21,7 +21,7 @@ from framework.checkpoints import latest_checkpoint
 from framework.config import TOY, ExperimentConfig
 from framework.data import load_demonstrations, render_demonstrations, with_toy
 from framework.measuring import measure, periodic_evaluation, report_skipped, rubric_of
-from framework.policy import Policy, as_saved, check_model_folder, load
+from framework.policy import Policy, as_saved, check_model_folder, load, load_unsloth
 from framework.processes import from_main
 from framework.rehearsal import tokenizer_of
 from framework.run_data import Data, evaluates, load_data
@@ -68,6 +68,7 @@ def run(config: ExperimentConfig, run_dir: RunDir, terminal: Terminal) -> Outcom
         config = from_main(lambda: merge_adapter(config, run_dir, terminal))
         if config.training.method == "grpo":
             from_main(lambda: probe_rewards(config, rubric, terminal))
+        config = from_main(lambda: plan_checkpointing(config, terminal))
         policy, is_trained = load_policy(config, run_dir, terminal)
         data = load_data(config, policy, terminal)
 
@@ -117,6 +118,18 @@ def merge_adapter(
     return replace(config, model=model)
 
 
+def plan_checkpointing(config: ExperimentConfig, terminal: Terminal) -> ExperimentConfig:
+    """What `model.use_gradient_checkpointing: auto` comes to with this model and this machine."""
+    from framework.activations import checkpointing, with_checkpointing
+
+    if config.model.use_gradient_checkpointing != "auto":
+        return config
+    load_unsloth()  # it has to come before transformers, which knows the model's shape
+    choice = checkpointing(config)
+    terminal.line(f"  {choice}")
+    return with_checkpointing(config, choice)
+
+
 def load_policy(
     config: ExperimentConfig, run_dir: RunDir, terminal: Terminal
 ) -> tuple[Policy, bool]:
@@ -158,7 +171,6 @@ def make_toy_parts(config: ExperimentConfig, folder: Path, terminal: Terminal) -
 
 def probe_rewards(config: ExperimentConfig, rubric: Rubric, terminal: Terminal) -> None:
     """`groupwise check` on a few examples; what it finds is said, and stops nothing."""
-    from framework.policy import load_unsloth
     from framework.preflight import quick_check
 
     with terminal.stage("Check the rewards") as stage:

@@ -119,6 +119,8 @@ def load(
     import torch
 
     on_gpu = torch.cuda.is_available()
+    if config.use_gradient_checkpointing == "auto":  # lengths are not known here: the safe choice
+        config = replace(config, use_gradient_checkpointing="unsloth" if on_gpu else False)
     if not on_gpu:
         _refuse_gpu_only(config)
     if config.adapter is not None:

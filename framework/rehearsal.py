@@ -26,12 +26,14 @@ class Rehearsal:
     held_out: RenderedPrompts
     num_demonstrations: int
     batch_shape: str
+    checkpointing: str  # gradient checkpointing: on or off, and why
     first_prompt: str
     problems: tuple[str, ...]  # what makes training meaningless, as `groupwise check` finds it
 
 
 def rehearse(config: ExperimentConfig, terminal: Terminal) -> Rehearsal:
     """Everything short of loading the model: data, rewards, prompts, batch shape."""
+    from framework.activations import checkpointing
     from framework.preflight import quick_check
 
     with without_model(config, terminal) as (config, tokenizer), rubric_of(config) as rubric:
@@ -55,6 +57,7 @@ def rehearse(config: ExperimentConfig, terminal: Terminal) -> Rehearsal:
         held_out,
         len(demonstrations),
         str(config.training.batch_shape),
+        str(checkpointing(config)),
         train.examples[0].prompt,
         problems,
     )

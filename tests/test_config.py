@@ -101,8 +101,8 @@ ONE_PROBLEM = {
     ),
     "none of the choices, one of them true": (
         "!model: {name: toy, use_gradient_checkpointing: sometimes}\ndata: {train: toy}\n",
-        'bad.yaml: line 1: model.use_gradient_checkpointing: "sometimes" is none of unsloth, '
-        "true, false",
+        'bad.yaml: line 1: model.use_gradient_checkpointing: "sometimes" is none of auto, '
+        "unsloth, true, false",
     ),
     "a list for a section": (
         "training: [1, 2]\n",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import lines
 
@@ -37,6 +39,38 @@ def test_evaluates_keeps_the_best_and_stops_early(toy: Any, cli: Any, tmp_path: 
     assert '"step": 2' in (best / "best.json").read_text()
     again = cli("evaluate", best, "--config", "tiny.yaml", "--num-samples", "1", "--json")
     assert again.code == 0, again.err
+
+
+def test_save_total_limit_spares_the_best(toy: Any, cli: Any, tmp_path: Path) -> None:
+    """The best model is kept apart from the checkpoints, of which only the newest is left."""
+    from safetensors.torch import load_file
+
+    settings = toy.settings()
+    settings["training"] |= {"max_steps": 7, "save_steps": 2, "learning_rate": 1e-2}
+    settings["evaluation"] |= {"every_steps": 2, "every_examples": 4, "before": False}
+    settings["evaluation"] |= {"after": False}
+    Path("tiny.yaml").write_text(yaml.safe_dump(settings))
+    kept = {}
+    for limit in (1, 10):
+        ended = cli(
+            *("train", "tiny.yaml", "--name", f"limit-{limit}"),
+            *("--set", f"training.save_total_limit={limit}"),
+        )
+        assert ended.code == 0, ended.err
+        folder = tmp_path / "runs" / f"limit-{limit}" / "checkpoints"
+        kept[limit] = {path.name for path in folder.iterdir()}
+    assert kept == {1: {"checkpoint-7"}, 10: {f"checkpoint-{step}" for step in (2, 4, 6, 7)}}
+
+    best = tmp_path / "runs" / "limit-1" / "best_model"
+    step = json.loads((best / "best.json").read_text())["step"]
+    then = tmp_path / "runs" / "limit-10" / "checkpoints" / f"checkpoint-{step}"
+    spared, as_it_was, last = (
+        load_file(folder / "adapter_model.safetensors")
+        for folder in (best, then, tmp_path / "runs" / "limit-1" / "final_model")
+    )
+    assert spared.keys() == as_it_was.keys()
+    assert all(torch.equal(spared[name], as_it_was[name]) for name in spared)
+    assert not all(torch.equal(spared[name], last[name]) for name in spared)
 
 
 CONTRADICTIONS = [

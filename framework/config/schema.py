@@ -139,10 +139,11 @@ class ModelConfig:
     target_modules: Strings = Field(
         default=PROJECTIONS, min_length=1, description="Layers that get an adapter."
     )
-    use_gradient_checkpointing: Literal["unsloth", True, False] = Field(
-        default="unsloth",
+    use_gradient_checkpointing: Literal["auto", "unsloth", True, False] = Field(
+        default="auto",
         description="Recompute activations instead of keeping them: unsloth (which also moves them "
-        "to main memory), true, or false (faster, where memory allows it).",
+        "to main memory), true, or false (faster, needs memory); auto: false where they take less "
+        "than a quarter of the memory, else unsloth.",
     )
     adapter: str | None = Field(
         default=None,

@@ -49,8 +49,8 @@ def export(run: str | Path, to: str | Path, kind: Literal["parquet", "csv"] | No
     The kind follows from the file's name if not given. Returns the number of rows.
     """
     log, to = log_of(run), Path(to)
-    kind = kind or {".parquet": "parquet", ".csv": "csv"}.get(to.suffix)  # type: ignore[assignment]
-    if kind not in ("parquet", "csv"):
+    form = kind or to.suffix.removeprefix(".")
+    if form not in ("parquet", "csv"):
         raise UserError(f"{to}: exports are parquet or csv; end the file's name accordingly")
     columns = dict(_COLUMNS)
     of_training = log.name == ROLLOUTS
@@ -58,7 +58,7 @@ def export(run: str | Path, to: str | Path, kind: Literal["parquet", "csv"] | No
         columns |= _ROLLOUT_COLUMNS
     parts = sorted({name for record in _read(log, of_training) for name in record.parts})
     columns |= {f"parts.{name}": "float64" for name in parts} | {"metadata": "string"}
-    write = _write_parquet if kind == "parquet" else _write_csv
+    write = _write_parquet if form == "parquet" else _write_csv
     with replacing(to) as beside:
         return write(beside, columns, _rows(log, of_training, parts))
 

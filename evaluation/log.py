@@ -18,7 +18,6 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic
 
 from evaluation.files import full_disk_is_the_users, write_json
@@ -79,12 +78,7 @@ class RecordLog(Generic[RecordT]):
     def __enter__(self) -> RecordLog[RecordT]:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _lock(self) -> None:

@@ -1,35 +1,15 @@
 """Compares what is installed with what was tested, and says what this machine can do.
 
-Version mismatch is the first pain of everyone who uses this stack. No torch is imported: versions
-come from the packages' metadata, the GPU from its driver.
+Version mismatch is the first pain of everyone who uses this stack.
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from framework.config.presets import CONFIGS
-
-# What decides whether training works; a difference elsewhere in the lock rarely matters.
-STACK = (
-    "torch",
-    "unsloth",
-    "unsloth_zoo",
-    "trl",
-    "transformers",
-    "peft",
-    "bitsandbytes",
-    "accelerate",
-    "datasets",
-    "triton",
-    "torchao",
-    "math-verify",
-    "wandb",
-)
+from framework.machine import STACK, gpus, installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +41,11 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Reads the lock of this machine's kind, and what is installed."""
-    gpu = _gpu_name()
+    gpu = "\n".join(", ".join([*gpu.values()][:2]) for gpu in gpus()) or None
     lock = CONFIGS.parent / "requirements" / ("gpu.txt" if gpu else "cpu.txt")
     tested = _locked(lock)
     checks = tuple(
-        PackageCheck(name, tested[_key(name)], _installed(name))
+        PackageCheck(name, tested[_key(name)], installed(name))
         for name in STACK
         if _key(name) in tested
     )
@@ -74,12 +54,11 @@ def diagnose() -> Diagnosis:
 
 def report(diagnosis: Diagnosis) -> str:
     """The diagnosis as a table, ending in what to do."""
-    lines = [f"{'package':<14} {'tested':<12} {'installed':<14}"]
+    lines = [f"{'package':<14} {'tested':<12} installed"]
     for package in diagnosis.packages:
         mark = "" if package.agrees else "  <- differs"
-        lines.append(
-            f"{package.name:<14} {package.tested:<12} {package.installed or 'missing':<14}{mark}"
-        )
+        here = f"{package.installed or 'missing':<14}{mark}".rstrip()
+        lines.append(f"{package.name:<14} {package.tested:<12} {here}")
     lines.append("")
     lines.append(f"GPU: {diagnosis.gpu or 'none; everything runs on the CPU, slowly'}")
     if diagnosis.healthy:
@@ -100,23 +79,5 @@ def _locked(lock: Path) -> dict[str, str]:
     return {_key(name): version.strip() for name, version in pairs}
 
 
-def _installed(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _key(name: str) -> str:
     return name.strip().lower().replace("_", "-")
-
-
-def _gpu_name() -> str | None:
-    if shutil.which("nvidia-smi") is None:
-        return None
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None

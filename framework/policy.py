@@ -38,7 +38,8 @@ class Policy:
 
     @property
     def device(self) -> torch.device:
-        return next(iter(self.model.parameters())).device  # type: ignore[no-any-return]
+        device: torch.device = next(iter(self.model.parameters())).device
+        return device
 
     @property
     def num_trainable(self) -> int:
@@ -76,10 +77,9 @@ def adapter_precision(model: PreTrainedModel) -> Iterator[None]:
 
 def compute_dtype(model: PreTrainedModel) -> torch.dtype:
     """What the model computes in: a quantised model's compute dtype, else its weights' dtype."""
-    for module in model.modules():
-        if "Linear4bit" in type(module).__name__:
-            return getattr(module, "compute_dtype", None) or model.dtype  # type: ignore[no-any-return]
-    return model.dtype  # type: ignore[no-any-return]
+    quantised = (m for m in model.modules() if "Linear4bit" in type(m).__name__)
+    dtype: torch.dtype = getattr(next(quantised, None), "compute_dtype", None) or model.dtype
+    return dtype
 
 
 def load_unsloth() -> Any:

@@ -16,36 +16,17 @@ import json
 import os
 import platform
 import re
-import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from evaluation.files import write_json, write_text
+from framework import machine
 from framework.config import ExperimentConfig
 from rewards.errors import UserError
-
-RECORDED_PACKAGES = (
-    "groupwise",
-    "torch",
-    "unsloth",
-    "unsloth_zoo",
-    "trl",
-    "transformers",
-    "peft",
-    "bitsandbytes",
-    "accelerate",
-    "datasets",
-    "triton",
-    "vllm",
-    "math-verify",
-    "pydantic",
-    "wandb",
-)
 
 _LABEL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
@@ -272,67 +253,10 @@ def make_manifest(config: ExperimentConfig) -> dict[str, Any]:
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": _versions(),
-        "hardware": {
-            "cpu": _cpu_name(),
-            "cpu_cores": os.cpu_count(),
-            "memory_gb": _memory_gb(),
-            "gpus": _gpus(),
-        },
-        "git": _git_revision(Path(__file__).resolve().parents[1]),
+        "versions": {name: machine.installed(name) for name in ("groupwise", *machine.STACK)},
+        "hardware": machine.hardware(),
+        "git": machine.git_revision(Path(__file__).resolve().parents[1]),
     }
-
-
-def _versions() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {}
-    for name in RECORDED_PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    return versions
-
-
-def _cpu_name() -> str:
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-    except OSError:
-        found = None
-    return found.group(1) if found else platform.processor() or platform.machine()
-
-
-def _memory_gb() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
-    except (ValueError, OSError):
-        return None
-
-
-def _gpus() -> list[dict[str, str]]:
-    """Name, memory and driver of each NVIDIA GPU, from its own tool: torch is not loaded yet."""
-    query = "--query-gpu=name,memory.total,driver_version"
-    keys = ("name", "memory", "driver")
-    return [
-        dict(zip(keys, line.split(", "), strict=False))
-        for line in _output(["nvidia-smi", query, "--format=csv,noheader"]).splitlines()
-    ]
-
-
-def _git_revision(folder: Path) -> dict[str, Any] | None:
-    """The revision of this project's own clone; None where it is installed without one."""
-    if not (folder / ".git").exists():
-        return None
-    revision = _output(["git", "-C", str(folder), "rev-parse", "HEAD"]).strip()
-    changed = _output(["git", "-C", str(folder), "status", "--porcelain", "-uno"]).strip()
-    return {"revision": revision, "changed_files": bool(changed)} if revision else None
-
-
-def _output(command: list[str]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
 
 
 def _is_run(path: Path) -> bool:

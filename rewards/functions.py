@@ -167,11 +167,11 @@ def _adapt(found: Any, params: Mapping[str, Any], path: str, target: str) -> Rew
             made = found(**params)
         except (TypeError, ValueError) as error:
             raise UserError(f"{path}: {error}") from error
-        if hasattr(made, "score_batch"):
-            return made  # type: ignore[no-any-return]
+        if isinstance(made, BatchReward):
+            return made
         return _adapt(made, {}, path, target)
-    if hasattr(found, "score_batch"):
-        return found  # type: ignore[no-any-return]
+    if isinstance(found, BatchReward):
+        return found
     unknown = [] if _takes_any(found) else [param for param in params if param not in names]
     if unknown:
         raise UserError(f"{path}.{unknown[0]}: the function has no such parameter; it has {names}")

@@ -166,11 +166,11 @@ def _best_template(
     tokenize: Tokenize,
 ) -> str:
     """The first wrapping that correctness, format and users' functions value most."""
-    ours = (*REWARDS.values(), RewardModel)
+    ours: tuple[Any, ...] = (*REWARDS.values(), RewardModel)
     judges = {
         name: reward
         for name, reward in rubric.rewards.items()
-        if isinstance(reward, (Correctness, Format)) or not isinstance(reward, ours)  # type: ignore[arg-type]
+        if isinstance(reward, (Correctness, Format)) or not isinstance(reward, ours)
     }
     asked = _skipping(rubric, judges)
     answers = [finals[i] for i in sample[: len(examples)]]

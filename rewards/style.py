@@ -55,7 +55,7 @@ class Format:
 
     def __post_init__(self) -> None:
         if self.pattern is not None:
-            import regex  # type: ignore[import-untyped]
+            import regex
 
             try:
                 regex.compile(self.pattern, regex.DOTALL)

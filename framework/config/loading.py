@@ -173,9 +173,9 @@ def _override_value(text: str) -> Any:
 
 def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
     for keys in PATH_KEYS:
-        section = data
+        section: Any = data
         for key in keys[:-1]:
-            section = section.get(key) if isinstance(section, dict) else None  # type: ignore[assignment]
+            section = section.get(key) if isinstance(section, dict) else None
         value = section.get(keys[-1]) if isinstance(section, dict) else None
         if value and isinstance(value, str) and value != TOY:
             section[keys[-1]] = resolve_path(value, folder)

@@ -95,8 +95,8 @@ def _parts(parts: dict[str, RewardSpec], pad: str) -> list[str]:
     return [f"{pad}  {name}: {{weight: {_scalar(spec.weight)}}}" for name, spec in parts.items()]
 
 
-def _description(owner: type, name: str) -> str:
-    return owner.__pydantic_fields__[name].description or ""  # type: ignore[attr-defined]
+def _description(owner: Any, name: str) -> str:
+    return owner.__pydantic_fields__[name].description or ""
 
 
 def _sentence(owner: type) -> str:

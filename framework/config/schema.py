@@ -91,6 +91,20 @@ Metric = Annotated[str, AfterValidator(_metric)]
 Part = Annotated[RewardSpec, BeforeValidator(_as_spec)]
 
 
+# Training and evaluation draw alike; how many answers, and how hot, each says by itself.
+TOP_P: Any = Field(default=1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
+TOP_K: Any = Field(default=0, ge=0, description="Sample among the k likeliest tokens; 0 is off.")
+MIN_P: Any = Field(
+    default=0.0,
+    ge=0,
+    lt=1,
+    description="Drop tokens less likely than this share of the best; 0 is off.",
+)
+REPETITION_PENALTY: Any = Field(
+    default=1.0, gt=0, description="Penalty on repeated tokens; 1 is off."
+)
+
+
 @dataclass(frozen=True, config=STRICT)
 class ModelConfig:
     """Which model, in which precision, and what of it is trained."""
@@ -451,19 +465,10 @@ class TrainingConfig:
     temperature: Float = Field(
         default=1.0, gt=0, description="Sampling temperature of the rollouts."
     )
-    top_p: Float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
-    top_k: Int = Field(
-        default=0, ge=0, description="Sample among the k likeliest tokens; 0 is off."
-    )
-    min_p: Float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="Drop tokens less likely than this share of the best; 0 is off.",
-    )
-    repetition_penalty: Float = Field(
-        default=1.0, gt=0, description="Penalty on repeated tokens; 1 is off."
-    )
+    top_p: Float = TOP_P
+    top_k: Int = TOP_K
+    min_p: Float = MIN_P
+    repetition_penalty: Float = REPETITION_PENALTY
     sampler: SamplerName = Field(
         default="auto",
         description="Engine that samples the rollouts: slots (this project's own), generate "
@@ -539,19 +544,10 @@ class EvaluationConfig:
         description="Report pass@k for these k, at most num_samples.",
     )
     temperature: Float = Field(default=1.0, ge=0, description="Sampling temperature; 0 is greedy.")
-    top_p: Float = Field(default=1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
-    top_k: Int = Field(
-        default=0, ge=0, description="Sample among the k likeliest tokens; 0 is off."
-    )
-    min_p: Float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="Drop tokens less likely than this share of the best; 0 is off.",
-    )
-    repetition_penalty: Float = Field(
-        default=1.0, gt=0, description="Penalty on repeated tokens; 1 is off."
-    )
+    top_p: Float = TOP_P
+    top_k: Int = TOP_K
+    min_p: Float = MIN_P
+    repetition_penalty: Float = REPETITION_PENALTY
     max_completion_length: Int | None = Field(
         default=None, gt=0, description="Tokens an answer may have; null takes training's."
     )

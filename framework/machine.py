@@ -1,0 +1,93 @@
+"""What this machine is, and what of the stack is installed here. No torch is imported.
+
+Versions come from the packages' metadata, GPUs from their driver.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+STACK = (
+    "torch",
+    "unsloth",
+    "unsloth_zoo",
+    "trl",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "triton",
+    "torchao",
+    "vllm",
+    "math-verify",
+    "pydantic",
+    "wandb",
+)
+"""What decides whether training works, and what comes out of it."""
+
+
+def installed(name: str) -> str | None:
+    """The version of a package here; None where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, memory and GPUs, as a manifest has them."""
+    return {
+        "cpu": _cpu_name(),
+        "cpu_cores": os.cpu_count(),
+        "memory_gb": _memory_gb(),
+        "gpus": gpus(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        found = None
+    return found.group(1) if found else platform.processor() or platform.machine()
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (ValueError, OSError):
+        return None
+
+
+def gpus() -> list[dict[str, str]]:
+    """Name, memory and driver of each NVIDIA GPU, from its own tool: torch is not loaded yet."""
+    query = "--query-gpu=name,memory.total,driver_version"
+    keys = ("name", "memory", "driver")
+    return [
+        dict(zip(keys, line.split(", "), strict=False))
+        for line in _output(["nvidia-smi", query, "--format=csv,noheader"]).splitlines()
+    ]
+
+
+def git_revision(folder: Path) -> dict[str, Any] | None:
+    """The revision of this project's own clone; None where it is installed without one."""
+    if not (folder / ".git").exists():
+        return None
+    revision = _output(["git", "-C", str(folder), "rev-parse", "HEAD"]).strip()
+    changed = _output(["git", "-C", str(folder), "status", "--porcelain", "-uno"]).strip()
+    return {"revision": revision, "changed_files": bool(changed)} if revision else None
+
+
+def _output(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""

@@ -2,7 +2,7 @@
 
 On a CPU torch multiplies float32 matrices by MKL, which leaves AVX-512 unused on processors that
 are not Intel's; oneDNN, which torch brings too, uses it on all. Measured in docs/sampling.md: 2.3
-times at 64 rows, up to 3 at 8. And a row's sums do not change with the number of rows there.
+times at 64 rows, up to 3 at 8.
 
 Left out: 4-bit layers (their weights would be held in full, which they are there to avoid),
 bfloat16 (torch takes oneDNN for it already), and layers too small to gain.

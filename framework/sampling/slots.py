@@ -121,12 +121,14 @@ class SlotSampler:
         prompts = sorted(prompts, key=lambda p: -len(p.ids))
         base = base_model(self.model)
         budget = self.memory_budget_bytes or default_budget(base.device)
-        rows = min(most_rows(self.max_rows, base.device), sum(len(p.samples) for p in prompts))
+        # By the setting, not by the samples left: a run that is resumed rounds as it did before.
+        allowed = most_rows(self.max_rows, base.device)
+        rows = min(allowed, sum(len(p.samples) for p in prompts))
         with (
             sampling_mode(self.model, self.tokenizer),
             _slot_attention(base.config),
             merged_adapters(self.model, most_bytes=budget // 4) as merged_bytes,
-            packed_linears(base, rows, budget // 4) as packed_bytes,
+            packed_linears(base, allowed, budget // 4) as packed_bytes,
         ):
             room = partial(_room, budget - merged_bytes - packed_bytes, rows)
             yield Run(base, prompts, params, stopping, room)

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 
 from framework import processes
 from framework.aliases import PRESETS, add_aliases
@@ -297,6 +298,10 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _view(arguments: argparse.Namespace) -> int:
     from evaluation.viewer import serve
 
+    if arguments.runs == ["runs"] and not Path("runs").is_dir():
+        raise UserError(
+            "there is no folder runs here: name a run's folder; `groupwise quickstart` makes one"
+        )
     serve(arguments.runs, port=arguments.port, open_browser=not arguments.no_browser)
     return DONE
 

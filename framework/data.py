@@ -99,7 +99,8 @@ def load_examples(data: DataConfig, split: Split) -> ExampleSet:
 
     Where `data.eval` is null, `eval_fraction` of train is held out: by the hash of the question, so
     that the same questions are held out whatever the order of the rows and the seed, and a question
-    that stands twice never lands on both sides.
+    that stands twice never lands on both sides. With an `eval_fraction` of 0 there
+    are no problems to evaluate on.
 
     Raises:
         UserError: the source is missing, empty or broken, or rows of it cannot be used.
@@ -255,10 +256,11 @@ def _load(data: DataConfig, split: Split) -> tuple[list[_Item], DataReport]:
     if held_out:
         for_eval = _held_out(everything, data.eval_fraction)
         items = [i for i in everything if (i.example.question in for_eval) == (split == "eval")]
-        if not items:
+        if not items and data.eval_fraction:
+            rows = f"{len(everything)} row{'s are' if len(everything) > 1 else ' is'}"
             raise UserError(
-                f"{source}: {len(everything)} rows are too few to hold data.eval_fraction "
-                f"{data.eval_fraction:g} of them out for evaluation; name a file under data.eval"
+                f"{source}: {rows} too few to hold data.eval_fraction {data.eval_fraction:g} of "
+                "them out for evaluation; name a file under data.eval"
             )
     questions = {item.example.question for item in items}
     report = DataReport(

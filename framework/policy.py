@@ -190,7 +190,8 @@ def check_model_folder(config: ModelConfig) -> None:
         folder = Path(name)
         if not folder.exists():
             if _looks_like_path(name):
-                raise UserError(f"{key}: there is no folder {name}")
+                hint = "" if "/" in name else ", and a name on the hub is written owner/name"
+                raise UserError(f"{key}: there is no folder {name}{hint}")
             continue  # a hub name: only the hub knows
         is_adapter = (folder / "adapter_config.json").is_file()
         if not is_adapter and not (folder / "config.json").is_file():

@@ -10,6 +10,7 @@ from framework.data import RenderedPrompts, Split, load_examples, overlap, rende
 from framework.policy import Policy
 from framework.scored_groups import ScoredGroup, read_groups
 from framework.terminal import Terminal
+from rewards.errors import UserError
 from rewards.types import Example
 
 
@@ -59,9 +60,14 @@ def load_groups(config: ExperimentConfig, policy: Policy, terminal: Terminal) ->
 def load_held_out(
     config: ExperimentConfig, policy: Policy, terminal: Terminal
 ) -> tuple[Example, ...]:
-    """The problems to evaluate on alone, with rendered prompts."""
+    """The problems to evaluate on alone, with rendered prompts. Raises UserError without any."""
     with terminal.stage("Read the data") as stage:
         held_out = rendered(config, "eval", policy.tokenizer)
+        if not held_out.examples:
+            raise UserError(
+                "data.eval: there is nothing to evaluate on; name a file, or set "
+                "data.eval_fraction: 0.1"
+            )
         stage.summary = f"{len(held_out.examples)} problems"
     _report_left_out(terminal, "eval", held_out)
     return held_out.examples

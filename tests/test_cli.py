@@ -151,6 +151,7 @@ BAD: dict[str, dict[str, Any] | str | list[str]] = {
     "a folder for a config": ["train", "model"],
     "no such preset": ["train", "quickstrat"],
     "no such preset to print": ["configs", "nothing"],
+    "a model with no owner's name": {"model.name": "gpt2"},
     "no such model folder": {"model.name": "./models/none"},
     "a folder that is no model": {"model.name": "no_model"},
     "a model without a tokenizer": {"model.name": "no_tokenizer"},
@@ -198,6 +199,10 @@ BAD: dict[str, dict[str, Any] | str | list[str]] = {
     "evaluate: k above the number of samples": [
         *("evaluate", "model", "--config", "good.yaml"),
         *("--k", "16"),
+    ],
+    "evaluate: nothing held out": [
+        *("evaluate", "model", "--config", "good.yaml", "--set", "data.eval=null"),
+        *("--set", "data.eval_fraction=0"),
     ],
     "compare: nothing to compare": ["compare", "runs/taken"],
     "compare: no such run": ["compare", "runs/one", "runs/two"],
@@ -251,6 +256,13 @@ def workplace(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_view_where_nothing_has_run(cli: RunCli, tmp_path: Path) -> None:
+    ended = cli("view", "--no-browser")
+    assert ended.code == 2
+    assert "there is no folder runs here" in ended.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_input_gets_one_clear_message(workplace: Path, cli: RunCli) -> None:
     told = []
     for title, case in BAD.items():
@@ -285,6 +297,10 @@ def test_dry_run(toy: Toy, cli: RunCli, tiny_yaml: Path, tmp_path: Path) -> None
     assert found.json["held_out"] == 12
     assert found.json["first_prompt"].startswith("<|im_start|>user\n")
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.yaml"], "nothing is made"
+    none = ("data.eval=null", "data.eval_fraction=0", "evaluation.before=false",
+            "evaluation.after=false")  # fmt: skip
+    found = cli("train", tiny_yaml, "--dry-run", "--json", *(f"--set={key}" for key in none))
+    assert found.json["held_out"] == 0
 
 
 @stack

@@ -231,7 +231,8 @@ ONE_PROBLEM = {
     "nothing to evaluate on": (
         "!model: {name: toy}\ndata:\n  train: rows.jsonl\n  eval_fraction: 0\n",
         "bad.yaml: line 4: data.eval: there is nothing to evaluate on; name a file, or set "
-        "data.eval_fraction: 0.1, or set evaluation.before and evaluation.after to false",
+        "data.eval_fraction: 0.1, or do without: evaluation.before and .after false, "
+        ".every_steps null",
     ),
     "a template without the question": (
         "!model: {name: toy}\ndata: {train: toy, prompt_template: Solve it}\n",

@@ -267,7 +267,7 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "a.jsonl",
         '{"question": "a", "answer": 1}\n',
         {"eval": None},
-        "a.jsonl: 1 rows are too few to hold data.eval_fraction 0.1 of them out for evaluation; "
+        "a.jsonl: 1 row is too few to hold data.eval_fraction 0.1 of them out for evaluation; "
         "name a file under data.eval",
     ),
 }

@@ -112,16 +112,21 @@ def _data(config: ExperimentConfig) -> Iterator[Problem]:
     if "{question}" not in data.prompt_template:
         yield Problem("data.prompt_template", "has no {question}, so the model would not see it")
     if (
-        (evaluation.before or evaluation.after)
+        (evaluation.before or evaluation.after or evaluation.every_steps)
         and data.eval is None
         and data.eval_fraction == 0
         and data.train != TOY
     ):
         yield Problem(
             "data.eval",
-            "there is nothing to evaluate on; name a file, or set data.eval_fraction: 0.1, or set "
-            "evaluation.before and evaluation.after to false",
-            ("data.eval_fraction", "evaluation.before", "evaluation.after"),
+            "there is nothing to evaluate on; name a file, or set data.eval_fraction: 0.1, or do "
+            "without: evaluation.before and .after false, .every_steps null",
+            (
+                "data.eval_fraction",
+                "evaluation.before",
+                "evaluation.after",
+                "evaluation.every_steps",
+            ),
         )
     if config.training.method == "sft" and not warm.enabled:
         yield Problem(

@@ -19,7 +19,10 @@ from rewards.errors import UserError
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-HELP = "Ask something. /reset forgets what was said, /quit or Ctrl-D ends."
+HELP = (
+    "Ask something. What was said before goes along, and the training knew single questions only: "
+    "/reset forgets it. /quit or Ctrl-D ends."
+)
 
 
 def chat(

@@ -119,6 +119,12 @@ def explain(error: ValidationError, path: str, known: Sequence[str]) -> str:
             lines.append(f"{where}: unknown name (its value is {item['input']!r}); {hint}")
         elif item["type"] in ("missing", "missing_argument"):
             lines.append(f"{where}: must be given")
+        elif item["type"] == "literal_error":
+            choices = str(item["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
+            lines.append(f"{where}: {item['input']!r} is none of {choices}")
+        elif item["msg"].startswith("Input should be"):
+            must = item["msg"].removeprefix("Input should be ").partition(",")[0]
+            lines.append(f"{where}: {item['input']!r} must be {must}")
         else:
             message = item["msg"].removeprefix("Value error, ")
             value = item["input"]

@@ -74,7 +74,8 @@ BAD_SPECS = [
     ({"a": {"use": "nowhere.py:f"}}, "there is no file"),
     ({"a": {"use": "math:nothing"}}, "has no 'nothing'"),
     ({"correctness": {"params": {"extract": ["box"]}}}, "unknown extraction rule 'box'"),
-    ({"correctness": {"params": {"timeout_s": -1}}}, "timeout_s"),
+    ({"correctness": {"params": {"timeout_s": -1}}}, "timeout_s: -1 must be greater than 0"),
+    ({"correctness": {"params": {"mode": "maths"}}}, "mode: 'maths' is none of auto, math, number"),
 ]
 
 

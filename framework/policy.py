@@ -85,6 +85,7 @@ def compute_dtype(model: PreTrainedModel) -> torch.dtype:
 def load_unsloth() -> Any:
     """Imports Unsloth and returns its `FastLanguageModel`, quietly. Seconds, the first time."""
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")  # it would ask a server otherwise
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # we know that rollout_func is new
     # Where CI is set, torch makes an error of a warning about its own compiler's operators, which
     # Unsloth's attention masks run into.
     os.environ.setdefault("TORCHINDUCTOR_ERROR_ON_CUSTOM_OP_ALIASING", "0")

@@ -221,7 +221,7 @@ ONE_PROBLEM = {
     "k above the samples": (
         "evaluation:\n  num_samples: 4\n",
         "bad.yaml: line 4: evaluation.k: 8 is more than evaluation.num_samples 4: pass@k needs at "
-        "least k answers; set num_samples: 8, or leave 8 out",
+        "least k answers; set num_samples: 8, or k: [1, 2, 4]",
     ),
     "greedy samples": (
         "evaluation: {temperature: 0}\n",
@@ -325,7 +325,7 @@ false
   line 8: training.completions_per_forward: 5 does not divide prompts_per_step x num_generations \
 = 8 x 6 = 48; 4 or 6 work
   line 10: evaluation.k: 16 is more than evaluation.num_samples 8: pass@k needs at least k \
-answers; set num_samples: 16, or leave 16 out
+answers; set num_samples: 16, or k: [1]
   line 11: zzz: there is no such key; the keys here are name, seed, output_dir, model, data, \
 rewards, training, evaluation, tracking
   --set training.beta=high: training.beta: "high" is not a number

@@ -316,10 +316,11 @@ def _evaluation(config: ExperimentConfig) -> Iterator[Problem]:
     if low := [k for k in evaluation.k if k < 1]:
         yield Problem("evaluation.k", f"{low[0]} is less than 1")
     if high := [k for k in evaluation.k if k > evaluation.num_samples]:
+        fits = [k for k in evaluation.k if k not in high] or [1]
         yield Problem(
             "evaluation.k",
             f"{max(high)} is more than evaluation.num_samples {evaluation.num_samples}: pass@k "
-            f"needs at least k answers; set num_samples: {max(high)}, or leave {max(high)} out",
+            f"needs at least k answers; set num_samples: {max(high)}, or k: {fits}",
             ("evaluation.num_samples",),
         )
     metric = evaluation.best_metric or ""

@@ -100,6 +100,7 @@ def test_only_a_gain_worth_a_line_is_advised() -> None:
     assert RowsProbe(None, RowsTried(8, 100.0), tried).best == tried[0]  # fewest of the fast ones
 
 
+@pytest.mark.long
 def test_doctor_measures_with_a_configs_model_and_problems(
     cli: RunCli, tiny_yaml: Path, tmp_path: Path
 ) -> None:

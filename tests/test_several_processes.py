@@ -91,6 +91,7 @@ def runs(
     return Runs(folder / "runs" / "two", folder / "runs" / "one", launched.stdout, launched.stderr)
 
 
+@pytest.mark.long
 def test_two_processes_train_what_one_trains(runs: Runs) -> None:
     for log in ("warm_start/metrics.jsonl", "metrics.jsonl"):
         one, two = lines(runs.one / log), lines(runs.two / log)
@@ -111,6 +112,7 @@ def weights_differ(a: Path, b: Path) -> float:
     return max(float((ours[key] - theirs[key]).abs().max()) for key in ours) / largest
 
 
+@pytest.mark.long
 def test_the_completions_of_all_processes_are_kept_once(runs: Runs) -> None:
     one, two = lines(runs.one / "rollouts.jsonl"), lines(runs.two / "rollouts.jsonl")
     assert len(two) == STEPS * PROMPTS * GENERATIONS
@@ -132,6 +134,7 @@ def test_the_completions_of_all_processes_are_kept_once(runs: Runs) -> None:
     assert max(max(advantages) for advantages in groups.values()) > 0.5
 
 
+@pytest.mark.long
 def test_the_numbers_of_a_step_are_of_all_processes(runs: Runs) -> None:
     of_this_machine = ("seconds", "per_second", "memory/", "skipped_forwards")
     for a, b in zip(
@@ -145,6 +148,7 @@ def test_the_numbers_of_a_step_are_of_all_processes(runs: Runs) -> None:
                 assert b[name] == pytest.approx(a[name], abs=tolerance), name
 
 
+@pytest.mark.long
 def test_the_run_is_kept_once_and_one_process_speaks(runs: Runs) -> None:
     def files(run: Path) -> set[str]:
         found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}

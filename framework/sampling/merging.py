@@ -30,13 +30,12 @@ def merged_adapters(model: Any, most_bytes: int) -> Iterator[int]:
         with torch.no_grad():
             for (layer, adapter), weight in zip(layers, before, strict=True):
                 layer.base_layer.weight.data = weight + layer.get_delta_weight(adapter)
-                layer.merged_adapters.append(adapter)
+                layer.forward = layer.base_layer.__call__  # which may be packed later
         yield size
     finally:
-        for (layer, adapter), weight in zip(layers, before, strict=True):
+        for (layer, _), weight in zip(layers, before, strict=True):
             layer.base_layer.weight.data = weight
-            if adapter in layer.merged_adapters:
-                layer.merged_adapters.remove(adapter)
+            vars(layer).pop("forward", None)  # the class's own is behind it
 
 
 def _mergeable(model: Any) -> list[tuple[Any, str]]:
@@ -58,6 +57,7 @@ def _mergeable(model: Any) -> list[tuple[Any, str]]:
             and weight is not embeddings
             and not layer.disable_adapters
             and not layer.merged
+            and "forward" not in vars(layer)  # a hook of another library
             and active[0] not in layer.lora_variant  # DoRA and its like have forwards of their own
             and not layer.lora_bias[active[0]]
         ):

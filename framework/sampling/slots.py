@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -127,10 +127,12 @@ class SlotSampler:
         with (
             sampling_mode(self.model, self.tokenizer),
             _slot_attention(base.config),
-            merged_adapters(self.model, most_bytes=budget // 4) as merged_bytes,
-            packed_linears(base, allowed, budget // 4) as packed_bytes,
+            ExitStack() as stack,
         ):
-            room = partial(_room, budget - merged_bytes - packed_bytes, rows)
+            with Threads(base.device, base.config, rows):
+                merged = stack.enter_context(merged_adapters(self.model, budget // 4))
+                packed = stack.enter_context(packed_linears(base, allowed, budget // 4))
+            room = partial(_room, budget - merged - packed, rows)
             yield Run(base, prompts, params, stopping, room)
 
 

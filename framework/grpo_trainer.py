@@ -30,8 +30,9 @@ from framework.policy import (
     load_unsloth,
     save_pretrained,
 )
-from framework.rollouts import Rollouts, as_examples, as_rubric
+from framework.rollouts import Rollouts
 from framework.run_health import HealthLog, RunHealth, parts_of
+from framework.trainer_inputs import as_examples, as_rubric
 from framework.training_log import OnMetrics, TrainingLog
 from rewards.errors import UserError
 from rewards.types import Example

@@ -127,6 +127,10 @@ def test_advantages_are_those_of_the_group_that_came_in(trained: Path) -> None:
     for group in groups_of(trained).values():
         if group[0].advantage is None:
             continue
+        for record in group:
+            example = Example(record.example_id, record.prompt, record.answer)
+            given = Completion(record.completion, record.num_tokens, record.finish_reason)
+            assert record.score == odd_problems_only(example, given), "another answer's score"
         scores = np.array([record.score for record in group])
         expected = (scores - scores.mean()) / (scores.std(ddof=1) + 1e-4)
         found = [record.advantage for record in group]

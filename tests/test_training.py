@@ -22,7 +22,8 @@ from framework.data import (
 )
 from framework.grpo_trainer import GRPOArguments, GRPOTrainer, refuse_dropped
 from framework.policy import Policy, load
-from framework.rollouts import as_rubric, step_seed
+from framework.rollouts import step_seed
+from framework.trainer_inputs import as_rubric
 from rewards import build_rubric
 from rewards.errors import UserError
 from rewards.types import Example
@@ -441,7 +442,7 @@ def test_arguments_are_checked() -> None:
 
 
 def test_rows_as_users_have_them() -> None:
-    from framework.rollouts import as_examples
+    from framework.trainer_inputs import as_examples
 
     class Template:
         """Stands for a tokenizer: what a chat template does with messages is all that matters."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from evaluation.files import full_disk_is_the_users
 from framework import processes
 from framework.checkpoints import StopRequest, step_of
-from framework.config import BatchShape, TrainingConfig, validated
+from framework.config import BatchShape, TrainingConfig, shared_batch_shape, validated
 from framework.in_force import recorder
 from framework.policy import (
     Policy,
@@ -149,7 +149,7 @@ class GRPOTrainer:
         self.output_dir = Path(self.args.output_dir)
         self.examples = as_examples(train_dataset, tokenizer)
         self.eval_examples = as_examples(eval_dataset, tokenizer) if eval_dataset else []
-        self.shape: BatchShape = self.config.batch_shape.shared_by(processes.count())
+        self.shape = shared_batch_shape(self.config, processes.count())
         check_data_size(len(self.examples), self.config.prompts_per_step)
         self.rollouts = Rollouts(
             sampler=sampler or self._make_sampler(),

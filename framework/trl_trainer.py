@@ -62,11 +62,6 @@ def groupwise_trainer(trainer_class: type) -> type:
             self.remove_callback(PrinterCallback)  # metrics.jsonl has it all
             # Several processes wait for each other in every backward: none may leave one out.
             alone = self.accelerator.num_processes == 1
-            if rollouts.config.resample_rounds and not alone:
-                raise UserError(
-                    f"training.resample_rounds: {rollouts.config.resample_rounds} works in one "
-                    f"process, and there are {self.accelerator.num_processes}. Set it to 0."
-                )
             # In less than float32, sampling and training round differently, by more than a clip.
             self._is_exact = is_stock and compute_dtype(self.model) == torch.float32
             self._wants_old = False

@@ -9,7 +9,7 @@ folder of the config file.
 """
 
 from framework.config.advice import notices
-from framework.config.batch_shape import BatchShape, check_processes
+from framework.config.batch_shape import BatchShape, check_processes, shared_batch_shape
 from framework.config.checks import ConfigError, Problem
 from framework.config.loading import validated
 from framework.config.presets import list_presets, preset_text, resolve_config_path
@@ -41,6 +41,7 @@ __all__ = [
     "Problem",
     "TOY",
     "check_processes",
+    "shared_batch_shape",
     "notices",
     "validated",
     "list_presets",

@@ -119,16 +119,21 @@ def batch_shape(training: TrainingConfig) -> BatchShape:
     )
 
 
+def shared_batch_shape(training: TrainingConfig, num_processes: int) -> BatchShape:
+    """GRPO's shape on each of so many processes; UserError where they cannot share the training."""
+    if num_processes > 1 and training.resample_rounds:
+        raise UserError(
+            f"training.resample_rounds: {training.resample_rounds} works in one process, and "
+            f"there are {num_processes}; set it to 0"
+        )
+    return batch_shape(training).shared_by(num_processes)
+
+
 def check_processes(config: ExperimentConfig, num_processes: int) -> None:
     """Raises UserError where the run cannot be shared equally by so many processes."""
     training = config.training
     if training.method == "grpo":
-        training.batch_shape.shared_by(num_processes)
-        if training.resample_rounds:
-            raise UserError(
-                f"training.resample_rounds: {training.resample_rounds} works in one process, and "
-                f"there are {num_processes}; set it to 0"
-            )
+        shared_batch_shape(training, num_processes)
     elif training.method == "group_scores":
         _share("training.prompts_per_step", training.prompts_per_step, num_processes)
     if training.warm_start.enabled:

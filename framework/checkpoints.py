@@ -108,6 +108,7 @@ class StopRequest:
         self.is_asked = False
         self.is_over = False  # the run's health, not the user, ends the training
         self._notify = notify
+        self._is_announced = False
 
     def end(self) -> None:
         """Ends the training after this step, with a checkpoint, for good."""
@@ -136,8 +137,13 @@ class StopRequest:
         if self.is_asked:
             raise KeyboardInterrupt
         self.is_asked = True
-        with suppress(RuntimeError):  # the signal came while the same stream was being written to
+        with suppress(RuntimeError):  # the signal came while the same stream was being written to:
+            self._announce()  # it is said at the end of the step, then
+
+    def _announce(self) -> None:
+        if not self._is_announced:
             self._notify("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
+            self._is_announced = True
 
     def callback(self, num_iterations: int) -> Any:
         """The `transformers.TrainerCallback` that stops after the step in flight, and saves.
@@ -151,6 +157,8 @@ class StopRequest:
 
         class StopCallback(TrainerCallback):  # type: ignore[misc]
             def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
+                if request.is_asked:
+                    request._announce()
                 request.agree()
                 ends = request.is_asked or request.is_over
                 if ends and state.global_step % num_iterations == 0:

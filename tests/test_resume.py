@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import random
 import re
 import shutil
@@ -17,6 +19,9 @@ from typing import Any
 import pytest
 from conftest import Toy, lines, write_yaml
 from forked_runs import ForkedRun, ForkedRuns
+
+from framework.checkpoints import StopRequest
+from framework.terminal import Terminal
 
 stack = pytest.mark.stack
 
@@ -183,6 +188,44 @@ def test_ctrl_c_once_leaves_a_checkpoint_and_says_how_to_go_on(
     resumed = train(runs, config, "--resume", "--output-dir", moved.parent, "--name", "other")
     assert resumed.wait() == 0, resumed.err
     assert_same(moved, uninterrupted("LoRA, with KL"))
+
+
+@stack
+def test_ctrl_c_while_the_screen_is_being_written_to_is_said_at_the_end_of_the_step() -> None:
+    from transformers import TrainerControl, TrainerState
+
+    class Screen(io.RawIOBase):
+        """Ctrl-C is pressed while the first thing is being written."""
+
+        def __init__(self) -> None:
+            self.shown = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            if not self.shown:
+                self.shown = bytes(data)
+                os.kill(os.getpid(), signal.SIGINT)
+                return len(data)
+            self.shown += bytes(data)
+            return len(data)
+
+    screen = Screen()
+    stream = io.TextIOWrapper(io.BufferedWriter(screen), line_buffering=True)
+    terminal = Terminal(stream)
+    request = StopRequest(terminal.notice)
+    state, control = TrainerState(global_step=1), TrainerControl()
+    with request.listening():
+        terminal.line("step 1")  # the buffer refuses what the handler says: it is being written
+        assert request.is_asked
+        request.callback(num_iterations=1).on_step_end(None, state, control)
+        request.callback(num_iterations=1).on_log(None, state, control)  # said once
+    assert control.should_training_stop
+    assert control.should_save
+    assert screen.shown.decode() == (
+        "step 1\n  note: stopping after this step, with a checkpoint; Ctrl-C again stops at once\n"
+    )
 
 
 @stack

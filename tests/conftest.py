@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,9 @@ ENVIRONMENT = {
     "UNSLOTH_DISABLE_STATISTICS": "1",
 }
 os.environ.update(ENVIRONMENT)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited: a background job
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PRETRAINING_STEPS = 60  # a tenth of the real toy's: it writes sums, and gets few of them right
 

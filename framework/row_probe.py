@@ -1,4 +1,4 @@
-"""`groupwise doctor --rows CONFIG`: how many answers at once are fastest with a config's model.
+"""How many answers at once are fastest here with a config's model, for `doctor --rows`.
 
 It says what could be written into the config, and changes nothing itself: a run that chose by the
 clock would not give the same answers twice.
@@ -6,14 +6,12 @@ clock would not give the same answers twice.
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.config import ExperimentConfig, resolve_config_path
+from framework.config import ExperimentConfig
 from framework.terminal import Terminal
 from rewards.errors import UserError
 
@@ -21,27 +19,6 @@ if TYPE_CHECKING:
     from evaluation.sampler import SamplingParams
     from framework.data import Split
     from framework.sampling.probe import RowsProbe
-
-
-def command(arguments: argparse.Namespace) -> int:
-    """Prints what was measured for training's rollouts and for evaluation."""
-    path = resolve_config_path(arguments.rows)
-    config = ExperimentConfig.from_yaml(path, arguments.overrides)
-    found = probe(config, Terminal(quiet=arguments.quiet))
-    if arguments.json:
-        print(json.dumps({setting: _json(rows) for setting, rows in found.items()}))
-        return 0
-    for setting, rows in found.items():
-        print(f"{'rows':>6} {'tokens/s':>10}   {setting}")
-        for tried in rows.tried:
-            print(f"{tried.rows:>6} {tried.tokens_per_second:>10,.0f}")
-    for setting, rows in found.items():
-        print(rows.advice(setting))
-    return 0
-
-
-def _json(found: RowsProbe) -> dict[str, Any]:
-    return {**asdict(found), "best": asdict(found.best)}
 
 
 def probe(config: ExperimentConfig, terminal: Terminal) -> dict[str, RowsProbe]:

@@ -120,7 +120,7 @@ def _serve() -> None:
     load_unsloth()
     import trl  # noqa: F401
 
-    import framework.commands
+    import framework.commands.train
     import framework.experiment
     import framework.grpo_trainer
     import framework.sampling

@@ -11,8 +11,8 @@ import pytest
 from conftest import RunCli, Toy, lines
 
 from framework.aliases import PRESETS
-from framework.cli import build_parser
-from framework.commands import _overrides
+from framework.arguments import build_parser
+from framework.commands.common import overrides_of
 from framework.config import ExperimentConfig, resolve_config_path
 
 stack = pytest.mark.stack
@@ -22,7 +22,7 @@ def config_of(*options: str | Path) -> ExperimentConfig:
     """What `groupwise train` makes of its options."""
     arguments = build_parser().parse_args(["train", *map(str, options)])
     path = resolve_config_path(arguments.config or arguments.preset)
-    return ExperimentConfig.from_yaml(path, _overrides(arguments))
+    return ExperimentConfig.from_yaml(path, overrides_of(arguments))
 
 
 # preset: epochs, samples, batch, KL, learning rate

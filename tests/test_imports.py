@@ -17,9 +17,11 @@ PACKAGES = ("rewards", "evaluation", "framework")
 # What each package may import of ours: those in front of it, and itself.
 ALLOWED = {name: set(PACKAGES[: i + 1]) for i, name in enumerate(PACKAGES)}
 
+COMMANDS = sorted(path.stem for path in (ROOT / "framework/commands").glob("[a-z]*.py"))
+
 LIGHT = [
+    *(f"framework.commands.{name}" for name in COMMANDS),
     "framework.cli",
-    "framework.commands",
     "framework.config",
     "framework.data",
     "framework.experiment",

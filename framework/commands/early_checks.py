@@ -1,0 +1,37 @@
+"""What can be refused before a run directory exists: rewards, model folder, data files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from framework.config import TOY, ExperimentConfig
+from framework.data import Split, load_examples
+from framework.data_files import is_missing_file, nearby
+from framework.measuring import rubric_of
+from framework.policy import check_model_folder
+from framework.scored_groups import read_groups
+from rewards.errors import UserError
+
+
+def check_early(config: ExperimentConfig, splits: tuple[Split, ...]) -> None:
+    """Raises UserError for what a user would else be told after the model was loaded."""
+    rubric_of(config).close()
+    if config.model.name != TOY:
+        check_model_folder(config.model)
+    offline = config.training.method == "group_scores"
+    keys = {
+        split: "data.eval" if split == "eval" and config.data.eval else "data.train"
+        for split in splits
+    }
+    sources = {key: getattr(config.data, key.removeprefix("data.")) for key in keys.values()}
+    if "train" in splits and config.training.warm_start.enabled:
+        sources["training.warm_start.data"] = config.training.warm_start.data
+    for key, source in sources.items():
+        if source is not None and is_missing_file(source):
+            raise UserError(f"{key}: there is no file {source}{nearby(Path(source))}")
+    for split, key in keys.items():
+        source = sources[key]
+        if offline and source == config.data.train:
+            read_groups(source)
+        elif Path(source).is_file():
+            load_examples(config.data, split)

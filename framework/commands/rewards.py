@@ -1,0 +1,25 @@
+"""`groupwise rewards`: a log's answers under a config's rewards."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from evaluation.tables import print_table
+from framework.commands.common import print_json
+from framework.config import ExperimentConfig, resolve_config_path
+from framework.rescoring import change_table, find_logs, rescore_all
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = ExperimentConfig.from_yaml(resolve_config_path(arguments.config), arguments.overrides)
+    logs = find_logs(Path(arguments.log))
+    output = Path(arguments.output) if arguments.output else None
+    changes = rescore_all(logs, config, output)
+    if arguments.json:
+        print_json({"logs": [change.to_json() for change in changes]})
+        return 0
+    print_table("\n".join(change_table(change) for change in changes))
+    if output is not None:
+        print(f"\nre-scored log: {output}")
+    return 0

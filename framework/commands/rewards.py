@@ -8,7 +8,8 @@ from pathlib import Path
 from evaluation.tables import print_table
 from framework.commands.common import print_json
 from framework.config import ExperimentConfig, resolve_config_path
-from framework.rescoring import change_table, find_logs, rescore_all
+from framework.rescoring import find_logs, rescore_all
+from framework.score_change import change_table
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -63,6 +63,7 @@ def add_aliases(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--reward-model",
         choices=REWARD_MODELS,
+        metavar="KIND",
         help="rewards.parts: heuristic is {reference_quality: 1.0}, learned {reward_model: 1.0}",
     )
 

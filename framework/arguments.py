@@ -11,6 +11,7 @@ from framework.aliases import PRESETS, add_aliases
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="groupwise",
+        formatter_class=_Help,
         description="Teach a language model by reward on one GPU: one YAML file, GRPO, and Pass@K "
         "before and after.",
         epilog="Start with `groupwise quickstart`: two minutes on a CPU, no download, no account.",
@@ -26,7 +27,12 @@ def build_parser() -> argparse.ArgumentParser:
     which.add_argument(
         "config", metavar="CONFIG", nargs="?", help="YAML file, or the name of a preset"
     )
-    which.add_argument("--preset", choices=PRESETS, help="the same as CONFIG, for these presets")
+    which.add_argument(
+        "--preset",
+        choices=PRESETS,
+        metavar="NAME",
+        help=f"the same as CONFIG: {', '.join(PRESETS)}",
+    )
     _add_run_options(train)
     add_aliases(train)
 
@@ -46,9 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     rescore.add_argument("--json", action="store_true", help="print one JSON object")
 
     reward = _add(commands, "train-reward", "train a reward model from preferences")
-    reward.add_argument(
-        "data", metavar="DATA", help="pairs (chosen, rejected) or scored answers: file or hub name"
-    )
+    reward.add_argument("data", metavar="DATA", help="pairs or scored answers: file or hub name")
     reward.add_argument("--model", required=True, metavar="NAME", help="model folder or hub name")
     reward.add_argument("--output", required=True, metavar="DIR", help="folder for the result")
     reward.add_argument("--epochs", type=float, default=1.0, metavar="N", help="passes (1)")
@@ -67,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     evaluate = _add(commands, "evaluate", "measure the Pass@K of a model or a run")
     evaluate.add_argument(
-        "target", metavar="MODEL", help="model folder, adapter folder, hub name, or run directory"
+        "target", metavar="MODEL", help="folder of a run, model or adapter, or hub name"
     )
     evaluate.add_argument(
         "--config", metavar="CONFIG", help="where data, rewards and sampling come from"
@@ -112,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--score",
         default="score",
         metavar="NAME",
-        help="what counts: score (the total), correct (1 or 0), or the name of a reward (score)",
+        help="score (the total, default), correct, or a reward's name",
     )
     groups.add_argument(
         "--keep-equal", action="store_true", help="keep groups whose scores are all equal"
@@ -125,7 +129,9 @@ def build_parser() -> argparse.ArgumentParser:
     chat = _add(commands, "chat", "talk to a run's tuned model")
     chat.add_argument("run", metavar="RUN", help="run directory")
     chat.add_argument("--compare", choices=["base"], help="let the base model answer too")
-    chat.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest tokens")
+    chat.add_argument(
+        "--temperature", type=float, default=0.0, metavar="X", help="0 takes the likeliest tokens"
+    )
     chat.add_argument("--max-tokens", type=int, metavar="N", help="length of an answer, at most")
 
     doctor = _add(commands, "doctor", "compare what is installed with what was tested")
@@ -145,7 +151,12 @@ def _add(
     name: str,
     summary: str,
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:],
+        formatter_class=_Help,
+    )
     parser.set_defaults(command=name, how_to_go_on="")
     return parser
 
@@ -181,3 +192,17 @@ def _version() -> str:
         return metadata.version("groupwise")
     except metadata.PackageNotFoundError:
         return "(not installed)"
+
+
+class _Help(argparse.HelpFormatter):
+    """Help with the texts beside the options, where argparse would begin a line for each."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        # Commands are indented once more, which argparse's own measure leaves out.
+        for command in self._iter_indented_subactions(action):
+            length = len(self._format_action_invocation(command)) + self._current_indent
+            self._action_max_length = max(self._action_max_length, length)

@@ -45,6 +45,19 @@ def test_help(cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_golden("cli_help.txt", "\n".join(texts))
 
 
+@pytest.mark.parametrize("columns", [80, 100])
+def test_help_stands_beside_what_it_is_about(
+    cli: RunCli, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in ("--help", *COMMANDS):
+        text = cli(*dict.fromkeys((command, "--help"))).out
+        listed = text.partition("\n\n")[2].splitlines()  # without the usage
+        alone = re.compile(r" {2,4}(--?[\w-]+|[a-z-]+)( [A-Z.=,_1-9]+)?")
+        assert [line for line in listed if alone.fullmatch(line)] == []
+        assert max(map(len, text.splitlines())) <= columns
+
+
 def test_nothing_asked_and_nonsense_asked(cli: RunCli) -> None:
     for arguments in ([], ["teach"], ["train"], ["train", "quickstart", "--fast"]):
         ended = cli(*arguments)

@@ -20,6 +20,7 @@ from evaluation.paired import paired_test, problems_needed, smallest_detectable
 from evaluation.pass_at_k import crossing_k
 from evaluation.problems import Problems, collect, mean_score, status_counts
 from evaluation.records import read_samples
+from evaluation.rounding import rounded
 from evaluation.summary import KS, log_of
 from rewards.errors import UserError
 
@@ -327,7 +328,7 @@ def _pair(
 def verdict(pass_at_1: Difference, problems: int, needed: int | None, least: float) -> str:
     """What may be said of the difference in pass@1, and what it would take to say more."""
     points = pass_at_1.difference.value * 100
-    size = f"{abs(points):.1f} points"
+    size = f"{rounded(abs(points))} points"
     if pass_at_1.p_value < ALPHA:
         return f"pass@1 {'rose' if points > 0 else 'fell'} by {size}: more than luck explains."
     text = "No difference in pass@1" if needed is None else f"A difference of {size} in pass@1"
@@ -335,7 +336,7 @@ def verdict(pass_at_1: Difference, problems: int, needed: int | None, least: flo
     if needed is not None and needed > problems:
         text += f" If it is real, showing it would take about {needed:,} problems."
     if not math.isnan(least):
-        text += f" {problems} problems show differences from about {least * 100:.1f} points."
+        text += f" {problems} problems show differences from about {rounded(least * 100)} points."
     return text
 
 

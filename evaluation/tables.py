@@ -13,10 +13,13 @@ from typing import TextIO
 from evaluation.compare import Comparison, Difference, Pair, Side
 from evaluation.escape import printable
 from evaluation.intervals import Estimate
+from evaluation.rounding import percent, rounded
 from evaluation.summary import Group, Summary
 
 _LABEL = 24  # characters of a label or category that are shown
 _NONE = "-"
+_COLUMNS = 80
+_GAP = "   "
 
 
 def summary_table(summary: Summary, title: str = "") -> str:
@@ -25,13 +28,10 @@ def summary_table(summary: Summary, title: str = "") -> str:
     each = str(fewest) if fewest == most else f"{fewest} to {most}"
     head = f"{printable(title, limit=60)}: " if title else ""
     lines = [f"{head}{summary.num_examples} problems x {each} samples", ""]
-    rows = [["", *(f"@{k}" for k in summary.pass_at_k)]]
-    for name, by_k in (
-        ("pass", summary.pass_at_k),
-        ("pass^", summary.pass_hat_k),
-        ("maj", summary.maj_at_k),
-    ):
-        rows.append([name, *(_with_interval(estimate) for estimate in by_k.values())])
+    rows = [["", "pass@k", "pass^k", "maj@k"]]
+    for k in summary.pass_at_k:
+        by_k = (summary.pass_at_k, summary.pass_hat_k, summary.maj_at_k)
+        rows.append([f"k = {k}", *(_with_interval(estimates[k]) for estimates in by_k)])
     lines += _aligned(rows)
     lines.append(f"(% of problems, with {summary.confidence:.0%} intervals)")
     lines += ["", *_counts(summary.status_counts, summary.truncated, summary.num_samples)]
@@ -120,9 +120,10 @@ def _pair(pair: Pair, base: Side, other: Side, comparison: Comparison) -> list[s
 
 def _cells(row: Difference) -> list[str]:
     d = row.difference
-    difference = _NONE if math.isnan(d.value) else f"{d.value * 100:+.1f}"
+    difference = _NONE if math.isnan(d.value) else rounded(d.value * 100, sign="+")
     if not math.isnan(d.low):
-        difference += f" [{d.low * 100:+.1f}, {d.high * 100:+.1f}]"
+        low, high = (rounded(x * 100, sign="+") for x in (d.low, d.high))
+        difference += f" [{low}, {high}]"
     return [_with_interval(row.base), _with_interval(row.other), difference, p_text(row.p_value)]
 
 
@@ -143,9 +144,9 @@ def _categories(name: str, groups: dict[str, Group]) -> list[str]:
         [
             f"by {printable(name, limit=_LABEL)}",
             "problems",
-            *(f"pass@{k}" for k in ks),
             "truncated",
             "unparseable",
+            *(f"pass@{k}" for k in ks),
         ]
     ]
     for value, group in groups.items():
@@ -153,12 +154,12 @@ def _categories(name: str, groups: dict[str, Group]) -> list[str]:
             [
                 printable(value, limit=_LABEL),
                 str(group.num_examples),
-                *(_with_interval(estimate) for estimate in group.pass_at_k.values()),
                 _share(group.truncated, group.num_samples),
                 _share(group.status_counts["unparseable"], group.num_samples),
+                *(_with_interval(estimate) for estimate in group.pass_at_k.values()),
             ]
         )
-    return _aligned(rows)
+    return _folded(rows)
 
 
 def _counts(statuses: dict[str, int], truncated: int, samples: int) -> list[str]:
@@ -171,25 +172,46 @@ def _counts(statuses: dict[str, int], truncated: int, samples: int) -> list[str]
 def _with_interval(estimate: Estimate) -> str:
     if math.isnan(estimate.value):
         return _NONE
-    value = f"{estimate.value * 100:.1f}"
+    value = rounded(estimate.value * 100)
     if math.isnan(estimate.low):
         return value
-    return f"{value} [{estimate.low * 100:.1f}, {estimate.high * 100:.1f}]"
+    return f"{value} [{rounded(estimate.low * 100)}, {rounded(estimate.high * 100)}]"
 
 
 def _share(count: int, total: int) -> str:
-    return f"{100 * count / total:.1f} %" if total else _NONE
+    return percent(count / total, 1) if total else _NONE
 
 
 def _plain(x: float, digits: int = 3) -> str:
-    return _NONE if math.isnan(x) else f"{x:.{digits}f}"
+    return _NONE if math.isnan(x) else rounded(x, digits)
+
+
+def _folded(rows: list[list[str]]) -> list[str]:
+    """As `_aligned`, with columns for which there is no room in further tables below."""
+    first, *columns = zip(*rows, strict=True)
+    lines: list[str] = []
+    while columns:
+        taken = 1
+        while taken < len(columns) and _width([first, *columns[: taken + 1]]) <= _COLUMNS:
+            taken += 1
+        block = [first, *columns[:taken]]
+        lines += [
+            *([""] if lines else []),
+            *_aligned([list(row) for row in zip(*block, strict=True)]),
+        ]
+        columns = columns[taken:]
+    return lines
+
+
+def _width(columns: list[tuple[str, ...]]) -> int:
+    return sum(max(map(len, column)) for column in columns) + len(_GAP) * (len(columns) - 1)
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
     """Columns under each other: the first to the left, numbers to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
-        "   ".join(
+        _GAP.join(
             cell.ljust(width) if i == 0 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from evaluation import Comparison, Summary, compare, write_comparison
 from evaluation.files import replacing_folder
 from evaluation.report import write_report
+from evaluation.rounding import percent, rounded
 from framework import processes
 from framework.checkpoints import latest_checkpoint
 from framework.config import TOY, ExperimentConfig
@@ -262,18 +263,22 @@ def train(
 
 def training_numbers(metrics: Mapping[str, float | None]) -> str:
     """The numbers beside the training bar."""
-    shown = (("reward", "reward/mean", ".2f"), ("right", "correct", ".0%"), ("KL", _KL, ".3f"))
-    parts = [f"{name} {metrics[key]:{form}}" for name, key, form in shown if _has(metrics, key)]
-    if _has(metrics, "completion_length/mean"):
-        parts.append(f"length {metrics['completion_length/mean']:.0f}")
+    shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+        ("reward", "reward/mean", lambda x: rounded(x, 2)),
+        ("right", "correct", percent),
+        ("KL", _KL, lambda x: rounded(x, 3)),
+    )
+    parts = [
+        f"{name} {text(value)}"
+        for name, key, text in shown
+        if (value := metrics.get(key)) is not None
+    ]
+    if (length := metrics.get("completion_length/mean")) is not None:
+        parts.append(f"length {rounded(length, 0)}")
     return "  ".join(parts)
 
 
 _KL = "kl_divergence"
-
-
-def _has(metrics: Mapping[str, float | None], key: str) -> bool:
-    return metrics.get(key) is not None
 
 
 def compare_both(config: ExperimentConfig, run_dir: RunDir) -> Comparison | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from evaluation.rounding import percent
 from framework.health_history import EARLY, RECENT, START, History
 
 
@@ -54,7 +55,7 @@ def reward_ceiling(h: History) -> Diagnosis | None:
     if correct is None or flat is None or correct < 0.995 or flat < 0.95:
         return None
     return Diagnosis(
-        f"{correct:.1%} of the answers of the last {window} steps are right",
+        f"{percent(correct, 1)} of the answers of the last {window} steps are right",
         "There is nothing left to learn from these problems",
         "Stop here, or take harder problems",
         {"correct": correct, "zero_variance_groups": flat},
@@ -80,7 +81,8 @@ def no_group_variance(h: History) -> Diagnosis | None:
     if share is None or share <= 0.85 or is_solved:
         return None
     return Diagnosis(
-        f"in {share:.0%} of the groups all completions have the same reward, over {EARLY} steps",
+        f"in {percent(share)} of the groups all completions have the same reward, over {EARLY} "
+        "steps",
         "The problems are too easy or too hard, or the completions are all alike; such a group has "
         "no advantage and teaches nothing",
         f"Raise training.num_generations ({h.config.num_generations}) or training.temperature "
@@ -135,7 +137,7 @@ def diversity_collapse(h: History) -> Diagnosis | None:
     if (now - least) > 0.15 * (early - least) or early < 2 * least:
         return None
     return Diagnosis(
-        f"of a group's completions {now:.0%} are different; it was {early:.0%} at first",
+        f"of a group's completions {percent(now)} are different; it was {percent(early)} at first",
         "The model gives the same answers again and again, and they are not right",
         f"Lower training.learning_rate ({h.config.learning_rate:g}), raise training.temperature "
         f"({h.config.temperature:g}), or raise training.epsilon_high to 0.28",
@@ -150,7 +152,7 @@ def duplicate_completions(h: History) -> Diagnosis | None:
     if share is None or share < 0.75:
         return None
     return Diagnosis(
-        f"{share:.0%} of a step's completions are one and the same text, whatever the problem",
+        f"{percent(share)} of a step's completions are one and the same text, whatever the problem",
         "The model has found an answer that pays without looking at the problem",
         "Read it in rollouts.jsonl; then mend the reward that pays for it, or raise training.beta "
         f"({h.config.beta:g}) to {max(0.01, 10 * h.config.beta):g}",
@@ -195,7 +197,7 @@ def truncation(h: History) -> Diagnosis | None:
         return None
     limit = h.config.max_completion_length
     return Diagnosis(
-        f"max_completion_length {limit} cuts off {share:.0%} of the completions",
+        f"max_completion_length {limit} cuts off {percent(share)} of the completions",
         "What is cut off has no answer, so that long thinking is punished whatever it says",
         f"Raise training.max_completion_length to {2 * limit}, or set "
         "training.mask_truncated_completions: true",
@@ -208,7 +210,7 @@ def unreadable_answers(h: History) -> Diagnosis | None:
     if share is None or share <= 0.9:
         return None
     return Diagnosis(
-        f"in {share:.0%} of the completions no answer is found",
+        f"in {percent(share)} of the completions no answer is found",
         "The prompt does not ask for the form that the reward looks for, or the template has "
         "opened a tag that the reward waits for",
         "Run `groupwise check`, say the form in data.system_prompt, or teach it first with "
@@ -222,7 +224,7 @@ def grader_timeouts(h: History) -> Diagnosis | None:
     if share is None or share <= 0.1:
         return None
     return Diagnosis(
-        f"{share:.0%} of the answers took the grader too long, and count as wrong",
+        f"{percent(share)} of the answers took the grader too long, and count as wrong",
         "The model writes formulas that are too large to compare, or the machine is overloaded",
         "Raise timeout_s of the reward, or look at such answers in rollouts.jsonl (status timeout)",
         {"status/timeout": share},
@@ -251,7 +253,7 @@ def dominating_reward(h: History) -> Diagnosis | None:
         others = [n for n, part in h.parts.items() if part.is_correctness] or ["NAME"]
         remedy = f"Raise rewards.parts.{others[0]}.weight above that of {name!r} ({weight:g})"
     return Diagnosis(
-        f"{share:.0%} of the spread in the rewards comes from {name!r}",
+        f"{percent(share)} of the spread in the rewards comes from {name!r}",
         "The other parts, correctness too, hardly count in the advantages",
         f"{remedy}, or set rewards.aggregation: normalize_then_sum",
         {"share": share},
@@ -278,7 +280,7 @@ def reward_hacking(h: History) -> Diagnosis | None:
         return None
     paying = _rose_most(h, recent, upto)
     return Diagnosis(
-        f"right answers fell from {best:.0%} to {now:.0%}, and the reward rose from "
+        f"right answers fell from {percent(best)} to {percent(now)}, and the reward rose from "
         f"{reward_then:.3g} to {reward:.3g}",
         f"{paying!r} pays better than being right"
         if paying

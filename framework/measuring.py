@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evaluation import EvaluationSettings, Progress, Summary, evaluate
+from evaluation.rounding import percent
 from framework.config import ExperimentConfig
 from framework.policy import Policy
 from framework.run_dir import RunDir
@@ -56,7 +57,7 @@ def measure(
             run_dir.evaluation(label),
             on_progress=lambda p: stage.update(p.done, p.total, progress_numbers(p)),
         )
-        stage.summary = f"pass@1 {summary.pass_at_k[min(summary.pass_at_k)].value:.1%}"
+        stage.summary = f"pass@1 {percent(summary.pass_at_k[min(summary.pass_at_k)].value, 1)}"
         report_skipped(rubric, terminal)
     return summary
 
@@ -98,7 +99,7 @@ def progress_numbers(progress: Progress) -> str:
     if not progress.made:
         return ""
     speed = progress.num_tokens / progress.seconds if progress.seconds else 0
-    return f"right {progress.correct / progress.made:.0%}  {speed:,.0f} tokens/s"
+    return f"right {percent(progress.correct / progress.made)}  {speed:,.0f} tokens/s"
 
 
 def periodic_evaluation(

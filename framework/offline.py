@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evaluation.files import full_disk_is_the_users
+from evaluation.rounding import percent
 from framework import processes
 from framework.checkpoints import StopRequest, latest_checkpoint, step_of
 from framework.config import ExperimentConfig
@@ -93,7 +94,7 @@ def train_on_groups(
 def shown(metrics: Mapping[str, float | None]) -> str:
     """The numbers beside the training bar."""
     loss, best = metrics.get("policy_loss"), metrics.get("mass_on_best")
-    return f"loss {loss or 0:.3f}  on the best {best or 0:.0%}"
+    return f"loss {loss or 0:.3f}  on the best {percent(best or 0)}"
 
 
 def arguments(config: ExperimentConfig, policy: Policy, run_dir: RunDir) -> GroupScoreArguments:

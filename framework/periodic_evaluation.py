@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation import EvaluationSettings, Summary, evaluate
 from evaluation.files import replacing_folder, write_json
+from evaluation.rounding import percent, rounded
 from framework import processes
 from framework.policy import Policy, save_pretrained
 from rewards import Rubric
@@ -69,7 +70,10 @@ class PeriodicEvaluation:
             self.history.append((step, value))
             if best is None or value > best:
                 self._keep(step, value)
-        shown = "undefined" if value is None else f"{value:.1%}"
+        if value is None:
+            shown = "undefined"
+        else:
+            shown = rounded(value, 3) if self.metric == "mean_score" else percent(value, 1)
         self.tell(f"step {step}: {self.metric} {shown}")
         return {f"eval/{name}": number for name, number in numbers.items()}
 

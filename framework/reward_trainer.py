@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.files import replacing_folder, write_json
+from evaluation.rounding import percent
 from framework.config import ModelConfig
 from framework.policy import check_model_folder, load_unsloth
 from framework.preferences import Pair, load_pairs, split_pairs
@@ -101,7 +102,7 @@ def train_reward(
             with terminal.stage("Train the reward") as stage:
                 model, steps = _train(model, tokenizer, rows, settings, folder, stage)
                 after = pairwise_accuracy(model, tests, settings.batch_size)
-                stage.summary = f"accuracy {before:.1%} before, {after:.1%} after"
+                stage.summary = f"accuracy {percent(before, 1)} before, {percent(after, 1)} after"
         result = RewardResult(
             str(output),
             len(train),
@@ -250,7 +251,8 @@ def result_table(result: RewardResult) -> str:
     lines = [
         f"pairs: {result.train_pairs} trained on, {result.held_out_pairs} held out, "
         f"{result.steps} steps",
-        f"accuracy on them: {result.accuracy_before:.1%} before, {result.accuracy_after:.1%} after",
+        f"accuracy on them: {percent(result.accuracy_before, 1)} before, "
+        f"{percent(result.accuracy_after, 1)} after",
     ]
     if result.truncated:
         lines.append(

@@ -12,6 +12,7 @@ from typing import Any
 
 from evaluation.escape import printable
 from evaluation.records import RolloutRecord, SampleRecord
+from evaluation.rounding import percent, rounded
 from rewards.text import excerpt
 
 _SHOWN = 3  # changed answers of each kind
@@ -209,8 +210,8 @@ def _status(status: str | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+    return "-" if value is None or math.isnan(value) else rounded(value, 3)
 
 
 def _share(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1%}"
+    return "-" if math.isnan(value) else percent(value, 1)

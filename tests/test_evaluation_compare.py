@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from evaluation_toy import SETTINGS, ToySampler, ToyScorer, toy_examples
 from evaluation.compare import Comparison, compare, write_comparison
 from evaluation.escape import printable
 from evaluation.records import SampleRecord, read_samples, to_line
+from evaluation.rounding import rounded
 from evaluation.runner import EvaluationSettings, evaluate
 from evaluation.sampler import SamplingParams
 from evaluation.summary import summarise
@@ -229,6 +231,26 @@ def test_comparison_table_with_notices(runs: dict[str, Path], tmp_path: Path) ->
 def test_summary_table(runs: dict[str, Path]) -> None:
     summary = summarise(runs["tuned"], category_fields=("level",), resamples=1000)
     golden("evaluation_summary.txt", summary_table(summary, "tuned"))
+
+
+def test_categories_stay_within_80_columns(runs: dict[str, Path]) -> None:
+    summary = summarise(runs["tuned"], ks=(1, 2, 3, 4, 5, 6, 7, 8), category_fields=("level",))
+    table = summary_table(summary, "tuned")
+    assert max(map(len, table.splitlines())) <= 80
+    by_level = [line for line in table.splitlines() if line.startswith("by level")]
+    assert re.findall(r"pass@\d", " ".join(by_level)) == [f"pass@{k}" for k in range(1, 9)]
+
+
+@pytest.mark.parametrize(
+    ("x", "digits", "text"),
+    [
+        (100 * 4 / 1600, 1, "0.3"), (39.05, 1, "39.1"), (1.005, 2, "1.01"), (0.5, 0, "1"),
+        (2.5, 0, "3"), (-2.25, 1, "-2.3"), (99.95, 1, "100.0"), (0.04999999, 1, "0.0"),
+        (1e-30, 1, "0.0"), (123456789.25, 1, "123456789.3"), (math.nan, 1, "nan"),
+    ],
+)  # fmt: skip
+def test_half_is_rounded_away_from_zero(x: float, digits: int, text: str) -> None:
+    assert rounded(x, digits) == text
 
 
 def test_summary_json(tmp_path: Path) -> None:

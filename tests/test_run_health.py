@@ -66,14 +66,14 @@ BAD: dict[HealthName, tuple[Fits, int, str]] = {
     "reward_ceiling": (
         {"correct": falls_to(0.9, 1.0, 20), "zero_variance_groups": falls_to(0.5, 1.0, 20)},
         40,
-        r"(99\.\d|100\.0)% of the answers",
+        r"(99\.\d|100\.0) % of the answers",
     ),
     "reward_constant": (
         {"reward/std": lambda _: 0.0, "reward/mean": lambda _: 0.25},
         10,
         "got the same reward, 0.25",
     ),
-    "no_group_variance": ({"zero_variance_groups": lambda _: 0.95}, 10, "in 95% of the groups"),
+    "no_group_variance": ({"zero_variance_groups": lambda _: 0.95}, 10, "in 95 % of the groups"),
     "kl_exploding": (
         {"kl_divergence": falls_to(0.02, 7.0, 20)},
         21,
@@ -87,12 +87,12 @@ BAD: dict[HealthName, tuple[Fits, int, str]] = {
     "diversity_collapse": (
         {"distinct_completions": falls_to(0.9, 0.15, 20), "correct": lambda _: 0.3},
         25,
-        "15% are different; it was 90%",
+        "15 % are different; it was 90 %",
     ),
     "duplicate_completions": (
         {"most_common_completion": falls_to(0.1, 0.9, 20), "correct": lambda _: 0.1},
         25,
-        "90% of a step's completions are one and the same text",
+        "90 % of a step's completions are one and the same text",
     ),
     "length_runaway": (
         {"completion_length/mean": lambda i: 30 + max(0, i - 10) * 2},
@@ -107,19 +107,19 @@ BAD: dict[HealthName, tuple[Fits, int, str]] = {
     "truncation": (
         {"truncated": lambda _: 0.62},
         5,
-        "max_completion_length 100 cuts off 62%.*max_completion_length to 200",
+        "max_completion_length 100 cuts off 62 %.*max_completion_length to 200",
     ),
-    "unreadable_answers": ({"status/unparseable": lambda _: 0.97}, 10, "97% of the completions"),
-    "grader_timeouts": ({"status/timeout": lambda _: 0.2}, 5, "20% of the answers took"),
+    "unreadable_answers": ({"status/unparseable": lambda _: 0.97}, 10, "97 % of the completions"),
+    "grader_timeouts": ({"status/timeout": lambda _: 0.2}, 5, "20 % of the answers took"),
     "dominating_reward": (
         {"reward/format/std": lambda _: 20.0},
         20,
-        r"92% of the spread in the rewards comes from 'format'.*parts\.format\.weight \(0\.25\)",
+        r"92 % of the spread in the rewards comes from 'format'.*parts\.format\.weight \(0\.25\)",
     ),
     "reward_hacking": (
         {"correct": falls_to(0.5, 0.2, 20)},
         40,
-        r"right answers fell from 50% to 3\d%, and the reward rose from",
+        r"right answers fell from 50 % to 3\d %, and the reward rose from",
     ),
     "memory_creeping": (
         {"memory/peak_gb": lambda i: 5 + 0.05 * i},

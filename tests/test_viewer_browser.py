@@ -28,6 +28,7 @@ from viewer_runs import (
 
 from evaluation.records import to_line
 from evaluation.report import write_report
+from evaluation.rounding import rounded
 from evaluation.viewer import serving
 from evaluation.viewer.reviews import REVIEWS
 
@@ -132,6 +133,17 @@ def test_the_overview_shows_curves_verdict_training_and_findings(page: Any, home
     page.click("text=no longer solved")
     page.wait_for_selector("tbody tr")
     assert "change=no_longer_solved" in page.url
+
+
+def test_numbers_are_rounded_as_in_the_terminal(page: Any, url: str) -> None:
+    show(page, url, "h2")
+    values = [n / d for d in (3, 7, 16, 160, 1600) for n in range(-d, d + 1, max(1, d // 40))]
+    shown = page.evaluate(
+        "async (xs) => { const { rounded } = await import('/static/js/dom.js');"
+        " return xs.map((x) => [0, 1, 2].map((digits) => rounded(100 * x, digits))); }",
+        values,
+    )
+    assert shown == [[rounded(100 * x, digits) for digits in range(3)] for x in values]
 
 
 def test_filter_search_and_sort(page: Any, home: str) -> None:

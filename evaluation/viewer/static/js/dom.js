@@ -46,9 +46,15 @@ export function replace(element, ...children) {
   return append(element, children);
 }
 
-export const percent = (x, digits = 0) => (isNumber(x) ? `${(100 * x).toFixed(digits)} %` : "–");
+/** As `rounded` in evaluation/rounding.py: half away from zero, of twelve significant digits. */
+export function rounded(x, digits) {
+  const units = Math.round(Number((Math.abs(x) * 10 ** digits).toPrecision(12)));
+  return `${x < 0 ? "-" : ""}${(units / 10 ** digits).toFixed(digits)}`;
+}
+
+export const percent = (x, digits = 0) => (isNumber(x) ? `${rounded(100 * x, digits)} %` : "–");
 export const whole = (x) => (isNumber(x) ? Math.round(x).toLocaleString("en") : "–");
-export const decimal = (x, digits = 2) => (isNumber(x) ? x.toFixed(digits) : "–");
+export const decimal = (x, digits = 2) => (isNumber(x) ? rounded(x, digits) : "–");
 export const isNumber = (x) => typeof x === "number" && Number.isFinite(x);
 
 /** A number of unknown size, short: 0.000012 -> 1.2e-5. */
@@ -60,7 +66,7 @@ export function short(x) {
 
 export function signed(x, digits = 0) {
   if (!isNumber(x)) return "–";
-  const text = Math.abs(100 * x).toFixed(digits);
+  const text = rounded(Math.abs(100 * x), digits);
   return `${x > 0 ? "+" : x < 0 ? "−" : "±"}${text}`;
 }
 

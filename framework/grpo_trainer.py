@@ -21,21 +21,14 @@ from typing import TYPE_CHECKING, Any
 from evaluation.files import full_disk_is_the_users
 from framework import processes
 from framework.checkpoints import StopRequest, step_of
-from framework.config import BatchShape, TrainingConfig, shared_batch_shape, validated
+from framework.config import TrainingConfig, shared_batch_shape, validated
 from framework.in_force import recorder
-from framework.policy import (
-    Policy,
-    adapter_precision,
-    compute_dtype,
-    load_unsloth,
-    save_pretrained,
-)
+from framework.policy import Policy, adapter_precision, save_pretrained
 from framework.rollouts import Rollouts
 from framework.run_health import HealthLog, RunHealth, parts_of
-from framework.trainer_inputs import as_examples, as_rubric
+from framework.trainer_inputs import as_examples, as_rubric, check_data_size
 from framework.training_log import OnMetrics, TrainingLog
-from rewards.errors import UserError
-from rewards.types import Example
+from framework.trl_arguments import refuse_dropped, trl_arguments, trl_classes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,6 +40,8 @@ if TYPE_CHECKING:
 
 # Fields of the `training` section that concern other methods.
 _NOT_GRPO = {"method", "warm_start", "group_scores"}
+_DEFAULTS = TrainingConfig()
+_GRPO_FIELDS = tuple(f.name for f in fields(TrainingConfig) if f.name not in _NOT_GRPO)
 
 
 class GRPOArguments:
@@ -313,24 +308,6 @@ def frozen_heap() -> Iterator[None]:
         gc.unfreeze()
 
 
-_DEFAULTS = TrainingConfig()
-_GRPO_FIELDS = tuple(f.name for f in fields(TrainingConfig) if f.name not in _NOT_GRPO)
-
-
-def trl_classes() -> tuple[type, type]:
-    """TRL's trainer and config as Unsloth provides them: rewritten on a GPU, TRL's own on a CPU."""
-    load_unsloth()
-    import torch
-    from trl import GRPOConfig, GRPOTrainer
-
-    if torch.cuda.is_available() and not GRPOTrainer.__name__.startswith("Unsloth"):
-        raise RuntimeError(
-            "Unsloth did not patch TRL's GRPOTrainer (import order, or a version mismatch): this "
-            "would train without Unsloth's memory savings. `groupwise doctor` compares versions."
-        )
-    return GRPOTrainer, GRPOConfig
-
-
 def _drop_reference(model: Any) -> None:
     """An earlier training's reference: TRL copies the adapter as "ref" and would refuse a second.
 
@@ -338,89 +315,3 @@ def _drop_reference(model: Any) -> None:
     """
     if "ref" in getattr(model, "peft_config", {}):
         model.delete_adapter("ref")
-
-
-def trl_arguments(
-    config: TrainingConfig, shape: BatchShape, args: GRPOArguments, model: PreTrainedModel
-) -> dict[str, Any]:
-    """Every TRL argument that matters, set explicitly: Unsloth's own defaults differ from TRL's."""
-    import torch
-
-    on_gpu = torch.cuda.is_available()
-    optim = config.optim
-    if not on_gpu and "adamw" in optim:
-        optim = "adamw_torch_fused"  # bitsandbytes' have no CPU kernels; the others are slower
-    dtype = compute_dtype(model)
-    return {
-        "output_dir": str(Path(args.output_dir) / "checkpoints"),
-        "seed": args.seed,
-        "max_steps": -1 if config.max_steps is None else config.max_steps,
-        "num_train_epochs": config.num_train_epochs,
-        **shape.trl_arguments(),
-        "max_completion_length": config.max_completion_length,
-        "learning_rate": config.learning_rate,
-        "lr_scheduler_type": config.lr_scheduler_type,
-        "warmup_steps": config.warmup_ratio,  # below 1: a share of all steps
-        "optim": optim,
-        "weight_decay": config.weight_decay,
-        "max_grad_norm": config.max_grad_norm,
-        "adam_beta1": config.adam_beta1,
-        "adam_beta2": config.adam_beta2,
-        "beta": config.beta,
-        "epsilon": config.epsilon,
-        "epsilon_high": config.clip_high,
-        "loss_type": config.loss_type,
-        "importance_sampling_level": config.importance_sampling_level,
-        "scale_rewards": config.scale_rewards,
-        "mask_truncated_completions": config.mask_truncated_completions,
-        "top_entropy_quantile": config.top_entropy_quantile,
-        "temperature": config.temperature,
-        "top_p": config.top_p,
-        "top_k": config.top_k,
-        "min_p": config.min_p,
-        "repetition_penalty": config.repetition_penalty,
-        "bf16": dtype == torch.bfloat16,
-        "fp16": dtype == torch.float16,
-        "gradient_checkpointing": bool(args.use_gradient_checkpointing),
-        "save_strategy": "steps",
-        "save_steps": config.save_steps,
-        "save_total_limit": config.save_total_limit,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # a NaN is to be seen, not averaged away
-        "report_to": [],
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "dataloader_pin_memory": on_gpu,
-        "use_cpu": not on_gpu,
-    }
-
-
-def refuse_dropped(requested: Mapping[str, Any], effective: Any) -> None:
-    """Asserts that the library took every argument as it was given.
-
-    Unsloth's config changes some values and drops unknown keys with no more than a warning.
-    """
-    changed = []
-    for name, value in requested.items():
-        got = getattr(effective, name, None)
-        got = getattr(got, "value", got)  # enums of transformers
-        if got != value and not (name == "report_to" and not got):
-            changed.append(f"  {name}: asked for {value!r}, the library has {got!r}")
-    if changed:
-        raise UserError(
-            "The installed TRL/Unsloth did not take these training settings as given:\n"
-            + "\n".join(changed)
-        )
-
-
-def check_data_size(num_examples: int, prompts_per_step: int) -> None:
-    """Refuses less data than a step needs: TRL would make no step and raise no error."""
-    if num_examples < prompts_per_step:
-        raise UserError(
-            f"training.prompts_per_step: {prompts_per_step} problems per step, but the training "
-            f"data has {num_examples}. Set prompts_per_step to {max(num_examples, 1)} or less, or "
-            "add data."
-        )
-
-
-__all__ = ["Example", "GRPOArguments", "GRPOTrainer", "TrainResult"]

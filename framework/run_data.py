@@ -10,6 +10,7 @@ from framework.data import RenderedPrompts, Split, load_examples, overlap, rende
 from framework.policy import Policy
 from framework.scored_groups import ScoredGroup, read_groups
 from framework.terminal import Terminal
+from framework.trainer_inputs import check_data_size
 from rewards.errors import UserError
 from rewards.types import Example
 
@@ -25,8 +26,6 @@ class Data:
 
 def load_data(config: ExperimentConfig, policy: Policy, terminal: Terminal) -> Data:
     """Reads the problems and puts them into the model's chat template."""
-    from framework.grpo_trainer import check_data_size
-
     if config.training.method == "group_scores":
         return load_groups(config, policy, terminal)
     with terminal.stage("Read the data") as stage:

@@ -33,7 +33,7 @@ def test_training_runs_through_unsloths_own_trainer_in_4_bits(
 
 
 def test_the_trainer_is_unsloths() -> None:
-    from framework.grpo_trainer import trl_classes
+    from framework.trl_arguments import trl_classes
 
     trainer_class, _ = trl_classes()
     assert trainer_class.__name__.startswith("Unsloth")

@@ -20,10 +20,11 @@ from framework.data import (
     render_demonstrations,
     render_prompts,
 )
-from framework.grpo_trainer import GRPOArguments, GRPOTrainer, refuse_dropped
+from framework.grpo_trainer import GRPOArguments, GRPOTrainer
 from framework.policy import Policy, load
 from framework.rollouts import step_seed
 from framework.trainer_inputs import as_rubric
+from framework.trl_arguments import refuse_dropped
 from rewards import build_rubric
 from rewards.errors import UserError
 from rewards.types import Example

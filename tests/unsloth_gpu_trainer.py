@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from framework import grpo_trainer, policy
+from framework import policy
 from framework.config.schema import LossType
 from framework.grpo_trainer import GRPOArguments, GRPOTrainer
+from framework.trl_arguments import refuse_dropped, trl_arguments, trl_classes
 from rewards import RewardSpec, build_rubric
 from rewards.errors import UserError
 
@@ -80,7 +81,7 @@ def train_all(model_folder: str, data: str, out: str) -> dict[str, Any]:
         before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
         result = trainer.train()
         after = dict(model.named_parameters())
-        requested = grpo_trainer.trl_arguments(trainer.config, trainer.shape, args, model)
+        requested = trl_arguments(trainer.config, trainer.shape, args, model)
         found[name] = {
             "classes": [cls.__name__ for cls in type(trainer.trl_trainer).__mro__],
             "steps": result.steps,
@@ -97,15 +98,15 @@ def train_all(model_folder: str, data: str, out: str) -> dict[str, Any]:
 def settings_refused(settings: dict[str, Any], out: str, model: Any) -> str:
     args = GRPOArguments(**settings, output_dir=out)
     config = args.training_config()
-    requested = grpo_trainer.trl_arguments(config, config.batch_shape, args, model)
-    _, config_class = grpo_trainer.trl_classes()
+    requested = trl_arguments(config, config.batch_shape, args, model)
+    _, config_class = trl_classes()
     return refused(requested, config_class(**requested))
 
 
 def refused(requested: dict[str, Any], effective: Any) -> str:
     """What `refuse_dropped` says, without its first line; empty if the library took everything."""
     try:
-        grpo_trainer.refuse_dropped(requested, effective)
+        refuse_dropped(requested, effective)
     except UserError as error:
         return str(error).partition("\n")[2]
     return ""

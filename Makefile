@@ -3,13 +3,17 @@
 #   PYTHON=python3.12 make install       another interpreter (3.11 or newer)
 #   TORCH_INDEX_URL=URL make install     take torch from another wheel index, such as PyTorch's CPU
 #                                        index, where the default one would bring CUDA
+#   JOBS=4 make test                     so many tests at once; each process takes about 2 GB
 
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := $(shell grep -E '^torch==' requirements/cpu.txt)
 LOCK := $(shell nvidia-smi -L >/dev/null 2>&1 && echo requirements/gpu.txt || echo requirements/cpu.txt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Tests of one file share their models, and stay in one process.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # Two processes with spinning OpenMP threads on two cores can take a hundred times as long.
 export OMP_WAIT_POLICY := PASSIVE
@@ -42,13 +46,13 @@ $(VENV)/.dev-installed: requirements/dev.txt $(VENV)/.installed
 	@touch $@
 
 test: lint types
-	@$(BIN)/python -m pytest -m "not long"
+	@$(PYTEST) -m "not long"
 
 test-fast: dev
-	@$(BIN)/python -m pytest -m "not stack and not long"
+	@$(PYTEST) -m "not stack and not long"
 
 test-long: dev
-	@$(BIN)/python -m pytest -m long
+	@$(PYTEST) -m long
 
 lint: dev
 	@$(BIN)/ruff check .

@@ -9,17 +9,9 @@ from typing import Any
 import pytest
 from conftest import RunCli, Toy, write_yaml
 
+from benchmarks.gpu_memory import QWEN3_4B
 from framework.activations import bytes_per_token, checkpointing
 from framework.config import ExperimentConfig
-
-QWEN3_4B = {
-    "hidden_size": 2560,
-    "intermediate_size": 9728,
-    "num_hidden_layers": 36,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-}
 
 
 def test_bytes_of_a_token() -> None:

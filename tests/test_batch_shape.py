@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, Toy, lines, run_python
+from grpo_toys import toy_trainer
 
 from framework.config import BatchShape, TrainingConfig, validated
 from rewards.errors import UserError
@@ -31,24 +32,17 @@ def length(completions: list[str], **_: Any) -> list[float]:
 
 def make_trainer(toy: Toy, folder: Path, steps: int, **training: Any) -> Any:
     """A GRPOTrainer on the toy's first problems."""
-    from framework.data import load_examples, render_prompts
-    from framework.grpo_trainer import GRPOArguments, GRPOTrainer
-    from framework.policy import load
-
-    config = toy.config()
-    policy = load(config.model, seed=0)
-    examples = load_examples(config.data, "train").examples
-    arguments = GRPOArguments(
-        output_dir=str(folder),
-        use_gradient_checkpointing=False,
+    return toy_trainer(
+        toy,
+        folder,
+        length,
+        num_problems=PROBLEMS,
         max_steps=steps,
         max_completion_length=8,
         save_steps=12,  # a multiple of every num_iterations
         skip_zero_advantage=False,
         **training,
     )
-    rendered = render_prompts(examples[:PROBLEMS], policy.tokenizer, 48).examples
-    return GRPOTrainer(policy, [length], arguments, rendered)
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +245,7 @@ def test_a_real_training_makes_the_steps(toy: Toy, tmp_path: Path, shape: BatchS
 
     passes = Counter[int]()
 
-    class CountPasses(TrainerCallback):  # type: ignore[misc]
+    class CountPasses(TrainerCallback):
         def on_substep_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             passes[state.global_step + 1] += 1
 

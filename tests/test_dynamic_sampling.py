@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from conftest import lines
+from conftest import Toy, lines
+from grpo_toys import odd_problems_only, toy_trainer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,34 +72,20 @@ def test_an_earlier_step_no_longer_counts() -> None:
 SIZE, STEPS = 4, 4
 
 
-def odd_problems_only(example: Example, completion: Completion) -> float:
-    """Varies within the groups of every other problem, and is flat in the rest."""
-    return float(completion.text[:1] < "5") if int(example.answer) % 2 else 0.0
-
-
 @pytest.fixture(scope="module")
-def trained(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from framework.data import load_examples, render_prompts
-    from framework.grpo_trainer import GRPOArguments, GRPOTrainer
-    from framework.policy import load
-
+def trained(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resampled")
-    config = toy.config()
-    policy = load(config.model, seed=0)
-    examples = load_examples(config.data, "train").examples
-    arguments = GRPOArguments(
-        seed=0,
-        output_dir=str(folder),
-        use_gradient_checkpointing=False,
+    toy_trainer(
+        toy,
+        folder,
+        odd_problems_only,
         max_steps=STEPS,
         prompts_per_step=4,
         num_generations=SIZE,
         completions_per_forward=8,
         max_completion_length=12,
         resample_rounds=3,
-    )
-    problems = render_prompts(examples, policy.tokenizer, 48).examples
-    GRPOTrainer(policy, [odd_problems_only], arguments, problems).train()
+    ).train()
     return folder
 
 

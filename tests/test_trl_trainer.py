@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import lines
+from grpo_toys import odd_problems_only, toy_trainer
 
 from framework.trl_trainer import packed, rows, trimmed
 
@@ -51,25 +52,10 @@ def test_trimming_never_cuts_a_token() -> None:
 
 def _weights_after(toy: Any, folder: Path, steps: int, **training: Any) -> dict[str, torch.Tensor]:
     """The trained weights of a short run in which half of the groups have no variance."""
-    from framework.data import load_examples, render_prompts
-    from framework.grpo_trainer import GRPOArguments, GRPOTrainer
-    from framework.policy import load
-    from rewards.types import Completion, Example
-
-    config = toy.config()
-    policy = load(config.model, seed=0)
-    examples = load_examples(config.data, "train").examples
-    rendered = render_prompts(examples, policy.tokenizer, 48).examples
-
-    def first_character(example: Example, completion: Completion) -> float:
-        """Varies within the group of every other problem only."""
-        odd = int(example.answer) % 2
-        return float(completion.text[:1] < "5") if odd else 0.0
-
-    arguments = GRPOArguments(
-        seed=0,
-        output_dir=str(folder),
-        use_gradient_checkpointing=False,
+    trainer = toy_trainer(
+        toy,
+        folder,
+        odd_problems_only,
         max_steps=steps,
         prompts_per_step=4,
         num_generations=4,
@@ -79,9 +65,8 @@ def _weights_after(toy: Any, folder: Path, steps: int, **training: Any) -> dict[
         save_steps=1000,
         **training,
     )
-    trainer = GRPOTrainer(policy, [first_character], arguments, rendered)
     assert trainer.train().steps == steps
-    return {n: p.detach().clone() for n, p in policy.model.named_parameters() if p.requires_grad}
+    return {n: p.detach().clone() for n, p in trainer.model.named_parameters() if p.requires_grad}
 
 
 def test_skipping_whole_forwards_gives_the_same_bits(toy: Any, tmp_path: Path) -> None:
@@ -119,14 +104,14 @@ def test_old_log_probabilities_come_from_the_sampler(toy: Any, tmp_path: Path) -
     def watching(trainer_class: type) -> type:
         base = made(trainer_class)
 
-        class Watching(base):  # type: ignore[misc,valid-type]
+        class Watching(base):
             def _generate_and_score_completions(self, inputs: Any) -> Any:
                 output = super()._generate_and_score_completions(inputs)
                 ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
                 mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
                 length = output["completion_ids"].shape[1]
                 with torch.no_grad():
-                    forward, _, _ = trainer_class._get_per_token_logps_and_entropies(  # type: ignore[attr-defined]
+                    forward, _, _ = trainer_class._get_per_token_logps_and_entropies(
                         self, self.model, ids, mask, length
                     )
                 drawn = output["old_per_token_logps"]

@@ -33,8 +33,9 @@ def same_choice(g: str, a: str, same: Callable[[str, str], bool | None]) -> bool
     gold = choice_letter(g)
     match = _LEADING_CHOICE.fullmatch(a)
     if gold is None:
-        if match and match.group(5) and not _LEADING_CHOICE.fullmatch(g):
-            return same(g, match.group(5))
+        rest = match.group(5) if match else ""
+        if rest and rest[0] not in ",;" and not _LEADING_CHOICE.fullmatch(g):
+            return same(g, rest)
         return None
     if (letter := choice_letter(a)) is not None:
         return letter == gold

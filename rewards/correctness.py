@@ -26,10 +26,11 @@ from rewards.extract import (
     MAX_ANSWER_CHARS,
     NUMBER,
     RULES,
+    SCALE,
     Extraction,
     find_answer,
 )
-from rewards.latex import canonical, plain_words
+from rewards.latex import canonical, plain_words, unwrap
 from rewards.quantity import plain_number, read_quantity
 from rewards.types import Completion, Example, Grade
 from rewards.worker import Outcome, shared_pool
@@ -52,6 +53,20 @@ _MARKED_CHOICE = re.compile(
 )
 # Of a sentence, its only number is the answer; of a formula it is not: 5! is not 5
 _NOT_PROSE = re.compile(r"[=^\\{}<>|]|\bnot\b|\d ?!+(?=[^\s!])|^[^A-Za-z]*\d ?!")
+# What explains an answer is no part of it: "42, since 6 * 7 = 42", "42 (6 * 7)", "42, not 43"
+_CLAUSE = re.compile(
+    r",? (?:because|since|as|which)\b|, (?:so|that is|i\.e\.|meaning|not)\b|; (?=[A-Za-z])"
+    r"| (?:per|every) (?=\d)| \((?![-$\d.,]*\))"
+)
+_CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K: 20*2=<<20*2=40>>40
+_DENIED = re.compile(r"^, not [-$\d.,]+$")
+_HEDGE = re.compile(
+    r"\b(?:or|not|no|either|maybe|perhaps|possibly|alternatively|wrong|incorrect|wait|actually)\b"
+    r"|n['’]t\b",
+    re.IGNORECASE,
+)
+# 17i and 17/x hold no number, 17m does
+_SYMBOL = re.compile(r"[A-Za-z](?![A-Za-z])(?<![mglhs])|\s?[/*]\s?[A-Za-z](?![A-Za-z])|\^|_")
 _SINGLE_CHOICE = re.compile(r"[\s(*]*([A-J])[\s).:*]*")
 
 
@@ -176,7 +191,8 @@ class Correctness:
         if reference.kind == "choice":
             return _find_choice(text, found, self.extract)
         if reference.kind == "text" and found is not None:
-            guess = found.found_by in ("last_number", "last_math", "bold")
+            named = found.found_by == "last_math" and "\\text" in found.text
+            guess = not named and found.found_by in ("last_number", "last_math", "bold")
             return None if guess else found
         if found is not None and "!" in reference.text and found.found_by == "phrase":
             # The mark that ends a sentence, unless the reference is a factorial too
@@ -195,9 +211,20 @@ def _inner(found: Extraction, reference: Reference) -> Extraction:
         return found
     if reference.kind != "number" or read_quantity(canonical(text)) is not None:
         return found
-    numbers = NUMBER.findall(text[:MAX_ANSWER_CHARS])
+    if "<<" in text:
+        text = _CALCULATOR.sub("", text)
+        found = found._replace(text=text)
+    clause = _CLAUSE.search(text, 0, MAX_ANSWER_CHARS)
+    if clause is not None and not _HEDGE.search(_DENIED.sub("", text[clause.start() :])):
+        text = text[: clause.start()]
+        if read_quantity(canonical(text.rsplit("=", 1)[-1])) is not None:
+            return found._replace(text=text)
+    numbers = list(NUMBER.finditer(unwrap(text[:MAX_ANSWER_CHARS])))
     if len(numbers) == 1 and not _NOT_PROSE.search(text.replace("\\$", "$")):
-        return Extraction(numbers[0].strip(), found.found_by, found.start)
+        number, after = numbers[0].group().strip(), numbers[0].string[numbers[0].end() :]
+        if _SYMBOL.match(after) is None:
+            scale = SCALE.match(after)
+            return found._replace(text=number + scale.group() if scale else number)
     return found
 
 
@@ -270,7 +297,7 @@ def _grade_outcome(outcome: Outcome, found: Extraction) -> Grade:
 
 
 def _for_math_verify(text: str) -> str:
-    return canonical(text).replace("°", "").replace("*", " \\cdot ")
+    return canonical(text).replace("°", "").replace("≈", "=").replace("*", " \\cdot ")
 
 
 class _VerdictCache:

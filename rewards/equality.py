@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from rewards.bases import same_numeral
 from rewards.choices import same_choice
 from rewards.colons import same_ratio, same_time
 from rewards.expression import UnreadableError, Value, evaluate
@@ -33,6 +34,9 @@ _NO_OPERATORS = re.compile(r"[-+*/=<>^_|&()\[\]]|\\(?!text)")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan)")
 _NOT_LINEAR = re.compile(r"[\^\\()/]|[A-Za-z] ?\*? ?[A-Za-z]")
 _TWO_NUMBERS = re.compile(r"[-+.\d ]*\d \d[-+.\d ]*")
+_REMARK = re.compile(
+    r"(.*[^ ]) ?\\text ?\{ ?\((?![^{}]*\b(?:not|or|wrong|incorrect)\b)[^{}\d]*\) ?\}"
+)
 _LABEL = re.compile(r"\\text ?\{(?![^{}]*\bnot\b)[^{}\d]*[:\s]\} ?([-+\d\\(.].*)")
 
 
@@ -75,11 +79,23 @@ def _same(g: str, a: str, rules: Rules, depth: int) -> bool | None:
             colons = same_ratio(g, a, lambda gold, term: _same(gold, term, rules, depth + 1))
         if colons is not None:
             return colons
+    if "≈" in a or "≈" in g:
+        return _same_approximation(g.replace("≈", "="), a, rules, depth)
+    if "_" in g or "_" in a:
+        numeral = same_numeral(g, a)
+        if numeral is not None:
+            return numeral
     gold_number, answer_number = read_quantity(g), read_quantity(a)
     if gold_number is not None and answer_number is not None:
         verdict = _same_quantity(gold_number, answer_number, rules)
         if verdict is not None:
             return verdict
+    if (gold_number is None) != (answer_number is None):
+        # 1,024 beside 2^{10} is one number, and no list
+        if answer_number is not None and "," in a and "," not in g:
+            a = a.replace(",", "")
+        elif gold_number is not None and "," in g and "," not in a:
+            g = g.replace(",", "")
     if "\\text" in g + a and _NO_OPERATORS.search(g + a) is None:
         words = plain_words(g)
         if words and words == plain_words(a):
@@ -179,6 +195,24 @@ def _value(text: str, point: int) -> tuple[Value, frozenset[str]]:
     if quantity is not None and not (quantity.unit or quantity.percent):
         return quantity.value, frozenset()
     return evaluate(text, point)
+
+
+def _same_approximation(g: str, a: str, rules: Rules, depth: int) -> bool | None:
+    """`x \\approx 5` as 5; `\\frac{3}{7} \\approx 0.43` as either side, if one rounds the other."""
+    first, *between, last = (side.strip() for side in a.split("≈")) if "≈" in a else (a, a)
+    if depth > 7 or between:
+        return False
+    first = first.split("=")[-1].strip()
+    if not first or _NAME.fullmatch(first) or first == last:
+        return _same(g, last, rules, depth + 1)
+    try:
+        exact, rounded = _value(first, 0)[0], _value(last, 0)[0]
+    except UnreadableError:
+        return None
+    places = len(last.partition(".")[2])
+    if not abs(complex(exact) - complex(rounded)) < 10.0**-places:
+        return False
+    return _same(g, first, rules, depth + 1) or _same(g, last, rules, depth + 1)
 
 
 # --- structure -------------------------------------------------------------------------------
@@ -307,6 +341,8 @@ def _same_relation(
         if gold.kind == "list" and not answer_relations and answer.kind == "formula":
             return "different"
         return "none"
+    if not gold_relations and set(answer_relations) & {"<", "<=", ">", ">=", "!="}:
+        return "different"  # x > 17 is not 17
     gold_interval, answer_interval = as_interval(g), as_interval(a)
     if gold_interval and answer_interval:
         names = [set(re.findall(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", text)) for text in (g, a)]
@@ -360,6 +396,8 @@ def _same_formula(g: str, a: str, rules: Rules, depth: int) -> bool | None:
         return _same_percent(g, a, rules, depth)
     if (label := _LABEL.fullmatch(a)) is not None and depth < 8:
         return _same(g, label[1], rules, depth + 1)
+    if (remark := _REMARK.fullmatch(a)) is not None and depth < 8:
+        return _same(g, remark[1], rules, depth + 1)
     gold_core, gold_unit = _split_unit(g)
     answer_core, answer_unit = _split_unit(a)
     if (gold_unit or answer_unit) and depth < 8:

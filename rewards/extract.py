@@ -45,6 +45,7 @@ NUMBER = re.compile(
     r"(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"(?:[eE][-+]?\d{1,4}(?!\w))?(?:\s?/\s?\d+(?:\.\d+)?)?(?:\s?\\?%)?"
 )
+SCALE = re.compile(r" (?:hundred|thousand|million|billion)\b")
 _NUMBER_OR_NUMBER = re.compile(r"\d[^\n.]{0,12}?\b(?:or|OR|Or)\b\W{0,6}$")
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|cannot)|n['’]t)\s+(?:be\s+|equal\s+(?:to\s+)?)?[\W_]{0,6}$", re.IGNORECASE
@@ -52,15 +53,20 @@ _NEGATED = re.compile(
 _NEGATED_AFTER = re.compile(r"[\W_]{0,6}\s(?:is|was|can)(?:\s?not\b|n['’]t\b)", re.IGNORECASE)
 _IS_THE_ANSWER = re.compile(r"\b(?:is|was) (?:the|my|our)\b")
 _AFTER_ANSWER = re.compile(
-    r"[\s*_}]*(?:to (?:the|this) (?:question|problem))?[\s*_}]*"
-    r"(?:is(?![a-z])|was|would be|will be|should be|must be|equals|[:=：])"
+    r"s?[\s*_}]*(?:to (?:the|this) (?:question|problem))?[\s*_}]*"
+    r"(?:is(?![a-z])|are(?![a-z])|was|would be|will be|should be|must be|equals|[:=：])"
     r"[\s*_:}]*(?:therefore|thus|simply|just|exactly)?[\s*_:]*",
     re.IGNORECASE,
 )
 # `5!` ends a sentence where a new one or nothing follows; in `5! = 120` it is a factorial
 _SENTENCE_END = re.compile(r"[.?](?=\s|$)|(?<=\d)!+(?=\s*$|\s*\n|\s+[A-Z])|\n")
+_END_MARK = re.compile(r"(?:<\|[A-Za-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)\Z")
+_ANOTHER = re.compile(r"\s*(?:,\s*)?(?:or|and|[,;])\s*(?:\$|\\\(|-?\d)")
+_JOINED = re.compile(r"(\$|\\\))\s*(?:,\s*)?(?:\b(or|and)\b|,)\s*$")
 _FORMULA_MARKS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"))
+_HEADING = re.compile(r"(?:(?:step|part) \d{1,2}\b.*|(?:final )?answer:?|.*:)", re.IGNORECASE)
 _BOLD = re.compile(r"(?<![\w*])\*\*([^*\n]{1,200})\*\*(?![\w*])")
+_BOLD_QUANTITY = re.compile(rf"(?:[A-Za-z] ?= ?)?\$?(?:{NUMBER.pattern})\$?(?: [A-Za-z]+){{0,3}}")
 
 
 class Extraction(NamedTuple):
@@ -88,6 +94,8 @@ def find_answer(
         text = text[offset:]
     if not text.isascii():
         text = strip_invisible(text)
+    for _ in range(4) if text.rstrip().endswith(">") else ():
+        text = _END_MARK.sub("", text.rstrip())
     answer_from = text.rfind("</think>")
     thinking = text.rfind("<think>") > answer_from
     if answer_from >= 0:
@@ -107,7 +115,7 @@ def find_answer(
         return _shift(found, offset)
     if thinking:
         return None
-    guesses = ("bold", "whole") if numeric else ("whole", "last_math", "bold")
+    guesses = ("bold", "whole", "last_math") if numeric else ("whole", "last_math", "bold")
     for rule in (*guesses, "last_number"):
         if rule in rules and (found := _GUESSES[rule](text, numeric)) is not None:
             return _shift(found, offset)
@@ -176,7 +184,9 @@ def _hash(text: str) -> Extraction | None:
         return None
     start = at + 4
     line = text[start : start + MAX_ANSWER_CHARS].lstrip("# \t\n").split("\n", 1)[0]
-    return Extraction(line.strip().strip("*").strip(), "hash", at)
+    line = line.strip().strip("*").strip()
+    # `#### Step 3` is a heading of Markdown; what stands below it states the answer
+    return None if _HEADING.fullmatch(line) else Extraction(line, "hash", at)
 
 
 def _phrase(text: str) -> Extraction | None:
@@ -206,7 +216,8 @@ def _first_sentence(rest: str) -> str:
             end = _find_unescaped(rest, closing, len(opening))
             line = rest.find("\n", len(opening) + 1)
             # `$5 and $6`: what follows a currency sign is no formula
-            if end > 0 and (line < 0 or end < line or opening != "$"):
+            several = end > 0 and _ANOTHER.match(rest, end + len(closing)) is not None
+            if end > 0 and not several and (line < 0 or end < line or opening != "$"):
                 inner = rest[len(opening) : end]
                 if opening != "$" or not re.search(r"\d [a-z]{2}", inner):
                     tail = rest[end + len(closing) :]
@@ -215,6 +226,8 @@ def _first_sentence(rest: str) -> str:
             break
     end_match = _SENTENCE_END.search(rest)
     sentence = rest[: end_match.start()] if end_match else rest
+    if "\\)" in sentence:  # \(1\) and \(2\)
+        sentence = sentence.replace("\\(", " ").replace("\\)", " ")
     return _without_dangling(sentence.strip().strip("*_").strip())
 
 
@@ -248,7 +261,7 @@ def _bold(text: str, _numeric: bool) -> Extraction | None:
     if len(matches) != 1:
         return None
     content = matches[0].group(1).strip().rstrip(".")
-    if NUMBER.fullmatch(content.lstrip("$").rstrip("$")) is None:
+    if _BOLD_QUANTITY.fullmatch(content) is None:
         return None
     return Extraction(content, "bold", matches[0].start(1))
 
@@ -267,6 +280,8 @@ def _whole(text: str, numeric: bool) -> Extraction | None:
         return None
     plain = _COMMAND.sub(" ", stripped)
     words = _PROSE.findall(plain)
+    if words and not numeric and re.match(r"[\s*]*[A-Za-z][^$\\]*(?:\$|\\\(|\\\[)", stripped):
+        return None  # The result is $x + 1$.
     numbers = NUMBER.findall(plain) if words else []
     starts_with_word = re.match(r"[ $(*]*[A-Za-z]+(?: |[A-Za-z])", plain) is not None
     if len(words) > (3 if numeric else 5) or (numeric and numbers and starts_with_word):
@@ -276,19 +291,52 @@ def _whole(text: str, numeric: bool) -> Extraction | None:
     return Extraction(stripped, "whole", text.find(stripped))
 
 
-def _last_math(text: str, _numeric: bool) -> Extraction | None:
+def _last_math(text: str, numeric: bool) -> Extraction | None:
+    """The last formula; where a number is asked for, only if it holds the last number."""
     best: Extraction | None = None
     for opening, closing in _FORMULA_MARKS:
         end = text.rfind(closing)
         if end <= 0:
             continue
         start = text.rfind(opening, 0, end)
+        while start > 0 and opening == "$" and text[start - 1] == "\\":
+            start = text.rfind(opening, 0, start)
         if start < 0 or end - start > MAX_ANSWER_CHARS:
             continue
         content = text[start + len(opening) : end].strip()
         if content and (best is None or start > best.start):
             best = Extraction(content, "last_math", start)
-    return best
+    if best is not None:
+        best = _with_those_before(text, best)
+    if best is None or not numeric:
+        return best
+    # `$5 and then $6` holds no formula; of `6 \\times 7 = 42` the last side counts
+    inside = best.text.rsplit("=", 1)[-1].strip() if "\\begin" not in best.text else ""
+    after = text[best.start + 2 + len(best.text) :]
+    prose = _PROSE.search(_COMMAND.sub(" ", inside))
+    if not inside or prose or any(char.isdecimal() for char in after):
+        return None
+    return best._replace(text=inside) if any(char.isdecimal() for char in inside) else None
+
+
+def _with_those_before(text: str, last: Extraction) -> Extraction:
+    """The last formula, with those that "or" and "and" join to it: `$2$ or $3$` is no 3."""
+    joined = False
+    for _ in range(8):
+        before = text[: max(text.rfind(mark, 0, last.start + 2) for mark in ("$", "\\(", "\\["))]
+        between = _JOINED.search(before, max(0, len(before) - 40))
+        if between is None or not (joined or between[2]):
+            break
+        closing = between[1]
+        opening = {"$": "$", "\\)": "\\("}[closing]
+        end = between.start()
+        start = text.rfind(opening, 0, end)
+        if start < 0 or end - start > MAX_ANSWER_CHARS:
+            break
+        content = text[start + len(opening) : end].strip()
+        last = Extraction(f"{content} , {last.text}", "last_math", start)
+        joined = True
+    return last
 
 
 def _last_number(text: str, _numeric: bool) -> Extraction | None:
@@ -306,6 +354,8 @@ def _last_number(text: str, _numeric: bool) -> Extraction | None:
         return None
     match = matches[-1]
     start, content = match.start(), match.group().strip()
+    if scale := SCALE.match(text, match.end()):
+        content += scale.group()
     if re.match(r"!+[^\s!]", text[match.end() : match.end() + 9]):  # 5!$ or 5!, not `It is 5!`
         content += "!"
     before = text[max(0, start - 40) : start]
@@ -313,6 +363,8 @@ def _last_number(text: str, _numeric: bool) -> Extraction | None:
         content = before[next(i for i, c in enumerate(before) if c.isdecimal()) :] + content
     elif _NEGATED.search(before) or _NEGATED_AFTER.match(text, match.end(), match.end() + 24):
         content = f"not {content}"
+    elif before.casefold().endswith("negative "):
+        content = f"-{content}"
     return Extraction(content, "last_number", start)
 
 

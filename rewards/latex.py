@@ -13,7 +13,7 @@ _CHARS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": "*", "⋅": "*", "·": "*", "∗": "*",
     "÷": "/", "⁄": "/", "∕": "/", "π": "\\pi ", "∞": "\\infty ", "°": "°", "º": "°",
     "≤": "<=", "⩽": "<=", "≥": ">=", "⩾": ">=", "≠": "!=", "∪": "\\cup ", "∩": "\\cap ",
-    "∈": "\\in ", "±": "\\pm ", "≈": "=", "∅": "\\emptyset ", "θ": "\\theta ", "α": "\\alpha ",
+    "∈": "\\in ", "±": "\\pm ", "∅": "\\emptyset ", "θ": "\\theta ", "α": "\\alpha ",
     "β": "\\beta ", "½": " \\frac{1}{2}", "¼": " \\frac{1}{4}", "¾": " \\frac{3}{4}",
     "⅓": " \\frac{1}{3}", "⅔": " \\frac{2}{3}", "⅛": " \\frac{1}{8}", "⅕": " \\frac{1}{5}",
     "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "，": ",", "。": ".",
@@ -29,7 +29,7 @@ _COMMANDS = {
     "displaystyle": "", "textstyle": "", "limits": "", "nolimits": "", "rm": "", "bf": "", "it": "",
     "quad": " ", "qquad": " ", "cdot": "*", "times": "*", "ast": "*", "div": "/",
     "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=",
-    "lt": "<", "gt": ">", "ne": "!=", "neq": "!=", "approx": "=", "simeq": "=",
+    "lt": "<", "gt": ">", "ne": "!=", "neq": "!=", "approx": "≈", "simeq": "≈",
     "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")",
     "vert": "|", "lvert": "|", "rvert": "|", "mid": "|", "degree": "°", "circ": "\\circ",
     "textdegree": "°", "varnothing": "\\emptyset", "textrm": "\\text", "mathrm": "\\text",
@@ -39,6 +39,7 @@ _COMMANDS = {
     "land": " and ", "lor": " or ", "wedge": " and ", "vee": " or ", "ldots": "\\dots",
     "cdots": "\\dots", "dotsc": "\\dots", "dotsb": "\\dots", "union": "\\cup", "bigcup": "\\cup",
     "arcsin": "\\arcsin", "dollar": "$", "euro": "€", "pounds": "£", "percent": "%",
+    "bar": "\\overline", "langle": "(", "rangle": ")", "colon": ":", "bm": "",
     "iff": " or ", "displaylimits": "", "smallskip": "", "hfill": "", "bullet": "*",
 }  # fmt: skip
 _SYMBOLS = {
@@ -49,10 +50,27 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)\*?|\\[^A-Za-z]")
 _TEXT = re.compile(r"\\text ?\{([^{}]*)\}")
 _CONNECTIVE = re.compile(r"(?<=[^A-Za-z\\])\s*(?:,\s*)?\b(?:and|or)\b\s*(?=[^A-Za-z]|[A-Za-z]\b)")
 _TEXT_CONNECTIVE = re.compile(r"(?:,\s*)?\\text ?\{\s*,?\s*(?:and|or)\s*\}")
-_SHORT_FRAC = re.compile(r"\\frac\s*(?:(\d)\s*(\d)(?!\d)|\{([^{}]*)\}\s*(\w)|(\w)\s*\{([^{}]*)\})")
+_SHORT_FRAC = re.compile(
+    r"\\frac\s*(?:(\d)\s*(\d)(?!\d)|\{([^{}]*)\}\s*(\w)|(\w)\s*\{([^{}]*)\}"
+    r"|([A-Za-z]|\\pi(?![a-z]))\s*(\w)(?!\w))"
+)
 _SHORT_SQRT = re.compile(r"\\sqrt\s*(\d+|[A-Za-z])")
+_SHORT_BAR = re.compile(r"\\overline\s*(\d)")
+# `\text{-13}`, `\text{(3, 2)}`, `\mathbf{\frac{1}{2}}`: mathematics in another font
+_UPRIGHT = re.compile(r"\\text ?\{\s*([-+($.\d\\].*)\}")
+_UPRIGHT_NUMBER = re.compile(r"(?<![\d.])\\text ?\{ ?([-+]?\d[\d.,]*) ?\}(?!\d)")
+_UPRIGHT_POWER = re.compile(r"\\text ?\{([^{}^]*)\^([23]) ?\}")
+_UPRIGHT_CONSTANT = re.compile(r"(?<=[-+*/\d)} ])\\text ?\{ ?([ie]) ?\}")
+_RATIO = re.compile(r"(?<=\d) ?(?:\{:\}|\\text ?\{ ?to ?\}) ?(?=\d)")
+_NEGATIVE = re.compile(r"(?:negative|minus) (?=[$\d.])", re.IGNORECASE)
+_NAMED_VALUES = {
+    "all real numbers": "(-\\infty,\\infty)", "all reals": "(-\\infty,\\infty)",
+    "set of all real numbers": "(-\\infty,\\infty)", "empty set": "\\emptyset",
+    "infinity": "\\infty", "negative infinity": "-\\infty",
+}  # fmt: skip
 _ONE_IN_BRACES = re.compile(r"(?<=[_^])\s*\{\s*([A-Za-z0-9])\s*\}")
 _DEGREES = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\}|°|\{\s*°\s*\})|\\text\{\s*degrees?\s*\}")
+_THIN_COMMA = re.compile(r",\\!\s*")
 _BRACED_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d{3})")
 _PLAIN_MIXED = re.compile(r"(?<![\w.,/^}])(\d{1,9}) (\d{1,4})/(\d{1,4})(?![\w/.])")
 _REPEATING = re.compile(r"(?<![\d.])(\d{0,9})\.(\d{0,9})\\overline ?\{(\d{1,9})\}")
@@ -89,7 +107,7 @@ def unwrap(text: str) -> str:
                 len(text) > 2 * n
                 and text.startswith(opening)
                 and text.endswith(closing)
-                and opening not in text[n:-n]
+                and opening not in text[n:-n].replace("\\$", "")
             ):
                 text = text[n:-n]
                 break
@@ -109,7 +127,7 @@ def canonical(text: str) -> str:
         text = unicodedata.normalize("NFKC", text.translate(_TRANSLATE)).translate(_TRANSLATE)
     text = _BRACED_COMMA.sub(",", text).replace("~", " ")
     if "\\" in text:
-        text = text.replace(",\\!", ",").replace("\\$", "$")
+        text = _THIN_COMMA.sub(",", text).replace("\\$", "$")
         text = _COMMAND.sub(_command, text)
         text = _TEXT_CONNECTIVE.sub(" , ", text)
         text = _DEGREES.sub("° ", text)
@@ -117,6 +135,8 @@ def canonical(text: str) -> str:
         if "\\frac" in text:
             text = _SHORT_FRAC.sub(_braced_frac, text)
         text = _SHORT_SQRT.sub(r"\\sqrt{\1}", text)
+        if "\\text" in text:
+            text = _upright(text)
     elif "°" in text or "^" in text:
         text = _DEGREES.sub("° ", text)
     text = _ONE_IN_BRACES.sub(r"\1", text)
@@ -125,7 +145,29 @@ def canonical(text: str) -> str:
         text = _CONNECTIVE.sub(" , ", text)
     if "$" in text:
         text = text.replace("$", " ").strip() if text.count("$") > 1 else text
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    if 7 < len(text) < 60 and (value := _NAMED_VALUES.get(plain_words(text))) is not None:
+        return value
+    return text
+
+
+def _upright(text: str) -> str:
+    """Numbers and formulas out of `\\text{}`, which may stand for any font here."""
+    whole = _UPRIGHT.fullmatch(text.strip())
+    if whole is not None and _closes_at_end(whole[1]):
+        text = whole[1]
+    text = _UPRIGHT_POWER.sub(r"\\text{\1}^\2", text)
+    return _UPRIGHT_CONSTANT.sub(r"\1 ", _UPRIGHT_NUMBER.sub(r"\1", text))
+
+
+def _closes_at_end(text: str) -> bool:
+    """Whether a brace opened before this text is still open at its end."""
+    depth = 0
+    for char in text:
+        depth += (char == "{") - (char == "}")
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _spelled_out(text: str) -> str:
@@ -133,7 +175,10 @@ def _spelled_out(text: str) -> str:
     if "/" in text:
         text = _PLAIN_MIXED.sub(_mixed, text)
     if "\\overline" in text:
-        text = _REPEATING.sub(_repeating, text)
+        text = _REPEATING.sub(_repeating, _SHORT_BAR.sub(r"\\overline{\1}", text))
+    if ":" in text or "to" in text:
+        text = _RATIO.sub(":", text)
+    text = text if (negative := _NEGATIVE.match(text)) is None else "-" + text[negative.end() :]
     text = _PLAIN_NAMES.sub(r"\\\1", text)
     text = _INFINITY.sub(r"\\infty", text)
     if "\\mathbb" in text:

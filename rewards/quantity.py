@@ -21,7 +21,7 @@ _NUMBER = re.compile(
     r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?!\w))?"
     r"(?:\s?/\s?(?P<denominator>-?\d+(?:\.\d+)?))?"
     r"(?P<percent>\s?%)?(?P<degree>\s?°)?[$]?"
-    r"(?P<unit>(?:\s?[A-Za-z€£¥₹\\][^\d=+<>()\[\],;&|_!]*(?:\s?\^\s?[23])?)?)\.?"
+    r"(?P<unit>(?:(?:\s?/)?\s?[A-Za-z€£¥₹¢\\][^\d=+<>()\[\],;&|_!]*(?:\s?\^\s?[23])?)?)\.?"
 )
 _WORDS = re.compile(r"[A-Za-z]+")
 
@@ -52,6 +52,7 @@ for _dimension, _table in {
         for _name in _names.split():
             _KNOWN[_name] = (_dimension, Fraction(_factor))
 _SCALE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "dozen": 12}
+_SPELLED_SCALE = {name: _SCALE[name] for name in ("hundred", "thousand", "million", "billion")}
 # Words that make a number part of a larger expression: not units
 _NOT_UNITS = {
     "pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "and", "or", "over", "times", "plus",
@@ -64,6 +65,11 @@ _NUMBER_NAMES = (
     "fifteen sixteen seventeen eighteen nineteen twenty"
 )
 _WORD_NUMBERS = {word: value for value, word in enumerate(_NUMBER_NAMES.split())}
+_TENS = ("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_WORD_NUMBERS |= {word: 10 * value for value, word in enumerate(_TENS, 3)}
+# `two thirds`; a quarter may be a coin, so that it is left out
+_PARTS = {"half": 2, "halve": 2, "third": 3, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+_LETTERS_ONLY = re.compile(r"[A-Za-z][A-Za-z -]*")
 
 
 # Short enough that equal decimals are equal floats: at most 15 digits
@@ -99,9 +105,14 @@ def read_quantity(text: str) -> Quantity | None:
         return None
     match = _NUMBER.fullmatch(text)
     if match is None:
-        name = text.removeprefix("\\text").strip(" {}") if len(text) < 40 else ""
-        word = _WORD_NUMBERS.get(name.casefold())
-        return None if word is None else Quantity(Fraction(word))
+        name = text.removeprefix("\\text").strip(" {}") if len(text) < 60 else ""
+        if (found := _spelled(name)) is None or len(found[1]) > 2:
+            return None
+        value, rest = Fraction(found[0]), " ".join(found[1])
+        if (part := _PARTS.get(rest.removesuffix("s"))) is not None:
+            return Quantity(value / part)
+        scale, unit, symbol = _read_unit(" " + rest) if rest else (1, "", False)
+        return None if scale == 0 else Quantity(value * scale, unit=unit, symbol_unit=symbol)
     digits = match["number"].replace(",", "").replace(" ", "")
     if len(digits) > MAX_DIGITS or (match["sign"] and match["sign2"]):
         return None
@@ -132,23 +143,55 @@ def read_quantity(text: str) -> Quantity | None:
     )
 
 
+def spelled_number(text: str) -> int | None:
+    """`twelve`, `twenty-four`, `one hundred and five thousand`; None for anything else."""
+    found = _spelled(text)
+    return found[0] if found is not None and not found[1] else None
+
+
+def _spelled(text: str) -> tuple[int, list[str]] | None:
+    """The value of the number words that a text begins with, and the words behind them."""
+    if _LETTERS_ONLY.fullmatch(text) is None:
+        return None
+    words = text.casefold().replace("-", " ").split()
+    total = current = 0
+    at, last = 0, 100  # what the last word counted in: `four twenty` is no number
+    for at, word in enumerate([*words, ""]):
+        value = _WORD_NUMBERS.get(word)
+        if value is not None and (last >= 100 or (last >= 20 and 0 < value < 10)):
+            current, last = current + value, value if value >= 20 else 1
+        elif at and (scale := _SPELLED_SCALE.get(word)) is not None and current:
+            last = scale
+            if scale == 100:
+                current *= scale
+            else:
+                total, current = total + current * scale, 0
+        elif not (word == "and" and last >= 100 and at):
+            break
+    if at == 0 or words[at - 1] == "and" or (at < len(words) and words[at] in _WORD_NUMBERS):
+        return None
+    return total + current, words[at:]
+
+
 def _read_unit(raw: str) -> tuple[int, str, bool]:
     """(scale, unit, one bare letter); scale 0 where the text is no unit but a formula or prose."""
     quoted = "\\text" in raw
     words = _WORDS.findall(raw.replace("\\text", " "))
     unspaced = not raw.startswith(" ")
     bare = raw.strip()
-    if len(words) > 6 or len(raw) > 80 or (not words and bare not in ("€", "£", "¥", "₹")):
+    if len(words) > 6 or len(raw) > 80 or (not words and bare not in ("€", "£", "¥", "₹", "¢")):
         return 0, "", False
     if any(word in _NOT_UNITS for word in words[:1]) or _NEVER_IN_UNITS & set(words):
         return 0, "", False
     if "\\" in raw.replace("\\text", ""):
         return 0, "", False
+    if bare.startswith("/"):  # $40/week, not 40/x
+        return (1, "per" + bare[1:], False) if words and len(words[0]) > 2 else (0, "", False)
     scale = _SCALE.get(words[0].lower(), 1) if words else 1
     if scale != 1:
         rest = raw[raw.lower().find(words[0].lower()) + len(words[0]) :].strip(" {}")
         return scale, unit_name(rest), False
-    if not quoted:
+    if not quoted and words:
         if len(bare) == 1 and bare.isalpha():
             return 1, unit_name(bare), True
         if unspaced and len(words[0]) <= 2 and words[0].lower() not in _KNOWN:

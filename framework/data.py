@@ -9,23 +9,19 @@ are too long are counted. No torch here; `datasets` is imported only for a hub d
 
 from __future__ import annotations
 
-import hashlib
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from framework.config import TOY, DataConfig, ExperimentConfig, WarmStartConfig
-from framework.data_files import Row, read_rows
+from framework.example_rows import SourceExample, digest, read_examples, text_of, unusable
 from rewards.errors import UserError
-from rewards.types import Example, Message
+from rewards.types import Example
 
 Split = Literal["train", "eval"]
 
-_SHOWN_ROWS = 5
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 """GSM8K's calculator notes, as in 48/2 = <<48/2=24>>24: an aid for graders, not for imitation."""
 
@@ -86,14 +82,6 @@ class RenderedPrompts:
         return text
 
 
-@dataclass(frozen=True)
-class _Item:
-    """An example with the row it came from."""
-
-    example: Example
-    row: Row
-
-
 def load_examples(data: DataConfig, split: Split) -> ExampleSet:
     """The problems of one split, in the order of the source, without `prompt`.
 
@@ -125,22 +113,27 @@ def load_demonstrations(data: DataConfig, warm_start: WarmStartConfig) -> list[t
     if warm_start.data is None:
         items, _ = _load(data, "train")
     else:
-        items = _items(data, warm_start.data, data.train_split)
+        items = read_examples(data, warm_start.data, data.train_split)
     found = [(item, _worked(item, data, warm_start)) for item in items]
     source = warm_start.data or data.train
     if bad := [item.row for item, worked in found if worked is None]:
-        raise UserError(
-            f"{source}: {_count(bad, len(items))} no worked answer in "
-            f"{warm_start.completion_field or data.answer_field!r} ({_where(bad)}); set "
-            "training.warm_start.completion_field to the field that holds it"
+        raise unusable(
+            source,
+            bad,
+            len(items),
+            f"no worked answer in {warm_start.completion_field or data.answer_field!r}",
+            "; set training.warm_start.completion_field to the field that holds it",
         )
     opening = warm_start.completion_template.partition("{solution}")[0].strip()
     doubled = [i.row for i, worked in found if opening and worked and worked[0].startswith(opening)]
     if doubled:
-        raise UserError(
-            f"{source}: {_count(doubled, len(items))} {opening!r} already ({_where(doubled)}), and "
-            "training.warm_start.completion_template would write it again; set it to "
-            '"{solution}"'
+        raise unusable(
+            source,
+            doubled,
+            len(items),
+            f"{opening!r} already",
+            ", and training.warm_start.completion_template would write it again; set it to "
+            '"{solution}"',
         )
     return [
         (item.example, _fill(warm_start.completion_template, *worked))
@@ -246,13 +239,13 @@ def _apply_template(tokenizer: Any, example: Example, chat_template: str | None)
         raise UserError(f"the chat template fails: {error}{hint}") from error
 
 
-def _load(data: DataConfig, split: Split) -> tuple[list[_Item], DataReport]:
+def _load(data: DataConfig, split: Split) -> tuple[list[SourceExample], DataReport]:
     held_out = data.eval is None
     if split == "eval" and data.eval is not None:
         source, hub_split = data.eval, data.eval_split
     else:
         source, hub_split = data.train, data.train_split
-    items = everything = _items(data, source, hub_split)
+    items = everything = read_examples(data, source, hub_split)
     if held_out:
         for_eval = _held_out(everything, data.eval_fraction)
         items = [i for i in everything if (i.example.question in for_eval) == (split == "eval")]
@@ -273,100 +266,20 @@ def _load(data: DataConfig, split: Split) -> tuple[list[_Item], DataReport]:
     return items, report
 
 
-def _held_out(items: Sequence[_Item], fraction: float) -> set[str]:
+def _held_out(items: Sequence[SourceExample], fraction: float) -> set[str]:
     """The questions to hold out: those with the smallest hashes, at least one."""
-    questions = sorted({item.example.question for item in items}, key=_digest)
+    questions = sorted({item.example.question for item in items}, key=digest)
     return set(questions[: max(1, round(fraction * len(questions)))] if fraction else [])
 
 
-def _items(data: DataConfig, source: str, hub_split: str) -> list[_Item]:
-    if source == TOY:
-        raise ValueError("the toy's files are made first, and named in the config: with_toy()")
-    rows = read_rows(source, split=hub_split, config_name=data.config_name)
-    questions = _column(rows, source, data.question_field, "data.question_field")
-    answers = _column(rows, source, data.answer_field, "data.answer_field")
-    if data.answer_after is not None:
-        answers = _after(rows, source, answers, data)
-    ids = _ids(rows, source, questions, data.id_field)
-    kept = _kept_fields(rows, source, data)
-    return [
-        _Item(
-            Example(
-                id=example_id,
-                question=question,
-                answer=answer,
-                messages=_messages(question, data),
-                metadata={k: _plain(row.fields[k]) for k in kept if k in row.fields},
-            ),
-            row,
-        )
-        for row, question, answer, example_id in zip(rows, questions, answers, ids, strict=True)
-    ]
-
-
-def _messages(question: str, data: DataConfig) -> tuple[Message, ...]:
-    user = {"role": "user", "content": data.prompt_template.replace("{question}", question)}
-    if data.system_prompt is None:
-        return (user,)
-    return ({"role": "system", "content": data.system_prompt}, user)
-
-
-def _column(rows: Sequence[Row], source: str, name: str, key: str) -> list[str]:
-    """The values of a field as text. Raises UserError where rows have none."""
-    values = [_text(row.fields.get(name)) for row in rows]
-    bad = [row for row, value in zip(rows, values, strict=True) if value is None]
-    if not bad:
-        return [value for value in values if value is not None]
-    present = list(dict.fromkeys(field for row in rows for field in row.fields))
-    if name not in present:
-        close = get_close_matches(name, present, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UserError(
-            f"{source}: no row has a field {name!r}; {hint}The fields are {', '.join(present)}; "
-            f"set {key}"
-        )
-    odd = next(
-        (row.fields[name] for row in bad if isinstance(row.fields.get(name), list | dict)), None
-    )
-    what = "no text" if odd is None else f"a {type(odd).__name__} instead of text"
-    raise UserError(
-        f"{source}: {_count(bad, len(rows))} {what} in {name!r} ({_where(bad)}); mend or remove "
-        f"them, or set {key}"
-    )
-
-
-def _text(value: Any) -> str | None:
-    """A value as text: numbers are written out; null, NaN, blank text, lists, objects are None."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # how pandas writes a missing value
-    if isinstance(value, bool | int | float):
-        return str(value)
-    if not isinstance(value, str):
-        return None
-    # JSON can spell half a character ("\\ud800"), which no tokenizer takes: it becomes U+FFFD.
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip() or None
-
-
-def _after(rows: Sequence[Row], source: str, answers: Sequence[str], data: DataConfig) -> list[str]:
-    mark = data.answer_after or ""
-    found = [answer.rpartition(mark) for answer in answers]
-    bad = [
-        row for row, (_, sep, tail) in zip(rows, found, strict=True) if not sep or not tail.strip()
-    ]
-    if bad:
-        raise UserError(
-            f"{source}: {_count(bad, len(rows))} nothing after {mark!r} in {data.answer_field!r} "
-            f"({_where(bad)}); mend or remove them, or set data.answer_after"
-        )
-    return [tail.strip() for _, _, tail in found]
-
-
-def _worked(item: _Item, data: DataConfig, warm_start: WarmStartConfig) -> tuple[str, str] | None:
+def _worked(
+    item: SourceExample, data: DataConfig, warm_start: WarmStartConfig
+) -> tuple[str, str] | None:
     """The worked answer and the final answer that it comes to; None where there is none."""
     field = warm_start.completion_field or data.answer_field
     if warm_start.completion_field is None and data.answer_after is None:
         return None
-    text = _text(item.row.fields.get(field))
+    text = text_of(item.row.fields.get(field))
     if text is None:
         return None
     before, mark, after = text.rpartition(data.answer_after or "####")
@@ -379,66 +292,6 @@ def _fill(template: str, solution: str, answer: str) -> str:
     # In one pass: a solution that happens to hold "{answer}" must stay as it is.
     values = {"{solution}": solution, "{answer}": answer}
     return re.sub(r"\{solution\}|\{answer\}", lambda found: values[found.group()], template)
-
-
-def _ids(
-    rows: Sequence[Row], source: str, questions: Sequence[str], id_field: str | None
-) -> list[str]:
-    if id_field is None:
-        counts: dict[str, int] = {}
-        ids = []
-        for question in questions:
-            counts[question] = counts.get(question, 0) + 1
-            times = counts[question]
-            ids.append(_digest(question)[:12] + (f"-{times}" if times > 1 else ""))
-        return ids
-    ids = _column(rows, source, id_field, "data.id_field")
-    first: dict[str, Row] = {}
-    for row, example_id in zip(rows, ids, strict=True):
-        if example_id in first:
-            raise UserError(
-                f"{source}: the id {example_id!r} stands twice ({first[example_id].where} and "
-                f"{row.where}); ids in data.id_field {id_field!r} must differ"
-            )
-        first[example_id] = row
-    return ids
-
-
-def _kept_fields(rows: Sequence[Row], source: str, data: DataConfig) -> list[str]:
-    present = list(dict.fromkeys(field for row in rows for field in row.fields))
-    if data.metadata_fields is None:
-        used = {data.question_field, data.answer_field, data.id_field}
-        return [field for field in present if field not in used]
-    if missing := [field for field in data.metadata_fields if field not in present]:
-        close = get_close_matches(missing[0], present, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(present)}"
-        raise UserError(f"{source}: no row has data.metadata_fields {missing[0]!r}; {hint}")
-    return list(data.metadata_fields)
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold: dates and the like, which Parquet has, become text."""
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    return str(value)
-
-
-def _count(bad: Sequence[Row], total: int) -> str:
-    return f"{len(bad)} of {total} rows {'has' if len(bad) == 1 else 'have'}"
-
-
-def _where(bad: Sequence[Row]) -> str:
-    shown = [row.where for row in bad[:_SHOWN_ROWS]]
-    more = len(bad) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _normalised(text: str) -> str:

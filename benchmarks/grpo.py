@@ -114,7 +114,7 @@ def worker(side: str, model_folder: Path, data: str, seed: int, steps: int) -> N
     train, held_out = examples(tokenizer, data)
     clock = Clock()
 
-    class Evaluation(TrainerCallback):  # type: ignore[misc]
+    class Evaluation(TrainerCallback):
         def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
             if state.global_step % EVALUATE_EVERY == 0:
                 clock.stop()

@@ -64,7 +64,7 @@ def measure(seed: int, overrides: list[str]) -> dict[str, object]:
 
 
 def table(rows: list[dict[str, object]], arguments: argparse.Namespace) -> str:
-    ks = sorted(rows[0]["pass_at_k"])  # type: ignore[call-overload]
+    ks = sorted(rows[0]["pass_at_k"])
     command = " ".join(
         [
             "python -m benchmarks.quickstart",
@@ -92,10 +92,10 @@ def table(rows: list[dict[str, object]], arguments: argparse.Namespace) -> str:
     for row in rows:
         by_k = row["pass_at_k"]
         cells = [
-            f"{100 * by_k[k]['base']['value']:.1f} -> {100 * by_k[k]['other']['value']:.1f}"  # type: ignore[index]
+            f"{100 * by_k[k]['base']['value']:.1f} -> {100 * by_k[k]['other']['value']:.1f}"
             for k in ks
         ]
-        gain = by_k[1]["difference"]  # type: ignore[index]
+        gain = by_k[1]["difference"]
         interval = (
             f"{100 * gain['value']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
         )

@@ -25,13 +25,13 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
 
-import graded_sets  # noqa: E402 - a script beside this one
-import math_verify  # noqa: E402
+import graded_sets  # a script beside this one
+import math_verify
 
-from rewards import Example, build_rubric, correctness, grade_many  # noqa: E402
-from rewards.correctness import read_reference  # noqa: E402
-from rewards.proof import prove  # noqa: E402
-from rewards.worker import shared_pool  # noqa: E402
+from rewards import Example, build_rubric, correctness, grade_many
+from rewards.correctness import read_reference
+from rewards.proof import prove
+from rewards.worker import shared_pool
 
 RESULTS = Path(__file__).parent / "results" / "rewards.md"
 

@@ -94,7 +94,7 @@ def _answer(
 
         said = ""
 
-        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:  # noqa: ARG002
+        def on_finalized_text(self, text: str, **_: Any) -> None:
             self.said += text
             print(printable(text, lines=True), end="", flush=True)
 

@@ -24,19 +24,19 @@ from framework.policy import load_unsloth
 
 load_unsloth()  # before transformers, which it patches
 
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.utils.checkpoint import checkpoint  # noqa: E402
-from transformers import PrinterCallback, Trainer, TrainingArguments  # noqa: E402
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from framework.objective import (  # noqa: E402
+from framework.objective import (
     KLDirection,
     group_score_kl,
     group_score_surrogate,
     token_logps,
 )
-from framework.scored_groups import ScoredGroup  # noqa: E402
-from rewards.errors import UserError  # noqa: E402
+from framework.scored_groups import ScoredGroup
+from rewards.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -57,7 +57,8 @@ def from_main(action: Callable[[], T]) -> T:
         if is_main():
             raise
         raise SystemExit(1) from None  # its end of the line is gone
-    return box[0]  # type: ignore[no-any-return]
+    result: T = box[0]
+    return result
 
 
 def gathered(value: T) -> list[T]:

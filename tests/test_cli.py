@@ -32,7 +32,7 @@ from framework.cli import build_parser
 
 stack = pytest.mark.stack
 
-COMMANDS = [*build_parser()._subparsers._group_actions[0].choices]  # type: ignore[union-attr]
+COMMANDS = [*build_parser()._subparsers._group_actions[0].choices]
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

@@ -490,7 +490,7 @@ def test_keys_read_through_from_their_sections(tmp_path: Path) -> None:
 def test_it_is_frozen_and_checked_however_it_is_made() -> None:
     config = ExperimentConfig(model=ModelConfig(name="toy"), data=DataConfig(train="toy"))
     with pytest.raises(AttributeError):
-        config.seed = 1  # type: ignore[misc]
+        config.seed = 1
     with pytest.raises(ConfigError, match="6 does not divide"):
         ExperimentConfig(
             model=ModelConfig(name="toy"),

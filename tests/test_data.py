@@ -135,7 +135,7 @@ def test_gsm8k(tmp_path: Path) -> None:
 def test_the_held_out_part(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "g.jsonl", [*GSM8K, GSM8K[0]])
     data = config(source, eval=None, eval_fraction=0.25)
-    train, held_out = (load_examples(data, split) for split in ("train", "eval"))  # type: ignore[arg-type]
+    train, held_out = (load_examples(data, split) for split in ("train", "eval"))
     questions = {e.question for e in held_out.examples}
     assert len(questions) == 5
     assert questions.isdisjoint(e.question for e in train.examples)
@@ -213,7 +213,7 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
         {},
         "a.csv: the column 'answer' stands twice in the header",
     ),
-    "not parquet": ("a.parquet", "hello", {}, None),  # type: ignore[dict-item]
+    "not parquet": ("a.parquet", "hello", {}, None),
     "no such field": (
         "a.jsonl",
         '{"question": "a", "anwser": "1"}\n',

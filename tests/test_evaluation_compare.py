@@ -204,7 +204,7 @@ def test_the_k_at_which_the_base_overtakes(tmp_path: Path) -> None:
         ({"x": [None]}, {"x": [True]}, "nothing says which samples are right"),
     ],
 )
-def test_what_cannot_be_compared(tmp_path: Path, a, b, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_compared(tmp_path: Path, a, b, message: str) -> None:
     paths = logs(tmp_path, a, b)
     with pytest.raises(UserError, match=message):
         compare(paths, allow_differences=True)

@@ -160,11 +160,11 @@ def test_interrupted_while_scoring(tmp_path: Path, error: type[BaseException], k
 
 def test_a_sampler_that_stops_early_or_repeats_itself_is_an_error(tmp_path: Path) -> None:
     class Short(ToySampler):
-        def sample(self, prompts, num_samples, params):  # type: ignore[no-untyped-def]
+        def sample(self, prompts, num_samples, params):
             yield from list(super().sample(prompts, num_samples, params))[:5]
 
     class Twice(ToySampler):
-        def sample(self, prompts, num_samples, params):  # type: ignore[no-untyped-def]
+        def sample(self, prompts, num_samples, params):
             first = next(super().sample(prompts, num_samples, params))
             yield from (first, first)
 
@@ -186,7 +186,7 @@ def test_progress_counts_what_was_there_before(tmp_path: Path) -> None:
 
 def test_two_processes_cannot_write_one_log(tmp_path: Path) -> None:
     class Inner(ToySampler):
-        def sample(self, prompts, num_samples, params):  # type: ignore[no-untyped-def]
+        def sample(self, prompts, num_samples, params):
             with pytest.raises(UserError, match="another process is writing"):
                 run(tmp_path)
             return super().sample(prompts, num_samples, params)

@@ -168,7 +168,7 @@ def test_the_trainers_defaults_are_the_configs(tmp_path: Path) -> None:
 def test_a_run_goes_on_from_its_checkpoint(toy: Toy, tmp_path: Path, groups: Path) -> None:
     """With old log-probabilities of the model before training, not of the checkpoint."""
     quiet = {"evaluation.before": False, "evaluation.after": False}
-    quiet["training.group_scores.loss"] = "advantage"  # type: ignore[assignment]
+    quiet["training.group_scores.loss"] = "advantage"
     config = offline(toy, groups, tmp_path / "runs", **quiet)
     with create_run_dir(config) as run_dir:
         run(config, run_dir, Terminal(quiet=True))

@@ -72,7 +72,7 @@ def test_the_gradient_is_that_of_the_full_trainer(toy: Toy, tmp_path: Path) -> N
         sampled.append(sample(question))
         return sampled[-1]
 
-    ours.sample = keep  # type: ignore[method-assign]
+    ours.sample = keep
     loss = ours.train_step(QUESTION, ANSWER)
     tokens, mask = sampled[0]
     expected = {n: p.grad.clone() for n, p in policy.model.named_parameters() if p.requires_grad}
@@ -83,7 +83,7 @@ def test_the_gradient_is_that_of_the_full_trainer(toy: Toy, tmp_path: Path) -> N
 
     found: dict[str, torch.Tensor] = {}
 
-    class KeepGradient(TrainerCallback):  # type: ignore[misc]
+    class KeepGradient(TrainerCallback):
         def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
             for n, p in policy.model.named_parameters():
                 if p.requires_grad:
@@ -144,7 +144,7 @@ def test_the_clip_stops_a_ratio_that_has_left_it(toy: Toy) -> None:
     logps = torch.log(torch.tensor([[1.5], [1.1], [0.5], [0.9]])).requires_grad_()
     advantages = torch.tensor([1.0, 1.0, -1.0, -1.0])
     loss = trainer.loss(logps, torch.zeros(4, 1), advantages, torch.ones(4, 1))
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert logps.grad is not None
     assert (logps.grad[:, 0] != 0).tolist() == [False, True, False, True]
     assert loss.item() == pytest.approx(-(1.2 + 1.1 - 0.8 - 0.9) / 4)

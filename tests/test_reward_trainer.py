@@ -129,8 +129,8 @@ def test_a_preference_is_learned_and_becomes_a_reward(
     with build_rubric({"correctness": 1.0, "reward_model": judge}) as rubric:
         scores = rubric.score_batch([example] * 4, [Completion(text, 3) for text in texts])
     values = [score.parts["reward_model"] for score in scores]
-    assert min(values[0], values[2]) > max(values[1], values[3])  # type: ignore[type-var]
-    assert scores[0].total == pytest.approx(0.5 * values[0])  # type: ignore[operator]
+    assert min(values[0], values[2]) > max(values[1], values[3])
+    assert scores[0].total == pytest.approx(0.5 * values[0])
 
 
 REFUSED = [

@@ -365,7 +365,7 @@ def test_rows_that_would_change_each_other_are_refused(kind: str, tokenizer: Any
 
 def test_unknown_engines_and_missing_vllm(model: Any, tokenizer: Any) -> None:
     with pytest.raises(UserError, match="no engine 'fast'"):
-        make_sampler(model, tokenizer, "fast")  # type: ignore[arg-type]
+        make_sampler(model, tokenizer, "fast")
     with pytest.raises(UserError, match="fast_inference"):
         make_sampler(model, tokenizer, "vllm")
 

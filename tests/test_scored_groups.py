@@ -138,7 +138,7 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
         ),
     ]:
         with pytest.raises(UserError, match=message):
-            export_groups(**arguments)  # type: ignore[arg-type]
+            export_groups(**arguments)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"neither samples\.jsonl nor rollouts\.jsonl"):
         export_groups(tmp_path / "empty", tmp_path / "g.jsonl")

@@ -459,7 +459,7 @@ def test_rows_as_users_have_them() -> None:
             ("1+1", "2"),
             Example("done", "1+1", "2", prompt="as it is"),
         ],
-        Template(),  # type: ignore[arg-type]
+        Template(),
     )
     assert [e.prompt for e in made] == [
         "user: 1+1",
@@ -472,4 +472,4 @@ def test_rows_as_users_have_them() -> None:
     assert made[0].metadata == {"level": "easy"}
     for row, message in [({"answer": "2"}, "neither `prompt` nor"), ("text", "is a str")]:
         with pytest.raises(UserError, match=f"train_dataset: row 0 .*{message}"):
-            as_examples([row], Template())  # type: ignore[arg-type]
+            as_examples([row], Template())

@@ -119,7 +119,7 @@ class _Drawing:
         only = torch.full_like(scores, float("-inf"))
         return only.scatter_(1, tokens[:, None], 0.0)
 
-    def ended(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:  # noqa: ARG002
+    def ended(self, input_ids: Tensor, _scores: Any, **_: Any) -> Tensor:
         return torch.tensor(self.done, device=input_ids.device)
 
     def _seen(self, scores: Tensor) -> Tensor:

@@ -26,13 +26,13 @@ class PromptCache:
         self._layers[layer] = (keys, values)  # each (B, H, P, D)
         return keys, values
 
-    def get_seq_length(self, layer: int = 0) -> int:  # noqa: ARG002
+    def get_seq_length(self, _layer: int = 0) -> int:
         return 0
 
-    def get_query_offset(self, layer: int = 0) -> int:  # noqa: ARG002
+    def get_query_offset(self, _layer: int = 0) -> int:
         return 0
 
-    def get_mask_sizes(self, query_length: int, layer: int = 0) -> tuple[int, int]:  # noqa: ARG002
+    def get_mask_sizes(self, query_length: int, _layer: int = 0) -> tuple[int, int]:
         return query_length, 0
 
     def stacked(self) -> Tensor:
@@ -79,7 +79,7 @@ class SlotCache:
         self._flat[plane].index_copy_(0, self._places, new.reshape(self._rows, -1))
         return self.data[plane, : self._rows, : self._window].transpose(1, 2)
 
-    def get_seq_length(self, layer: int = 0) -> int:  # noqa: ARG002
+    def get_seq_length(self, _layer: int = 0) -> int:
         return self._window - 1
 
     def fill(self, rows: slice, prompt: Tensor) -> None:

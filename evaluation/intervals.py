@@ -5,8 +5,8 @@ Two questions, two kinds of interval:
 - "and on other problems like these?" The problems are a sample: `bootstrap_estimates`. Samples of
   one problem are not independent, so whole problems are drawn, never single samples (Miller 2024,
   https://arxiv.org/abs/2411.00640).
-- "and if I sampled these very problems for ever?" The problems are given: `beta_posterior` for one
-  of them, `posterior_mean` for all (https://arxiv.org/abs/2510.04265).
+- "and if I sampled these very problems for ever?" The problems are given:
+  `posterior_mean` (https://arxiv.org/abs/2510.04265).
 """
 
 from __future__ import annotations
@@ -140,18 +140,6 @@ def expanded_tail(problems: int, confidence: float) -> float:
         return (1.0 - confidence) / 2
     t = t_quantile(1.0 - (1.0 - confidence) / 2, problems - 1)
     return NormalDist().cdf(-math.sqrt(problems / (problems - 1)) * t)
-
-
-def beta_posterior(n: int, c: int, confidence: float = CONFIDENCE) -> Estimate:
-    """What is known of a problem's success rate after c of n samples were right.
-
-    The posterior Beta(1 + c, 1 + n - c) under a flat prior: its mean, (c+1)/(n+2), and an interval
-    with equal tails.
-    """
-    if not 0 <= c <= n:
-        raise ValueError(f"0 <= c <= n, not n={n}, c={c}")
-    a, b, tail = 1.0 + c, 1.0 + n - c, (1.0 - confidence) / 2
-    return Estimate(a / (a + b), beta_quantile(tail, a, b), beta_quantile(1.0 - tail, a, b))
 
 
 def posterior_mean(n: Any, c: Any, confidence: float = CONFIDENCE) -> Estimate:

@@ -20,7 +20,7 @@ from framework import processes
 from framework.arguments import build_parser
 from rewards.errors import UserError
 
-DONE, FAILED, USERS_TO_MEND, INTERRUPTED = 0, 1, 2, 130
+DONE, USERS_TO_MEND, INTERRUPTED = 0, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -41,10 +41,6 @@ class Policy:
         device: torch.device = next(iter(self.model.parameters())).device
         return device
 
-    @property
-    def num_trainable(self) -> int:
-        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-
     def save(self, folder: Path) -> None:
         """Writes adapter or weights, and the tokenizer; replaces `folder` all or nothing."""
         with replacing_folder(folder) as new, unwritable_is_the_users(folder):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import platform
 import re
@@ -303,12 +302,3 @@ def _remove_made(run: RunDir, *, keep_folder: bool) -> None:
         file.unlink(missing_ok=True)
     if not keep_folder and run.path.is_dir() and not any(run.path.iterdir()):
         run.path.rmdir()
-
-
-def read_manifest(run: RunDir) -> dict[str, Any]:
-    """The manifest of a run. Raises UserError where it cannot be read."""
-    try:
-        value: dict[str, Any] = json.loads(run.manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{run.manifest}: cannot be read: {error}") from None
-    return value

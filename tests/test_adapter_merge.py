@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunCli, Toy, run_python, write_yaml
-from test_policy import NEW_TOKENS, PLAIN, PROMPTS, answers_of, change_weights
+from conftest import RunCli, Toy, lines, write_yaml
+from policy_toys import answers_of, change_weights, plain_answers
 
 from framework.adapter_merge import merged, requantised
 from framework.config import ExperimentConfig, ModelConfig
@@ -19,9 +18,12 @@ from rewards.errors import UserError
 
 stack = pytest.mark.stack
 
+Earlier = tuple[Path, dict[str, Any]]
+"""The folder of an adapter, and what the model answers with it."""
+
 
 @pytest.fixture(scope="module")
-def earlier(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def earlier(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Earlier:
     """An adapter of rank 8 that changes the answers, as a supervised run leaves one."""
     folder = tmp_path_factory.mktemp("earlier") / "final_model"
     policy = load(toy.model_config(), seed=0)
@@ -39,7 +41,7 @@ def merging(toy: Toy, adapter: Path, **settings: Any) -> ModelConfig:
 
 @stack
 def test_a_new_adapter_stands_on_what_was_merged(
-    toy: Toy, earlier: tuple[Path, dict[str, Any]], tmp_path: Path
+    toy: Toy, earlier: Earlier, tmp_path: Path
 ) -> None:
     adapter, before = earlier
     base = tmp_path / "merged_base"
@@ -60,18 +62,12 @@ def test_a_new_adapter_stands_on_what_was_merged(
     assert tuned["answers"] != before["answers"]
     policy.save(tmp_path / "tuned")
     assert base_of_adapter(tmp_path / "tuned") == str(base), "it says on which base it stands"
-    plain = json.loads(
-        run_python(
-            PLAIN, base, json.dumps(PROMPTS), str(NEW_TOKENS), tmp_path / "tuned", cwd=tmp_path
-        )
-    )["tuned"]
+    plain = plain_answers(base, tmp_path / "tuned", cwd=tmp_path)["tuned"]
     assert plain["answers"] == tuned["answers"]
 
 
 @stack
-def test_merged_in_4_bits_and_with_every_weight(
-    toy: Toy, earlier: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_merged_in_4_bits_and_with_every_weight(toy: Toy, earlier: Earlier, tmp_path: Path) -> None:
     adapter, before = earlier
     base = tmp_path / "merged_base"
     quantised = merging(toy, adapter, load_in_4bit=True)
@@ -106,9 +102,7 @@ REFUSED = {
 
 @stack
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_merged(
-    name: str, toy: Toy, earlier: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_what_cannot_be_merged(name: str, toy: Toy, earlier: Earlier, tmp_path: Path) -> None:
     change, message = REFUSED[name]
     config = replace(merging(toy, earlier[0]), **change(toy, tmp_path / "other"))
     with pytest.raises(UserError, match=message):
@@ -160,8 +154,8 @@ def test_sft_then_grpo_on_the_merged_model(toy: Toy, cli: RunCli, tmp_path: Path
     assert base_of_adapter(run / "final_model") == str(run / "merged_base")
 
     def answers(folder: Path, label: str) -> list[str]:
-        text = (folder / "evaluations" / label / "samples.jsonl").read_text(encoding="utf-8")
-        rows = sorted((json.loads(line) for line in text.splitlines()), key=_place)
+        rows = lines(folder / "evaluations" / label / "samples.jsonl")
+        rows.sort(key=lambda row: (row["example_id"], row["sample_index"]))
         return [row["completion"] for row in rows]
 
     # What GRPO began with is what the supervised run ended with.
@@ -174,7 +168,3 @@ def test_sft_then_grpo_on_the_merged_model(toy: Toy, cli: RunCli, tmp_path: Path
     ended = cli("evaluate", moved)
     assert ended.code == 0, ended.err
     assert answers(moved, "tuned-again") == answers(moved, "tuned")
-
-
-def _place(row: dict[str, Any]) -> tuple[str, int]:
-    return row["example_id"], row["sample_index"]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from evaluation.intervals import (
     Estimate,
     beta_cdf,
-    beta_posterior,
     beta_quantile,
     bootstrap_estimates,
     bootstrap_mean_of_few,
@@ -42,15 +41,6 @@ def test_beta_quantile_agrees_with_scipy(p: float, a: float, b: float) -> None:
 @pytest.mark.parametrize("p", [0.9, 0.975, 0.995])
 def test_t_quantile_agrees_with_scipy(p: float, degrees: int) -> None:
     assert t_quantile(p, degrees) == pytest.approx(scipy.stats.t.ppf(p, degrees), rel=1e-7)
-
-
-def test_beta_posterior_is_the_flat_priors() -> None:
-    posterior = scipy.stats.beta(4, 6)
-    estimate = beta_posterior(8, 3)
-    assert estimate.value == pytest.approx(0.4)
-    assert (estimate.low, estimate.high) == pytest.approx(posterior.interval(0.95))
-    with pytest.raises(ValueError, match="0 <= c <= n"):
-        beta_posterior(8, 9)
 
 
 def test_posterior_mean_agrees_with_simulation() -> None:

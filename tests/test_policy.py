@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Toy, run_python
+from conftest import Toy
+from policy_toys import answers_of, change_weights, plain_answers
 
 from framework.config import ModelConfig
 from framework.policy import (
@@ -22,7 +22,6 @@ from framework.policy import (
     compute_dtype,
     load,
 )
-from framework.sampling import sampling_mode
 from rewards.errors import UserError
 
 stack = pytest.mark.stack
@@ -32,83 +31,10 @@ MODES: dict[str, dict[str, Any]] = {
     "lora_4bit": {"load_in_4bit": True},
     "full": {"full_finetuning": True},
 }
-PROMPTS = ["<|im_start|>user\n7+5=?<|im_end|>\n<|im_start|>assistant\n", "Hello, 3+4 ="]
-NEW_TOKENS = 12
-
-# Loads what was saved with transformers and peft alone, and says what it answers.
-PLAIN = """
-import json, sys
-from pathlib import Path
-
-import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-
-base, prompts, new_tokens, *folders = sys.argv[1:]
-NF4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
-                         bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32)
-found = {}
-for folder in folders:
-    is_adapter = Path(folder, "adapter_config.json").is_file()
-    options = {"quantization_config": NF4} if folder.endswith("4bit") else {}
-    source = base if is_adapter else folder
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **options)
-    if is_adapter:
-        model = PeftModel.from_pretrained(model, folder)
-    model.eval()
-    for layer in model.modules():  # CPUs with AVX512 would compute 4-bit layers in bfloat16
-        if hasattr(layer, "support_avx512bf16_for_cpu"):
-            layer.support_avx512bf16_for_cpu = False
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    answers, logits = [], []
-    with torch.no_grad():
-        for prompt in json.loads(prompts):
-            ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").input_ids
-            out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids),
-                                 do_sample=False, max_new_tokens=int(new_tokens),
-                                 pad_token_id=tokenizer.pad_token_id)
-            answers.append(out[0, ids.shape[1]:].tolist())
-            logits.append(model(input_ids=ids).logits[0, -1].tolist())
-    found[Path(folder).name] = {"answers": answers, "logits": logits,
-                                "template": tokenizer.chat_template, "eos": tokenizer.eos_token}
-assert "unsloth" not in sys.modules
-print(json.dumps(found))
-"""
 
 
 def loaded(toy: Toy, **settings: Any) -> Policy:
     return load(toy.model_config(**settings), seed=0)
-
-
-def change_weights(policy: Policy) -> None:
-    """As training would: a fresh adapter adds nothing, so that losing it would go unseen."""
-    import torch
-
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in policy.model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.05 * torch.randn_like(parameter))
-
-
-def answers_of(policy: Policy) -> dict[str, list[Any]]:
-    """Greedy tokens after each prompt, and the logits of the first of them."""
-    import torch
-
-    found: dict[str, list[Any]] = {"answers": [], "logits": []}
-    with sampling_mode(policy.model), torch.no_grad():
-        for prompt in PROMPTS:
-            ids = policy.tokenizer(prompt, add_special_tokens=False, return_tensors="pt").input_ids
-            out = policy.model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=False,
-                max_new_tokens=NEW_TOKENS,
-                pad_token_id=policy.tokenizer.pad_token_id,
-            )
-            found["answers"].append(out[0, ids.shape[1] :].tolist())
-            found["logits"].append(policy.model(input_ids=ids).logits[0, -1].tolist())
-    return found
 
 
 @dataclass(frozen=True)
@@ -133,8 +59,7 @@ def saved(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Saved
         change_weights(policy)
         policy.save(folder / mode)
         made[mode] = (policy, folder / mode, before, answers_of(policy))
-    arguments = (toy.model, json.dumps(PROMPTS), str(NEW_TOKENS), *(folder / m for m in MODES))
-    plain = json.loads(run_python(PLAIN, *arguments, cwd=folder))
+    plain = plain_answers(toy.model, *(folder / mode for mode in MODES), cwd=folder)
     return {mode: Saved(*parts, plain=plain[mode]) for mode, parts in made.items()}
 
 
@@ -145,13 +70,14 @@ def test_what_is_trained(toy: Toy, mode: str) -> None:
 
     policy = loaded(toy, **MODES[mode])
     total = sum(p.numel() for p in policy.model.parameters())
+    trainable = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
     quantised = [n for n, m in policy.model.named_modules() if "Linear4bit" in type(m).__name__]
     if mode == "full":
         assert not policy.is_adapter
-        assert policy.num_trainable == total
+        assert trainable == total
     else:
         assert policy.is_adapter
-        assert 0 < policy.num_trainable < total / 3
+        assert 0 < trainable < total / 3
         trained = {n for n, p in policy.model.named_parameters() if p.requires_grad}
         assert all("lora_" in name for name in trained)
         assert len(trained) == 2 * 7 * 2  # A and B, of seven projections, in two layers

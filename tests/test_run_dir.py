@@ -11,7 +11,7 @@ import pytest
 
 import framework.run_dir as run_dir
 from framework.config import ExperimentConfig
-from framework.run_dir import create_run_dir, open_run_dir, read_manifest
+from framework.run_dir import create_run_dir, open_run_dir
 from rewards.errors import UserError
 
 TEXT = "# mine\nmodel: {name: toy}\ndata: {train: toy}\n"
@@ -47,7 +47,7 @@ def test_what_is_in_a_new_run(tmp_path: Path) -> None:
 
 def test_the_manifest(tmp_path: Path) -> None:
     with create_run_dir(config(tmp_path)) as run:
-        manifest = read_manifest(run)
+        manifest = json.loads(run.manifest.read_text(encoding="utf-8"))
     assert (manifest["name"], manifest["seed"]) == ("first", 42)
     assert manifest["versions"]["pydantic"].startswith("2.")
     assert manifest["hardware"]["cpu_cores"] == os.cpu_count()

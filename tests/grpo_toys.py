@@ -1,4 +1,4 @@
-"""Short GRPO runs on the toy, from Python as a user's script makes them."""
+"""Short GRPO runs on the toy: from Python as a user's script makes them, and as a run does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from conftest import Toy
 from rewards.types import Completion, Example
 
 if TYPE_CHECKING:
+    from framework.config import ExperimentConfig
     from framework.grpo_trainer import GRPOTrainer
+    from framework.policy import Policy
 
 
 def odd_problems_only(example: Example, completion: Completion) -> float:
@@ -27,15 +29,41 @@ def toy_trainer(
     **training: Any,
 ) -> GRPOTrainer:
     """A trainer on the toy's first problems; by default, on all of the small run's."""
-    from framework.data import load_examples, render_prompts
     from framework.grpo_trainer import GRPOArguments, GRPOTrainer
     from framework.policy import load
 
     config = toy.config()
     policy = load(config.model, seed=0)
-    examples = load_examples(config.data, "train").examples[:num_problems]
-    problems = render_prompts(examples, policy.tokenizer, config.data.max_prompt_length).examples
     arguments = GRPOArguments(
         seed=0, output_dir=str(folder), use_gradient_checkpointing=False, **training
     )
-    return GRPOTrainer(policy, [reward], arguments, problems)
+    return GRPOTrainer(policy, [reward], arguments, problems(config, policy)[:num_problems])
+
+
+def trainer_for(
+    config: ExperimentConfig, policy: Policy, folder: Path, **options: Any
+) -> GRPOTrainer:
+    """The trainer of a run, with the config's rewards and problems unless `options` say others."""
+    from framework.grpo_trainer import GRPOArguments, GRPOTrainer
+    from rewards import build_rubric
+
+    return GRPOTrainer(
+        policy,
+        options.pop("reward_funcs", None) or build_rubric(config.rewards.parts),
+        GRPOArguments.from_config(
+            config.training,
+            seed=config.seed,
+            output_dir=str(folder),
+            use_gradient_checkpointing=config.model.use_gradient_checkpointing,
+        ),
+        options.pop("train_dataset", None) or problems(config, policy),
+        **options,
+    )
+
+
+def problems(config: ExperimentConfig, policy: Policy) -> tuple[Example, ...]:
+    """What a config trains on, with rendered prompts."""
+    from framework.data import load_examples, render_prompts
+
+    examples = load_examples(config.data, "train").examples
+    return render_prompts(examples, policy.tokenizer, config.data.max_prompt_length).examples

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import FinishedRun, Toy
+from grpo_toys import trainer_for
 
 pytestmark = pytest.mark.stack
 
@@ -54,8 +55,6 @@ def test_the_warm_start_keeps_its_own(finished_run: FinishedRun) -> None:
 def test_an_earlier_adapter_keeps_its_rank_and_it_is_seen(
     finished_run: FinishedRun, toy: Toy, tmp_path: Path
 ) -> None:
-    from test_training import trainer_for
-
     from framework.policy import load
 
     config = toy.config(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Toy, lines
+from grpo_toys import trainer_for
 
 from framework.config import TrainingConfig
 from framework.longest_first import (
@@ -26,8 +27,6 @@ CLOCK = re.compile(r"seconds|per_second|memory/")
 
 def trained(toy: Toy, folder: Path, **changes: Any) -> tuple[dict[str, torch.Tensor], list[Any]]:
     """Weights and numbers after a short run; with dropout, so that random states matter."""
-    from test_training import trainer_for
-
     from framework.policy import load
 
     config = toy.config(training__max_steps=2, model__lora_dropout=0.2, **changes)
@@ -113,8 +112,6 @@ def test_other_errors_are_not_taken_for_it() -> None:
 
 def test_a_step_that_does_not_fit_ends_the_run_before_it_begins(toy: Toy, tmp_path: Path) -> None:
     """Through the trainer: completions so long that no machine holds them."""
-    from test_training import trainer_for
-
     from framework.policy import load
 
     config = toy.config()

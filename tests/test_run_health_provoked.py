@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import PRETRAINING_STEPS, ROOT, Toy, lines, run_python
+from grpo_toys import problems, trainer_for
 
 from framework.config import ExperimentConfig
 from framework.config.schema import HealthName
@@ -195,8 +196,6 @@ def config_of(knowing: Toy, steps: int, settings: Mapping[str, Any]) -> Experime
 
 def train(config: ExperimentConfig, folder: Path, answers: Mapping[int, str] | None = None) -> Any:
     """Trains as `groupwise train` does, without an evaluation; the trainer's result."""
-    from test_training import problems, trainer_for
-
     from framework.policy import load
 
     policy = load(config.model, config.seed)

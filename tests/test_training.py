@@ -11,21 +11,16 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, Toy, lines
+from grpo_toys import trainer_for
 
 from evaluation.records import read_rollouts
 from framework.config import ExperimentConfig
-from framework.data import (
-    load_demonstrations,
-    load_examples,
-    render_demonstrations,
-    render_prompts,
-)
+from framework.data import load_demonstrations, render_demonstrations
 from framework.grpo_trainer import GRPOArguments, GRPOTrainer
 from framework.policy import Policy, load
 from framework.rollouts import step_seed
 from framework.trainer_inputs import as_rubric
 from framework.trl_arguments import refuse_dropped
-from rewards import build_rubric
 from rewards.errors import UserError
 from rewards.types import Example
 
@@ -48,26 +43,6 @@ def warm_started(config: ExperimentConfig, folder: Path) -> Policy:
     policy = load(config.model, config.seed)
     warm_start(config, policy, RunDir(folder), Terminal(quiet=True))
     return policy
-
-
-def problems(config: ExperimentConfig, policy: Policy) -> tuple[Example, ...]:
-    examples = load_examples(config.data, "train").examples
-    return render_prompts(examples, policy.tokenizer, config.data.max_prompt_length).examples
-
-
-def trainer_for(config: ExperimentConfig, policy: Policy, folder: Path, **options: Any) -> Any:
-    return GRPOTrainer(
-        policy,
-        options.pop("reward_funcs", None) or build_rubric(config.rewards.parts),
-        GRPOArguments.from_config(
-            config.training,
-            seed=config.seed,
-            output_dir=str(folder),
-            use_gradient_checkpointing=config.model.use_gradient_checkpointing,
-        ),
-        options.pop("train_dataset", None) or problems(config, policy),
-        **options,
-    )
 
 
 @pytest.fixture(scope="module", params=MODES)

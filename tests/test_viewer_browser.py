@@ -34,6 +34,8 @@ from evaluation.viewer.reviews import REVIEWS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+playwright.expect.set_options(timeout=15_000)  # as `page` waits; 5 s are little on a busy machine
+
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here: apt-get install chromium, or set CHROMIUM to one"
@@ -200,8 +202,16 @@ def test_one_problem_side_by_side_with_diff_and_plain_text(page: Any, home: str)
     page.click("article.card >> nth=5 >> button.diff")
     page.wait_for_selector("dialog ins")
     assert page.inner_text("dialog .difference del").strip()
+    compared, shown = page.url, page.inner_text("dialog")
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog", state="detached")
+    assert "diff=" in compared
+    page.wait_for_function("() => !location.hash.includes('diff=')")
+    show(page, "about:blank", "body")
+    show(page, compared, "dialog ins")
+    assert page.inner_text("dialog") == shown
+    show(page, f"{home}#/problem?id=p6", "article.card")  # what comes after stands on its own
+    playwright.expect(page.locator("dialog")).to_have_count(0)
 
 
 def test_training_by_step_and_by_prompt(page: Any, home: str) -> None:
@@ -283,8 +293,26 @@ def test_a_running_evaluation_shows_up_as_it_goes(page: Any, tmp_path: Path) -> 
         page.goto(f"{url}#/problem?id=p20")
         page.wait_for_selector("text=there is no problem")
         with log.open("a") as file:
-            file.write("".join(map(to_line, records[40:100])))
-        page.wait_for_selector("article.card")
+            file.write("".join(map(to_line, records[40:82])))
+        cards = playwright.expect(page.locator("article.card"))
+        cards.to_have_count(2)
+        # An open problem grows; what its reader has folded, and the note being written, stay.
+        page.locator("article.card >> nth=0 >> details.think summary").click()
+        page.locator("article.card >> nth=1").focus()
+        page.keyboard.press("e")
+        page.keyboard.type("half a no")
+        with log.open("a") as file:
+            file.write("".join(map(to_line, records[82:100])))
+        cards.to_have_count(4)
+        page.keyboard.type("te")
+        assert page.input_value("textarea") == "half a note"
+        assert not page.locator("details.think >> nth=0").evaluate("x => x.open")
+        page.keyboard.press("Tab")
+        page.wait_for_selector("text=note ✓")
+        playwright.expect(page.locator(".side h3")).to_contain_text("of 4 right")
+        # The other evaluation begins: another column.
+        write_log(tmp_path / "runs/new/evaluations/tuned/samples.jsonl", evaluation_records(1, 0.5))
+        playwright.expect(page.locator(".side")).to_have_count(2)
 
 
 # Looks

@@ -48,7 +48,12 @@ async function look() {
     showState();
     if (before >= 0 && status.version !== before) {
       drawChooser(current());
-      if ((failed || views[current().view].live) && !main.contains(document.activeElement?.closest("select"))) await show({ quietly: true });
+      const view = views[current().view];
+      const mine = shown;
+      const grown = view.refresh && !failed && main.dataset.view === current().view &&
+        await view.refresh(main, { ...current(), isWanted: () => mine === shown }).catch(() => false);
+      const inUse = main.contains(document.activeElement?.closest("select, textarea"));
+      if (!grown && (failed || view.live) && !inUse) await show({ quietly: true });
     }
   } catch {
     state.textContent = "the server is gone";
@@ -72,6 +77,7 @@ function showState() {
 async function show({ quietly = false } = {}) {
   const mine = ++shown;
   const now = current();
+  if (!quietly) document.querySelector("dialog[open]")?.remove();
   const view = views[now.view];
   drawTabs(now);
   drawChooser(now);
@@ -127,7 +133,7 @@ function drawChooser({ view, params }) {
       event.preventDefault();
       const picked = boxes.map((label) => label.querySelector("input")).filter((box) => box.checked).map((box) => box.value);
       list.open = false;
-      go(view, params, { log: picked, page: null, at: null });
+      go(view, params, { log: picked, page: null, at: null, diff: null });
     } }, boxes, h("button", { type: "submit" }, "show")));
   replace(chooser, list);
 }

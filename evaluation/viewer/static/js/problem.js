@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { difference } from "./diff.js";
 import { h, percent, plural, replace, whole } from "./dom.js";
 import { listParams } from "./problems.js";
-import { address } from "./route.js";
+import { address, current } from "./route.js";
 import { sampleCard, showPlain } from "./sample.js";
 import { spelled, visible } from "./text.js";
 
@@ -12,17 +12,31 @@ let chosen = null; // the first of two answers to compare
 
 export const problem = {
   title: "Problem",
+  live: true,
   async show(main, { params }) {
-    const id = params.get("id") ?? "";
-    const asked = { log: params.getAll("log"), id, first: params.get("first") ?? 0 };
-    const [data, near] = await Promise.all([get("problem", asked), neighbours(params)]);
+    const [data, near] = await ask(params);
     chosen = null;
     replace(main,
       heading(data, near, params),
       question(data),
       h("div", { class: "sides" }, data.logs.map((side) => sideColumn(side, params))));
   },
-  shown: (main, { params }) => focusOn(main, params.get("focus")),
+  /**
+   * Adds the answers that have come since: whoever reads, folds or writes a note is not disturbed.
+   * False if there is more to draw anew, another log for instance.
+   */
+  async refresh(main, { params, isWanted }) {
+    const [data] = await ask(params);
+    if (!isWanted()) return true;
+    const columns = [...main.querySelectorAll(".side")];
+    if (data.logs.map((side) => side.key).join() !== columns.map((column) => column.key).join()) return false;
+    data.logs.forEach((side, i) => columns[i].grow(side));
+    return true;
+  },
+  shown: (main, { params }) => {
+    focusOn(main, params.get("focus"));
+    showAddressed(main, params);
+  },
   items: (main) => [...main.querySelectorAll("article.card")],
   keys: {
     n: (main) => main.querySelector("a[rel=next]")?.click(),
@@ -30,6 +44,11 @@ export const problem = {
     u: (main) => main.querySelector("a.up-link")?.click(),
   },
 };
+
+function ask(params) {
+  const asked = { log: params.getAll("log"), id: params.get("id") ?? "", first: params.get("first") ?? 0 };
+  return Promise.all([get("problem", asked), neighbours(params)]);
+}
 
 async function neighbours(params) {
   if (params.get("at") === null) return {};
@@ -47,9 +66,9 @@ async function neighbours(params) {
 }
 
 function heading(data, near, params) {
-  const list = address("problems", params, { id: null, at: null, first: null, focus: null, page: near.at >= 50 ? Math.floor(near.at / 50) : null });
+  const list = address("problems", params, { id: null, at: null, first: null, focus: null, diff: null, page: near.at >= 50 ? Math.floor(near.at / 50) : null });
   const step = (row, at, rel, text, key) => row
-    ? h("a", { rel, href: address("problem", params, { id: row.id, at, first: null, focus: null }), title: key }, text)
+    ? h("a", { rel, href: address("problem", params, { id: row.id, at, first: null, focus: null, diff: null }), title: key }, text)
     : h("span", { class: "quiet" }, text);
   return h("div", { class: "heading" },
     h("a", { class: "up-link", href: list }, "← problems"),
@@ -73,18 +92,33 @@ function question(data) {
 
 function sideColumn(side, params) {
   const first = Number(params.get("first") ?? 0) | 0;
-  const right = side.samples.filter((x) => x.correct === true).length;
-  const shown = side.samples.length;
-  const page = (to, text) => h("a", { href: address("problem", params, { first: to || null }) }, text);
-  return h("section", { class: "side" },
-    h("h3", {}, visible(side.key), " ", h("span", { class: "quiet" }, shown ? `${right} of ${shown} right` : "no answers",
-      shown > 0 && ` · ${percent(right / shown)}`)),
-    side.samples.map((sample) => sampleCard(sample, { title: `#${sample.sample_index}`, onDiff: choose })),
-    side.total > shown && h("p", { class: "pager" }, `${first + 1}–${first + shown} of ${plural(side.total, "answer")} `,
-      first > 0 && page(Math.max(0, first - 64), "earlier"), " ", first + shown < side.total && page(first + shown, "more")));
+  const page = (to, text) => h("a", { href: address("problem", params, { first: to || null, diff: null }) }, text);
+  const title = h("h3", {}), pager = h("div", {});
+  const column = h("section", { class: "side" }, title, pager);
+  const cards = new Map();
+  column.key = side.key;
+  /** Shows the counts of `now`, and those of its answers that are not here yet, each in its place. */
+  column.grow = (now) => {
+    const right = now.samples.filter((x) => x.correct === true).length;
+    const shown = now.samples.length;
+    replace(title, visible(now.key), " ", h("span", { class: "quiet" }, shown ? `${right} of ${shown} right` : "no answers",
+      shown > 0 && ` · ${percent(right / shown)}`));
+    let before = title;
+    for (const sample of now.samples) {
+      if (!cards.has(sample.line)) {
+        cards.set(sample.line, sampleCard(sample, { title: `#${sample.sample_index}`, onDiff: choose }));
+        before.after(cards.get(sample.line));
+      }
+      before = cards.get(sample.line);
+    }
+    replace(pager, now.total > shown && h("p", { class: "pager" }, `${first + 1}–${first + shown} of ${plural(now.total, "answer")} `,
+      first > 0 && page(Math.max(0, first - 64), "earlier"), " ", first + shown < now.total && page(first + shown, "more")));
+  };
+  column.grow(side);
+  return column;
 }
 
-/** The first call remembers an answer, the second shows the two compared. */
+/** The first call remembers an answer, the second goes to where the two are compared. */
 export function choose(sample, card) {
   if (chosen && chosen.card === card) {
     card.classList.remove("chosen");
@@ -97,8 +131,21 @@ export function choose(sample, card) {
     return;
   }
   chosen.card.classList.remove("chosen");
+  const { view, params } = current();
+  history.replaceState(null, "", address(view, params, { diff: [nameOf(chosen.sample), nameOf(sample)] }));
   showDifference(chosen.sample, sample);
   chosen = null;
+}
+
+/** An answer in an address: its log, and its line there, which stays what it is as the log grows. */
+const nameOf = (sample) => `${sample.key}:${sample.line}`;
+
+/** Shows the comparison that the address names, if its answers are on this page. */
+export function showAddressed(main, params) {
+  const names = params.getAll("diff");
+  if (names.length !== 2) return;
+  const samples = names.map((name) => [...main.querySelectorAll("article.card")].find((card) => nameOf(card.sample) === name)?.sample);
+  if (samples.every(Boolean)) showDifference(...samples);
 }
 
 async function wholeSample(sample) {
@@ -114,7 +161,11 @@ async function showDifference(a, b) {
       h("button", { type: "button", onclick: () => dialog.close() }, "close")),
     first.completion === second.completion ? h("p", {}, "The two answers are the same.") :
       result ?? h("p", {}, "These answers are too long and too different to compare."));
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    const { view, params } = current();
+    if (params.has("diff")) history.replaceState(null, "", address(view, params, { diff: null }));
+  });
   document.body.append(dialog);
   dialog.showModal();
 }

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { chart } from "./chart.js";
 import { decimal, h, percent, plural, replace, whole } from "./dom.js";
-import { choose } from "./problem.js";
+import { choose, showAddressed } from "./problem.js";
 import { address } from "./route.js";
 import { sampleCard } from "./sample.js";
 import { visible } from "./text.js";
@@ -25,6 +25,7 @@ export const training = {
     else if (params.get("step") !== null) replace(main, picker, await oneStep(log, Number(params.get("step")) | 0, here));
     else replace(main, picker, await allSteps(log, here));
   },
+  shown: (main, { params }) => showAddressed(main, params),
   items: (main) => [...main.querySelectorAll("article.card, tbody tr")],
   open: (item) => item.querySelector("a")?.click(),
   keys: {

@@ -18,6 +18,7 @@ from importlib import import_module
 
 from framework import processes
 from framework.arguments import build_parser
+from framework.folding import folded
 from rewards.errors import UserError
 
 DONE, USERS_TO_MEND, INTERRUPTED = 0, 2, 130
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USERS_TO_MEND
     except KeyboardInterrupt:
         if processes.is_main():
-            _say(f"groupwise: stopped; what was finished is kept{arguments.how_to_go_on}")
+            kept = "; what was finished is kept" if arguments.how_to_go_on else ""
+            _say(f"groupwise: stopped{kept}{arguments.how_to_go_on}")
         return INTERRUPTED
     except BrokenPipeError:
         _forget_output()
@@ -75,7 +77,8 @@ _USERS_ERRORS = {
 def _say(text: str) -> None:
     with contextlib.suppress(BrokenPipeError):  # nobody reads it any more
         # Each says its own: the launcher ends them all at once, and some may be cut off.
-        print(text if processes.is_main() else f"[{processes.index()}] {text}", file=sys.stderr)
+        text = text if processes.is_main() else f"[{processes.index()}] {text}"
+        print(folded(text, sys.stderr), file=sys.stderr)
 
 
 def _forget_output() -> None:

@@ -20,10 +20,14 @@ from typing import TYPE_CHECKING, TextIO
 
 from evaluation.escape import printable
 from framework import processes
+from framework.folding import folded, width_of
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+
+_NUMBERS = 64  # columns beside the bar: how far it is, the time left, and the stage's numbers
+_ERASE = "\r\x1b[2K"  # what stands in the line of the cursor
 
 
 class Stage:
@@ -53,13 +57,19 @@ class Stage:
             self._progress.task_ids[0], completed=done, total=total, numbers=self._numbers
         )
 
-    def close(self, failed: bool) -> None:
+    def close(self, ended: str = "") -> None:
+        """`ended`: how, where it was not by being done."""
         if self._progress is not None:
             self._progress.stop()
+            self._terminal.has_bar = False
         seconds = time.perf_counter() - self._started
-        mark = "failed after" if failed else "done in"
+        mark = f"{ended} after" if ended else "done in"
         said = self.summary or self._numbers
-        self._terminal.line(f"  {self.name:<20} {mark} {seconds:5.1f} s   {said}".rstrip())
+        head = f"  {self.name:<20} {mark} {seconds:5.1f} s"
+        if said and not self._terminal.fits(f"{head}   {said}"):
+            self._terminal.line(f"{head}\n      {said}")
+        else:
+            self._terminal.line(f"{head}   {said}".rstrip())
 
 
 class Terminal:
@@ -75,6 +85,7 @@ class Terminal:
             self._stream.isatty() and not quiet and os.environ.get("TERM", "dumb") != "dumb"
         )
         self._console: Console | None = None
+        self.has_bar = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -85,32 +96,52 @@ class Terminal:
             stage.update(0, 0)
         try:
             yield stage
-        except BaseException:
-            stage.close(failed=True)
+        except BaseException as error:
+            stage.close("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
-        stage.close(failed=False)
+        stage.close()
 
     def line(self, text: str) -> None:
         if not self.quiet:
-            print(text, file=self._stream, flush=True)
+            self._print(text)
 
     def notice(self, text: str) -> None:
         """Something the user should know, quiet or not. The text may come from anywhere."""
-        print(f"  note: {printable(text, lines=True)}", file=self._stream, flush=True)
+        self._print(f"  note: {printable(text, lines=True)}")
+
+    def fits(self, line: str) -> bool:
+        """Whether a line needs no folding."""
+        width = width_of(self._stream)
+        return width is None or len(line) <= width
+
+    def _print(self, text: str) -> None:
+        # Written past rich, which draws the bar anew in the next line: this may be the handler of a
+        # signal that came while rich held its locks.
+        erase = _ERASE if self.has_bar else ""
+        print(erase + folded(text, self._stream), file=self._stream, flush=True)
 
     def new_progress(self, name: str) -> Progress:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
         from rich.progress import TimeRemainingColumn as Remaining
+        from rich.table import Column
 
         if self._console is None:
             self._console = Console(file=self._stream, highlight=False)
+        bar = min(24, self._console.width - 24 - _NUMBERS)
+        drawn = (TextColumn("  {task.description:<20}"), BarColumn(bar_width=bar))
+        whole = Column(no_wrap=True)
         progress = Progress(
-            TextColumn("  {task.description:<20}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            Remaining(compact=True),
-            TextColumn("{task.fields[numbers]}", markup=False),
+            *(drawn if bar >= 8 else (TextColumn("  {task.description}"),)),
+            MofNCompleteColumn(table_column=whole),
+            Remaining(compact=True, table_column=whole),
+            # What there is no room for is cut off here, and not from the figures before it.
+            TextColumn(
+                "{task.fields[numbers]}",
+                markup=False,
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
+            expand=True,
             console=self._console,
             transient=True,
             refresh_per_second=4,
@@ -119,6 +150,7 @@ class Terminal:
         )
         progress.add_task(name, total=None, numbers="")
         progress.start()
+        self.has_bar = True
         return progress
 
     @contextmanager

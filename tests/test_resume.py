@@ -244,7 +244,9 @@ def test_ctrl_c_twice_stops_at_once(toy: Toy, runs: ForkedRuns, tmp_path: Path) 
     stopped.until(lambda: "Ctrl-C again" in stopped.err)
     stopped.signal(signal.SIGINT)
     assert stopped.wait() == 130, stopped.err
-    assert stopped.err.endswith("groupwise: stopped; what was finished is kept\n")
+    assert stopped.err.endswith(
+        "groupwise: stopped; what was finished is kept. Go on with the same command and --resume\n"
+    )
     assert steps_in(folder) == 1, "the step in flight was given up"
     assert not list((folder / "checkpoints").glob("checkpoint-*"))
 

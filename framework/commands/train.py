@@ -13,6 +13,7 @@ from framework import processes
 from framework.commands.common import overrides_of, print_json
 from framework.commands.early_checks import check_early
 from framework.config import ExperimentConfig, check_processes, notices, resolve_config_path
+from framework.folding import folded
 from framework.resume import resume_run_dir
 from framework.run_dir import RunDir, check_run_dir, create_run_dir
 from framework.run_health import read_findings
@@ -49,6 +50,9 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
         return config, create_run_dir(config, text)
 
     config, run_dir = processes.from_main(opened)
+    named = name_if_taken and arguments.name is None  # the name may be another one than asked for
+    resume = "--resume" + (f" --name {config.name}" if named else "")
+    arguments.how_to_go_on = f". Go on with the same command and {resume}"
     with run_dir:
         terminal.line(f"groupwise: {config.name} in {run_dir.path}")
         from framework import experiment
@@ -56,7 +60,7 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
         outcome = experiment.run(config, run_dir, terminal)
     if processes.is_main():
         if outcome.was_stopped:
-            _say_stopped(outcome)
+            _say_stopped(outcome, arguments.how_to_go_on)
         elif arguments.json:
             _print_as_json(outcome, run_dir)
         else:
@@ -86,13 +90,10 @@ def _with_free_name(config: ExperimentConfig) -> ExperimentConfig:
     return config.with_values({"name": name})
 
 
-def _say_stopped(outcome: Outcome) -> None:
+def _say_stopped(outcome: Outcome, how_to_go_on: str) -> None:
     steps = outcome.training.steps if outcome.training else 0
-    print(
-        f"groupwise: stopped after step {steps}, with a checkpoint. Go on with the same "
-        "command and --resume",
-        file=sys.stderr,
-    )
+    said = f"groupwise: stopped after step {steps}, with a checkpoint{how_to_go_on}"
+    print(folded(said, sys.stderr), file=sys.stderr)
 
 
 def _print_as_json(outcome: Outcome, run_dir: RunDir) -> None:

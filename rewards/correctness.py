@@ -30,7 +30,7 @@ from rewards.extract import (
     Extraction,
     find_answer,
 )
-from rewards.latex import canonical, plain_words, unwrap
+from rewards.latex import canonical, named, plain_words, unwrap
 from rewards.quantity import plain_number, read_quantity
 from rewards.types import Completion, Example, Grade
 from rewards.worker import Outcome, shared_pool
@@ -65,8 +65,13 @@ _HEDGE = re.compile(
     r"|n['’]t\b",
     re.IGNORECASE,
 )
-# 17i and 17/x hold no number, 17m does
-_SYMBOL = re.compile(r"[A-Za-z](?![A-Za-z])(?<![mglhs])|\s?[/*]\s?[A-Za-z](?![A-Za-z])|\^|_")
+# 17i, 17/x and 17½ are not 17, but 17m is
+_SYMBOL = re.compile(
+    r"[A-Za-z](?![A-Za-z])(?<![mglhs])|\s?[/*]\s?[A-Za-z](?![A-Za-z])|\^|_|\s?[-+*/]\s*$"
+    r"|\s?[½¼¾⅓⅔⅛⅕]"
+)
+# "6*7, which is 42": what was said before is explained, and the value comes last
+_WHICH_IS = re.compile(r", (?:which|that) (?:is|equals|makes|gives|means)(?: equal to)? ([^,;]+)")
 _SINGLE_CHOICE = re.compile(r"[\s(*]*([A-J])[\s).:*]*")
 
 
@@ -216,7 +221,10 @@ def _inner(found: Extraction, reference: Reference) -> Extraction:
         found = found._replace(text=text)
     clause = _CLAUSE.search(text, 0, MAX_ANSWER_CHARS)
     if clause is not None and not _HEDGE.search(_DENIED.sub("", text[clause.start() :])):
+        result = _WHICH_IS.fullmatch(text, clause.start())
         text = text[: clause.start()]
+        if result is not None and read_quantity(canonical(text)) is None:
+            return found._replace(text=result[1])
         if read_quantity(canonical(text.rsplit("=", 1)[-1])) is not None:
             return found._replace(text=text)
     numbers = list(NUMBER.finditer(unwrap(text[:MAX_ANSWER_CHARS])))
@@ -282,8 +290,8 @@ def _compare(reference: Reference, answer: str, rules: Rules) -> bool | None:
 
 
 def _same_words(gold: str, answer: str) -> bool:
-    words = plain_words(gold)
-    return plain_words(answer) == words or plain_words(without_choice(answer)) == words
+    words = named(gold)
+    return named(answer) == words or named(without_choice(answer)) == words
 
 
 def _grade(equal: bool, found: Extraction) -> Grade:

@@ -16,7 +16,7 @@ from rewards.bases import same_numeral
 from rewards.choices import same_choice
 from rewards.colons import same_ratio, same_time
 from rewards.expression import UnreadableError, Value, evaluate
-from rewards.latex import canonical, compact, plain_words
+from rewards.latex import canonical, compact, named, plain_words
 from rewards.quantity import Quantity, read_quantity, unit_factor, unit_name
 from rewards.shape import RELATION, Shape, as_interval, read_shape, right_sides, without_membership
 
@@ -105,7 +105,7 @@ def _same(g: str, a: str, rules: Rules, depth: int) -> bool | None:
         if choice is not None:
             return choice
     if is_words(g):
-        return plain_words(g) == plain_words(a)
+        return named(g) == named(a)
     if is_words(a) and answer_number is None:
         return False
     return _same_structure(g, a, rules, depth)
@@ -396,6 +396,8 @@ def _same_formula(g: str, a: str, rules: Rules, depth: int) -> bool | None:
         return _same_percent(g, a, rules, depth)
     if (label := _LABEL.fullmatch(a)) is not None and depth < 8:
         return _same(g, label[1], rules, depth + 1)
+    if a[-1] in "+-*/^_":
+        return False
     if (remark := _REMARK.fullmatch(a)) is not None and depth < 8:
         return _same(g, remark[1], rules, depth + 1)
     gold_core, gold_unit = _split_unit(g)

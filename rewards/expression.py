@@ -322,6 +322,8 @@ def _pow(base: Value, exponent: Value) -> Value:
     power, number = _complex(exponent), _complex(base)
     if abs(power) > 500 or number == 0:
         raise UnreadableError
+    if isinstance(exponent, Fraction) and exponent.denominator == 1:
+        return _finite(number ** int(exponent))
     if number.imag == 0 and number.real < 0 and isinstance(exponent, Fraction):
         raise UnreadableError  # (-8)^{1/3}: two conventions
     if isinstance(base, Fraction) and isinstance(exponent, Fraction) and exponent.denominator < 20:

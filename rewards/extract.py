@@ -41,10 +41,12 @@ MAX_ANSWER_CHARS = 2_000
 
 # One number: sign, currency, thousands separators, decimals, a plain fraction, an exponent.
 NUMBER = re.compile(
-    r"(?<![\w.])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?"
+    r"(?<![A-Za-z0-9_.])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?"
     r"(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"(?:[eE][-+]?\d{1,4}(?!\w))?(?:\s?/\s?\d+(?:\.\d+)?)?(?:\s?\\?%)?"
 )
+_MINUS = re.compile(r"\b(?:negative|(?:is|was|be|of) minus) $", re.IGNORECASE)
+_WHOLE_BEFORE = re.compile(r"(?<![\w.,/])\d{1,6} $")
 SCALE = re.compile(r" (?:hundred|thousand|million|billion)\b")
 _NUMBER_OR_NUMBER = re.compile(r"\d[^\n.]{0,12}?\b(?:or|OR|Or)\b\W{0,6}$")
 _NEGATED = re.compile(
@@ -64,7 +66,9 @@ _END_MARK = re.compile(r"(?:<\|[A-Za-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)\Z")
 _ANOTHER = re.compile(r"\s*(?:,\s*)?(?:or|and|[,;])\s*(?:\$|\\\(|-?\d)")
 _JOINED = re.compile(r"(\$|\\\))\s*(?:,\s*)?(?:\b(or|and)\b|,)\s*$")
 _FORMULA_MARKS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"))
-_HEADING = re.compile(r"(?:(?:step|part) \d{1,2}\b.*|(?:final )?answer:?|.*:)", re.IGNORECASE)
+_HEADING = re.compile(
+    r"(?:(?:step|part) \d{1,2}\b.*|\d{1,2}\. ?[A-Z][a-z].*|(?:final )?answer:?|.*:)", re.IGNORECASE
+)
 _BOLD = re.compile(r"(?<![\w*])\*\*([^*\n]{1,200})\*\*(?![\w*])")
 _BOLD_QUANTITY = re.compile(rf"(?:[A-Za-z] ?= ?)?\$?(?:{NUMBER.pattern})\$?(?: [A-Za-z]+){{0,3}}")
 
@@ -107,7 +111,7 @@ def find_answer(
         found = _answer_tag(text)
         return _shift(found, offset)
     last = _boxed(text, closed) if "boxed" in rules else None
-    if "hash" in rules and (found := _hash(text)) is not None:
+    if "hash" in rules and (found := _hash(text, numeric)) is not None:
         last = found if last is None or found.start > last.start else last
     if last is not None:
         return _shift(last if last.text else None, offset)
@@ -178,15 +182,17 @@ def _boxed(text: str, closed: bool) -> Extraction | None:
     return Extraction(line if whole and not line.endswith("\\") else "", "boxed", at)
 
 
-def _hash(text: str) -> Extraction | None:
+def _hash(text: str, numeric: bool) -> Extraction | None:
     at = text.rfind("####")
     if at < 0:
         return None
     start = at + 4
-    line = text[start : start + MAX_ANSWER_CHARS].lstrip("# \t\n").split("\n", 1)[0]
+    rest = text[start : start + MAX_ANSWER_CHARS].lstrip("# \t\n")
+    line, _, below = rest.partition("\n")
     line = line.strip().strip("*").strip()
     # `#### Step 3` is a heading of Markdown; what stands below it states the answer
-    return None if _HEADING.fullmatch(line) else Extraction(line, "hash", at)
+    plain = numeric and below.strip() and not any(char.isdecimal() for char in line)
+    return None if plain or _HEADING.fullmatch(line) else Extraction(line, "hash", at)
 
 
 def _phrase(text: str) -> Extraction | None:
@@ -278,6 +284,8 @@ def _whole(text: str, numeric: bool) -> Extraction | None:
     stripped = text.strip()
     if not stripped or len(stripped) > 400 or ("\n" in stripped and "\\begin" not in stripped):
         return None
+    if numeric and any("\u3040" <= char <= "\uffdc" and char.isalpha() for char in stripped):
+        return None  # Chinese, Japanese and Korean put no space around a number
     plain = _COMMAND.sub(" ", stripped)
     words = _PROSE.findall(plain)
     if words and not numeric and re.match(r"[\s*]*[A-Za-z][^$\\]*(?:\$|\\\(|\\\[)", stripped):
@@ -306,17 +314,20 @@ def _last_math(text: str, numeric: bool) -> Extraction | None:
         content = text[start + len(opening) : end].strip()
         if content and (best is None or start > best.start):
             best = Extraction(content, "last_math", start)
-    if best is not None:
-        best = _with_those_before(text, best)
-    if best is None or not numeric:
-        return best
+    if best is None:
+        return None
+    joined = _with_those_before(text, best)
+    if not numeric:
+        return joined
     # `$5 and then $6` holds no formula; of `6 \\times 7 = 42` the last side counts
     inside = best.text.rsplit("=", 1)[-1].strip() if "\\begin" not in best.text else ""
     after = text[best.start + 2 + len(best.text) :]
     prose = _PROSE.search(_COMMAND.sub(" ", inside))
     if not inside or prose or any(char.isdecimal() for char in after):
         return None
-    return best._replace(text=inside) if any(char.isdecimal() for char in inside) else None
+    if not any(char.isdecimal() for char in inside):
+        return None
+    return best._replace(text=inside) if joined is best else joined
 
 
 def _with_those_before(text: str, last: Extraction) -> Extraction:
@@ -359,11 +370,15 @@ def _last_number(text: str, _numeric: bool) -> Extraction | None:
     if re.match(r"!+[^\s!]", text[match.end() : match.end() + 9]):  # 5!$ or 5!, not `It is 5!`
         content += "!"
     before = text[max(0, start - 40) : start]
+    if text[match.end() : match.end() + 1] in tuple("½¼¾⅓⅔⅛⅕"):
+        content += text[match.end()]
+    elif content[:1].isdigit() and "/" in content and (whole := _WHOLE_BEFORE.search(before)):
+        content = whole.group() + content  # 3 1/2
     if _NUMBER_OR_NUMBER.search(before):  # "41 or 42" is no answer, whichever is right
         content = before[next(i for i, c in enumerate(before) if c.isdecimal()) :] + content
     elif _NEGATED.search(before) or _NEGATED_AFTER.match(text, match.end(), match.end() + 24):
         content = f"not {content}"
-    elif before.casefold().endswith("negative "):
+    elif _MINUS.search(before):
         content = f"-{content}"
     return Extraction(content, "last_number", start)
 

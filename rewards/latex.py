@@ -40,6 +40,7 @@ _COMMANDS = {
     "cdots": "\\dots", "dotsc": "\\dots", "dotsb": "\\dots", "union": "\\cup", "bigcup": "\\cup",
     "arcsin": "\\arcsin", "dollar": "$", "euro": "€", "pounds": "£", "percent": "%",
     "bar": "\\overline", "langle": "(", "rangle": ")", "colon": ":", "bm": "",
+    "underline": "", "dbinom": "\\binom", "tbinom": "\\binom",
     "iff": " or ", "displaylimits": "", "smallskip": "", "hfill": "", "bullet": "*",
 }  # fmt: skip
 _SYMBOLS = {
@@ -49,12 +50,17 @@ _SYMBOLS = {
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?|\\[^A-Za-z]")
 _TEXT = re.compile(r"\\text ?\{([^{}]*)\}")
 _CONNECTIVE = re.compile(r"(?<=[^A-Za-z\\])\s*(?:,\s*)?\b(?:and|or)\b\s*(?=[^A-Za-z]|[A-Za-z]\b)")
+_WORD_BEFORE = re.compile(r"[A-Za-z]{2}\s*$|[A-Za-z]\s$")
+_WORD_AFTER = re.compile(r"\s*[A-Za-z]{2}")
 _TEXT_CONNECTIVE = re.compile(r"(?:,\s*)?\\text ?\{\s*,?\s*(?:and|or)\s*\}")
 _SHORT_FRAC = re.compile(
     r"\\frac\s*(?:(\d)\s*(\d)(?!\d)|\{([^{}]*)\}\s*(\w)|(\w)\s*\{([^{}]*)\}"
     r"|([A-Za-z]|\\pi(?![a-z]))\s*(\w)(?!\w))"
 )
-_SHORT_SQRT = re.compile(r"\\sqrt\s*(\d+|[A-Za-z])")
+_SHORT_SQRT = re.compile(r"\\sqrt\s*(\[\d+\]|)\s*(\d+|[A-Za-z])")
+_SHORT_BINOM = re.compile(r"\\binom\s*(\d)\s*(\d)(?!\d)")
+_DOTTED = re.compile(r"(?<![\d.])(\d{0,9}\.\d{0,9}?)(\d)\2{2,9}(?:\.\.\.|…|\\l?dots)")
+_COLOUR = re.compile(r"\\(?:text)?color\s*\{[a-z]+\}")
 _SHORT_BAR = re.compile(r"\\overline\s*(\d)")
 # `\text{-13}`, `\text{(3, 2)}`, `\mathbf{\frac{1}{2}}`: mathematics in another font
 _UPRIGHT = re.compile(r"\\text ?\{\s*([-+($.\d\\].*)\}")
@@ -121,6 +127,8 @@ def canonical(text: str) -> str:
 
     The length of the result is linear in that of the text.
     """
+    if "..." in text or "…" in text or "dots" in text:
+        text = _DOTTED.sub(r"\1\\overline{\2}", text)
     text = unwrap(text)
     if not text.isascii():
         text = _ROOT_SIGN.sub(r"\\sqrt{\1}", text).replace("√", "\\sqrt ")
@@ -128,13 +136,17 @@ def canonical(text: str) -> str:
     text = _BRACED_COMMA.sub(",", text).replace("~", " ")
     if "\\" in text:
         text = _THIN_COMMA.sub(",", text).replace("\\$", "$")
+        if "color" in text:
+            text = _COLOUR.sub("", text)
         text = _COMMAND.sub(_command, text)
         text = _TEXT_CONNECTIVE.sub(" , ", text)
         text = _DEGREES.sub("° ", text)
         text = _BRACED_COMMA.sub(",", text)
         if "\\frac" in text:
             text = _SHORT_FRAC.sub(_braced_frac, text)
-        text = _SHORT_SQRT.sub(r"\\sqrt{\1}", text)
+        text = _SHORT_SQRT.sub(r"\\sqrt\1{\2}", text)
+        if "\\binom" in text:
+            text = _SHORT_BINOM.sub(r"\\binom{\1}{\2}", text)
         if "\\text" in text:
             text = _upright(text)
     elif "°" in text or "^" in text:
@@ -142,7 +154,7 @@ def canonical(text: str) -> str:
     text = _ONE_IN_BRACES.sub(r"\1", text)
     text = _spelled_out(text)
     if " or" in text or " and" in text or "and " in text:
-        text = _CONNECTIVE.sub(" , ", text)
+        text = _CONNECTIVE.sub(_comma, text)
     if "$" in text:
         text = text.replace("$", " ").strip() if text.count("$") > 1 else text
     text = " ".join(text.split())
@@ -187,6 +199,13 @@ def _spelled_out(text: str) -> str:
     return builder.group(1) if builder else text
 
 
+def _comma(match: re.Match[str]) -> str:
+    """A comma for `and` and `or`; but one of two people is not both."""
+    words = _WORD_BEFORE.search(match.string, max(0, match.start() - 2), match.start())
+    prose = words is not None and _WORD_AFTER.match(match.string, match.end()) is not None
+    return match.group() if prose and "or" in match.group() else " , "
+
+
 def _mixed(match: re.Match[str]) -> str:
     whole, top, bottom = match.groups()
     proper = int(top) < int(bottom)
@@ -216,6 +235,13 @@ def plain_words(text: str) -> str:
         text = inner
     kept = "".join(c if c.isalnum() else "" if c == "'" else " " for c in text.casefold())
     return " ".join(word for word in kept.split() if word not in ("a", "an", "the"))
+
+
+def named(text: str) -> list[str]:
+    """What a canonical text of words names, in alphabetical order: `Ann and Bob` is `Bob, Ann`."""
+    while (inner := _TEXT.sub(r" \1 ", text)) != text:
+        text = inner
+    return sorted(plain_words(part) for part in text.split(",") if part.strip())
 
 
 def split_top(text: str, separators: str) -> list[str]:

@@ -14,6 +14,7 @@ from rewards.latex import split_top
 _MATRIX = re.compile(r"\\begin\{([bpvBV]?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\1\}")
 RELATION = re.compile(r"<=|>=|!=|<|>|=|\\in(?![a-z])")
 _MEMBERSHIP = re.compile(r"(?:[A-Za-z] ?\\in |\([A-Za-z](?: ?, ?[A-Za-z])+\) ?= ?)(.*)")
+_ABSOLUTE = re.compile(r"\| ?([A-Za-z]) ?\| ?(<=?) ?([^<>=|,]+)")
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "\\in": "\\in"}
 
 
@@ -104,6 +105,9 @@ def right_sides(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 def as_interval(text: str) -> str | None:
     """`1 < x <= 2` as `(1,2]`, `x > 3` as `(3,\\infty)`; None for anything else."""
+    if (absolute := _ABSOLUTE.fullmatch(text)) is not None:  # |x| < 3
+        name, relation, bound = absolute.groups()
+        text = f"-({bound}){relation}{name}{relation}{bound}"
     operators = RELATION.findall(text)
     sides = [side.strip() for side in RELATION.split(text)]
     if not operators or not set(operators) <= {"<", "<=", ">", ">="} or len(operators) > 2:

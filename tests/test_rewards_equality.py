@@ -447,6 +447,15 @@ EQUAL = [
     ("36", r"36\text{ (units)}"),
     ("40", r"\$40/week"),
     ("5", "5€"),
+    (r"\text{Alice and Bob}", r"\text{Bob and Alice}"),
+    (r"2^{1/3}", r"\sqrt[3]2"),
+    ("10", r"\binom52"),
+    ("7", r"\color{red}{7}"),
+    ("7", r"\underline{7}"),
+    (r"\frac{2}{3}", r"0.666\ldots"),
+    ("[-3,3]", r"|x| \le 3"),
+    (r"\cos\theta + i\sin\theta", r"e^{i\theta}"),
+    (r"3-2\sqrt{2}", r"(1-\sqrt{2})^2"),
 ]
 
 DIFFERENT = [
@@ -577,6 +586,12 @@ DIFFERENT = [
     ("A,B,D", r"\text{(A), (B)}"),
     ("17", "17i"),
     ("40", "40/x"),
+    (r"\text{Alice and Bob}", r"\text{Alice or Bob}"),
+    (r"\text{Alice and Bob}", r"\text{Alice}"),
+    ("7", "7-"),
+    (r"\frac{2}{3}", r"0.667\ldots"),
+    ("(-3,3)", r"|x| \le 3"),
+    ("(-3,3)", r"|x| > 3"),
 ]
 
 MARKS = {

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from framework.aliases import PRESETS, add_aliases
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -19,6 +23,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"groupwise {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
+    _add_training(commands)
+    _add_rewards(commands)
+    _add_evaluation(commands)
+    _add_others(commands)
+    return parser
+
+
+def _add_training(commands: _Commands) -> None:
     quickstart = _add(commands, "quickstart", "train a tiny model, as a first look")
     _add_run_options(quickstart)
 
@@ -40,6 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a preset")
     _add_run_options(check, dry_run=False)
 
+
+def _add_rewards(commands: _Commands) -> None:
     rescore = _add(commands, "rewards", "score a log's answers under other rewards")
     rescore.add_argument(
         "--log", required=True, metavar="LOG", help="samples.jsonl, rollouts.jsonl, or a run"
@@ -69,6 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
     reward.add_argument("--json", action="store_true", help="print one JSON object")
     reward.add_argument("--quiet", action="store_true", help="no progress, notices only")
 
+
+def _add_evaluation(commands: _Commands) -> None:
     evaluate = _add(commands, "evaluate", "measure the Pass@K of a model or a run")
     evaluate.add_argument(
         "target", metavar="MODEL", help="folder of a run, model or adapter, or hub name"
@@ -109,6 +125,8 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("run", metavar="RUN", help="run directory, evaluation, or folder of runs")
     report.add_argument("--output", metavar="FILE", help="default: report.html in the run")
 
+
+def _add_others(commands: _Commands) -> None:
     groups = _add(commands, "export-groups", "turn a log's answers into data for group_scores")
     groups.add_argument("run", metavar="LOG", help="samples.jsonl, rollouts.jsonl, or its folder")
     groups.add_argument("--to", required=True, metavar="FILE", help="file to write, .jsonl")
@@ -143,11 +161,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_overrides(doctor)
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.add_argument("--quiet", action="store_true", help="no progress, notices only")
-    return parser
 
 
 def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: _Commands,
     name: str,
     summary: str,
 ) -> argparse.ArgumentParser:

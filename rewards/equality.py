@@ -61,8 +61,9 @@ def same(gold: str, answer: str, rules: Rules = Rules()) -> bool | None:
     g, a = canonical(gold), canonical(answer)
     if g == a and g:
         return True
-    if max(text.count(",") + text.count("&") for text in (g, a)) > MAX_ELEMENTS:
-        return None  # elements are compared pair by pair
+    sizes = [text.count(",") + text.count("&") for text in (g, a)]
+    if max(sizes) > MAX_ELEMENTS:  # elements are compared pair by pair
+        return None if min(sizes) > MAX_ELEMENTS // 2 else False
     return _same(g, a, rules, 0)
 
 

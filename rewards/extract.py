@@ -28,11 +28,11 @@ RULES: tuple[str, ...] = (
 
 - `answer_tag`: inside the last `<answer>…</answer>`;
 - `boxed`: inside the last `\\boxed{…}` or `\\fbox{…}`, braces nested;
-- `hash`: the rest of the line after the last `####` (GSM8K);
+- `hash`: the rest of the line after the last `####` (GSM8K), unless that is a heading;
 - `phrase`: after the last "answer is", "answer:", "final answer =";
-- `bold`: a number in bold on the last line;
+- `bold`: a number in bold on the last line, with its unit;
 - `whole`: the text itself, where it is short and reads as one bare answer;
-- `last_math`: the last `$…$`, `\\(…\\)` or `\\[…\\]`;
+- `last_math`: the last `$…$`, `\\(…\\)` or `\\[…\\]`; for a number, if it holds the last one;
 - `last_number`: the last number in the text.
 """
 
@@ -99,7 +99,8 @@ def find_answer(
     if not text.isascii():
         text = strip_invisible(text)
     for _ in range(4) if text.rstrip().endswith(">") else ():
-        text = _END_MARK.sub("", text.rstrip())
+        text = text.rstrip()
+        text = text[:-40] + _END_MARK.sub("", text[-40:])
     answer_from = text.rfind("</think>")
     thinking = text.rfind("<think>") > answer_from
     if answer_from >= 0:
@@ -290,7 +291,7 @@ def _whole(text: str, numeric: bool) -> Extraction | None:
     words = _PROSE.findall(plain)
     if words and not numeric and re.match(r"[\s*]*[A-Za-z][^$\\]*(?:\$|\\\(|\\\[)", stripped):
         return None  # The result is $x + 1$.
-    numbers = NUMBER.findall(plain) if words else []
+    numbers = NUMBER.findall(stripped) if words else []
     starts_with_word = re.match(r"[ $(*]*[A-Za-z]+(?: |[A-Za-z])", plain) is not None
     if len(words) > (3 if numeric else 5) or (numeric and numbers and starts_with_word):
         return None

@@ -116,7 +116,9 @@ def read_records(path: str | Path, kind: type[RecordT], name: str) -> Iterator[R
     try:
         log = path.open("rb")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such log") from None
+        raise UserError(
+            f"{path}: no such log; name a samples.jsonl or rollouts.jsonl, or its folder"
+        ) from None
     with log:
         for number, line in enumerate(log, start=1):
             try:

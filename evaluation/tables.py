@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+import textwrap
 from typing import TextIO
 
 from evaluation.compare import Comparison, Difference, Pair, Side
@@ -67,12 +68,24 @@ def print_table(text: str, file: TextIO | None = None) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    console = Console(file=file, soft_wrap=True)
+    text = "\n".join(_sentence(line, console.width) for line in text.split("\n"))
     styled = Text(text)  # never markup: labels may hold square brackets
     styled.highlight_regex(r"(?m)^.*problems.*samples.*$", "bold")
     styled.highlight_regex(r"(?m)\+\d+\.\d\b", "green")
     styled.highlight_regex(r"(?m)(?<![\w.])-\d+\.\d\b", "red")
     styled.highlight_regex(r"(?m)^Verdict:.*$", "bold")
-    Console(file=file, soft_wrap=True).print(styled, end="")
+    console.print(styled, end="")
+
+
+def _sentence(line: str, width: int) -> str:
+    """A long line folded between words, unless it is a row of a table."""
+    if len(line) <= width or _GAP in line.strip():
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _pair(pair: Pair, base: Side, other: Side, comparison: Comparison) -> list[str]:

@@ -179,9 +179,12 @@ def unusable_is_the_users(config: ModelConfig) -> Iterator[None]:
         raise UserError(f"{key}: {name} cannot be loaded: {reason}") from error
 
 
-def check_model_folder(config: ModelConfig) -> None:
-    """What can be known of a local model before anything heavy is imported."""
-    for key, name in (("model.name", config.name), ("model.adapter", config.adapter)):
+def check_model_folder(config: ModelConfig, name_key: str = "model.name") -> None:
+    """What can be known of a local model before anything heavy is imported.
+
+    `name_key`: what the user wrote the name to.
+    """
+    for key, name in ((name_key, config.name), ("model.adapter", config.adapter)):
         if name is None:
             continue
         folder = Path(name)

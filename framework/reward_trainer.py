@@ -121,7 +121,7 @@ def train_reward(
 
 
 def _check_model(name: str) -> None:
-    check_model_folder(ModelConfig(name=name))
+    check_model_folder(ModelConfig(name=name), "--model")
     if (Path(name) / "adapter_config.json").is_file():
         raise UserError(
             f"--model {name}: is a LoRA adapter; merge it into its base model first, or name the "

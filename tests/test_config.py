@@ -361,6 +361,20 @@ def test_a_wrong_override(tmp_path: Path, override: str) -> None:
     assert found == f"bad.yaml: {OVERRIDE_PROBLEMS[override]}"
 
 
+def test_an_override_says_more_of_a_reward_that_is_a_bare_weight() -> None:
+    config = ExperimentConfig.from_dict(
+        {
+            "model": {"name": "toy"},
+            "data": {"train": "toy"},
+            "rewards": {"parts": {"correctness": 1.0, "format": 0.25}},
+        },
+        ["rewards.parts.correctness.params.mode=number", "rewards.parts.format.weight=0.5"],
+    )
+    parts = config.rewards.parts
+    assert (parts["correctness"].weight, parts["correctness"].params) == (1.0, {"mode": "number"})
+    assert parts["format"].weight == 0.5
+
+
 def test_overrides_win_in_order_and_are_read_as_yaml(tmp_path: Path) -> None:
     config = load(
         tmp_path,

@@ -275,17 +275,21 @@ def test_a_field_with_too_many_values_keeps_the_largest_groups(tmp_path: Path) -
     assert list(nothing) == ["(none)"]
 
 
-def test_pipes_get_plain_text_and_terminals_colours() -> None:
+def test_pipes_get_plain_text_and_terminals_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
-    text = "x: 1 problems x 2 samples\npass@1   +1.0 [bold]   -2.0\nVerdict: y\n"
+    row = "pass@1   +1.0 [bold]   -2.0          -2.0\n"
+    text = f"x: 1 problems x 2 samples\n{row}Verdict: yes, and how it rose and rose, I say\n"
+    monkeypatch.setenv("COLUMNS", "40")
     pipe, terminal = io.StringIO(), Terminal()
     print_table(text, pipe)
     print_table(text, terminal)
     assert pipe.getvalue() == text
-    assert "[bold]" in terminal.getvalue()
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert row in shown, "rows of a table stay whole"
+    assert "Verdict: yes, and how it rose and rose,\n    I say\n" in shown
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,6 @@ def _listen(port: int) -> socket.socket:
         listener.listen(64)  # from here on requests wait instead of failing
     except (OSError, OverflowError) as error:
         listener.close()
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or "a port is a number from 0 to 65535"
         raise UserError(f"port {port}: {reason}; choose another with --port") from None
     return listener

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from evaluation.escape import printable
 from framework.commands.common import print_json
 from framework.commands.early_checks import check_early
 from framework.config import ExperimentConfig, notices
+from framework.folding import folded
 from framework.rehearsal import Rehearsal, rehearse
 from framework.run_dir import check_writable
 from framework.scored_groups import read_groups
@@ -26,6 +29,10 @@ def dry_run(config: ExperimentConfig, terminal: Terminal, *, json: bool) -> int:
     show = _print_as_json if json else _print_as_text
     show(found, list(notices(config)))
     return 2 if found.problems else 0
+
+
+def _print(text: str) -> None:
+    print(folded(text, sys.stdout))
 
 
 def _print_as_json(found: Rehearsal, notices: list[str]) -> None:
@@ -51,15 +58,15 @@ def _print_as_text(found: Rehearsal, notices: list[str]) -> None:
     print(f"held out:  {found.held_out}")
     if found.num_demonstrations:
         print(f"warm start: {found.num_demonstrations} demonstrations")
-    print(f"batch:     {found.batch_shape}")
-    print(f"memory:    {found.checkpointing}")
+    _print(f"batch:     {found.batch_shape}")
+    _print(f"memory:    {found.checkpointing}")
     print("first prompt, as the model will see it:")
     for line in found.first_prompt[:_SHOWN_PROMPT].splitlines():
         print(f"    {printable(line)}")
     for notice in notices:
-        print(f"note: {printable(notice, lines=True)}")
+        _print(f"note: {printable(notice, lines=True)}")
     for problem in found.problems:
-        print(f"PROBLEM: {printable(problem, lines=True)}")
+        _print(f"PROBLEM: {printable(problem, lines=True)}")
     print("`groupwise check` with this config says more." if found.problems else _FINE)
 
 

@@ -133,6 +133,10 @@ def _load(
     return config
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _apply_overrides(
     data: dict[str, Any], overrides: Sequence[str], where: dict[KeyPath, str]
 ) -> list[Problem]:
@@ -146,9 +150,11 @@ def _apply_overrides(
             problems.append(Problem("", "an override is written section.key=value", where=origin))
             continue
         target, reached = data, 0
-        for key in keys[:-1]:
+        for at, key in enumerate(keys[:-1]):
             if target.get(key) is None:
                 target[key] = {}
+            elif keys[:at] == ("rewards", "parts") and _is_number(target[key]):
+                target[key] = {"weight": target[key]}  # `correctness: 1.0` is short for this
             if not isinstance(target[key], dict):
                 break
             target, reached = target[key], reached + 1

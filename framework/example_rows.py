@@ -70,9 +70,9 @@ def _column(rows: Sequence[Row], source: str, name: str, key: str) -> list[str]:
     present = list(dict.fromkeys(field for row in rows for field in row.fields))
     if name not in present:
         close = get_close_matches(name, present, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = f"did you mean {close[0]!r}? The" if close else "the"
         raise UserError(
-            f"{source}: no row has a field {name!r}; {hint}The fields are {', '.join(present)}; "
+            f"{source}: no row has a field {name!r}; {hint} fields are {', '.join(present)}; "
             f"set {key}"
         )
     odd = next(

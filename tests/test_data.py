@@ -221,6 +221,12 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "a.jsonl: no row has a field 'answer'; did you mean 'anwser'? The fields are question, "
         "anwser; set data.answer_field",
     ),
+    "no field like it": (
+        "a.jsonl",
+        '{"question": "a", "b": "1"}\n',
+        {},
+        "a.jsonl: no row has a field 'answer'; the fields are question, b; set data.answer_field",
+    ),
     "rows without answer": (
         "a.jsonl",
         '{"question": "a", "answer": "1"}\n'

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 
 from framework.commands.common import print_json
 from framework.config import ExperimentConfig, resolve_config_path
 from framework.doctor import diagnose, report
+from framework.folding import folded
 from framework.row_probe import probe
 from framework.terminal import Terminal
 
@@ -41,5 +43,5 @@ def _measure_rows(arguments: argparse.Namespace) -> int:
         for tried in rows.tried:
             print(f"{tried.rows:>6} {tried.tokens_per_second:>10,.0f}")
     for setting, rows in found.items():
-        print(rows.advice(setting))
+        print(folded(rows.advice(setting), sys.stdout))
     return 0

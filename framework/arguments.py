@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from importlib import metadata
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from framework.aliases import PRESETS, add_aliases
 
@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
         "before and after.",
         epilog="Start with `groupwise quickstart`: two minutes on a CPU, no download, no account.",
     )
-    parser.add_argument("--version", action="version", version=f"groupwise {_version()}")
+    parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     _add_training(commands)
@@ -204,11 +204,21 @@ def _add_run_options(parser: argparse.ArgumentParser, *, dry_run: bool = True) -
     parser.add_argument("--quiet", action="store_true", help="no progress, notices only")
 
 
-def _version() -> str:
-    try:
-        return metadata.version("groupwise")
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
+class _Version(argparse.Action):
+    """Like argparse's own, but the version is looked up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("groupwise")
+        except metadata.PackageNotFoundError:
+            version = "(not installed)"
+        print(f"groupwise {version}")
+        parser.exit()
 
 
 class _Help(argparse.HelpFormatter):

@@ -1,17 +1,22 @@
 """What an answer is worth: extraction, grading, and rewards that compose into a rubric.
 
-The public face; everything else may move. Neither torch nor SymPy is imported here.
+The public face; everything else may move. Each name is imported when it is first used, and neither
+torch nor SymPy with it.
 
     UserError          the user can mend it
     └── RewardError    a reward raised, or returned something that is no number
 """
 
-from rewards.correctness import Correctness, grade, grade_many
-from rewards.errors import RewardError, UserError
-from rewards.learned import RewardModel
-from rewards.rubric import Rubric, build_rubric
-from rewards.spec import RewardSpec
-from rewards.types import BatchReward, Completion, Example, Grade, Reward, Score
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rewards.correctness import Correctness, grade, grade_many
+    from rewards.errors import RewardError, UserError
+    from rewards.learned import RewardModel
+    from rewards.rubric import Rubric, build_rubric
+    from rewards.spec import RewardSpec
+    from rewards.types import BatchReward, Completion, Example, Grade, Reward, Score
 
 __all__ = [
     "Example",
@@ -30,3 +35,19 @@ __all__ = [
     "RewardError",
     "UserError",
 ]
+
+_MODULES = {
+    "correctness": ("Correctness", "grade", "grade_many"),
+    "errors": ("RewardError", "UserError"),
+    "learned": ("RewardModel",),
+    "rubric": ("Rubric", "build_rubric"),
+    "spec": ("RewardSpec",),
+    "types": ("BatchReward", "Completion", "Example", "Grade", "Reward", "Score"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'rewards' has no attribute {name!r}")
+    return getattr(import_module(f"rewards.{_MODULE_OF[name]}"), name)

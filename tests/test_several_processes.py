@@ -21,7 +21,8 @@ from forked_runs import ForkedRun, ForkedRuns
 
 pytestmark = pytest.mark.stack
 
-PROMPTS, GENERATIONS, STEPS = 3, 4, 3
+PROMPTS, GENERATIONS, STEPS = 3, 4, 8  # time enough to stop a run on a busy machine
+ALIKE = 3  # steps; then the rounding of two sums in place of one is seen in small numbers
 QUIET = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -137,9 +138,8 @@ def test_the_completions_of_all_processes_are_kept_once(runs: Runs) -> None:
 @pytest.mark.long
 def test_the_numbers_of_a_step_are_of_all_processes(runs: Runs) -> None:
     of_this_machine = ("seconds", "per_second", "memory/", "skipped_forwards")
-    for a, b in zip(
-        lines(runs.one / "metrics.jsonl"), lines(runs.two / "metrics.jsonl"), strict=True
-    ):
+    one, two = lines(runs.one / "metrics.jsonl"), lines(runs.two / "metrics.jsonl")
+    for a, b in zip(one[:ALIKE], two[:ALIKE], strict=True):
         assert a.keys() == b.keys()
         for name in a:
             if not any(part in name for part in of_this_machine):
@@ -216,7 +216,7 @@ def test_both_stop_when_one_is_asked_and_go_on_as_if_never_stopped(
 
     both = start_both(servers, *command, "--resume", cwd=tmp_path)
     assert [process.wait() for process in both] == [0, 0], both[0].err + both[1].err
-    assert [line["step"] for line in lines(run / "metrics.jsonl")] == [1, 2, 3]
+    assert [line["step"] for line in lines(run / "metrics.jsonl")] == list(range(1, STEPS + 1))
     assert [line["completion"] for line in lines(rollouts)] == [
         line["completion"] for line in lines(runs.two / "rollouts.jsonl")
     ]

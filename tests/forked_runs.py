@@ -69,13 +69,14 @@ class ForkedRun:
 
 
 class ForkedRuns:
-    """Starts runs, one at a time."""
+    """Starts runs, one at a time: one that has not ended is killed when the next is started."""
 
     def __init__(self) -> None:
         self._server = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._count = 0
+        self._last: ForkedRun | None = None
 
     def start(
         self,
@@ -88,6 +89,9 @@ class ForkedRuns:
 
         `environment`: what the run has beside that of this process.
         """
+        if self._last is not None and not self._last.ends_within(0):
+            self._last.signal(signal.SIGKILL)  # what a failed test left
+            self._last.wait()
         cwd.mkdir(parents=True, exist_ok=True)
         self._count += 1
         out, err = (cwd / f".{self._count}.{name}" for name in ("out", "err"))
@@ -103,7 +107,9 @@ class ForkedRuns:
         assert self._server.stdout is not None
         self._server.stdin.write(json.dumps(job) + "\n")
         self._server.stdin.flush()
-        return ForkedRun(self._server, int(self._server.stdout.readline()), out, err)
+        pid = int(self._server.stdout.readline())
+        self._last = ForkedRun(self._server, pid, out, err)
+        return self._last
 
     def __enter__(self) -> Self:
         return self

@@ -80,7 +80,10 @@ def train(runs: ForkedRuns, config: Path, *options: str | Path, **limits: Any) -
 
 
 def steps_in(folder: Path) -> int:
-    log = folder / "metrics.jsonl"
+    return lines_in(folder / "metrics.jsonl")
+
+
+def lines_in(log: Path) -> int:
     return log.read_bytes().count(b"\n") if log.is_file() else 0
 
 
@@ -230,16 +233,17 @@ def test_ctrl_c_while_the_screen_is_being_written_to_is_said_at_the_end_of_the_s
 
 @stack
 def test_ctrl_c_twice_stops_at_once(toy: Toy, runs: ForkedRuns, tmp_path: Path) -> None:
-    long_steps = {"prompts_per_step": 32, "num_generations": 8, "max_completion_length": 40}
+    long_steps = {"prompts_per_step": 16, "num_generations": 4, "completions_per_forward": 1}
     config = config_for(
         toy,
         tmp_path,
-        {"training": {**long_steps, "completions_per_forward": 4, "warm_start": {"max_steps": 1}}},
+        {"training": {**long_steps, "warm_start": {"max_steps": 1}}},
         {"evaluation": {"before": False}},
     )
     folder = tmp_path / "runs" / "tiny"
     stopped = train(runs, config)
-    stopped.until(lambda: steps_in(folder) == 1)
+    rollouts = folder / "rollouts.jsonl"
+    stopped.until(lambda: lines_in(rollouts) > 16 * 4)  # the 64 passes of step 2 lie ahead
     stopped.signal(signal.SIGINT)
     stopped.until(lambda: "Ctrl-C again" in stopped.err)
     stopped.signal(signal.SIGINT)

@@ -46,10 +46,11 @@ $(VENV)/.dev-installed: requirements/dev.txt $(VENV)/.installed
 	@touch $@
 
 test: lint types
-	@$(PYTEST) -m "not long"
+	@$(PYTEST) -m "not long and not timing"
+	@$(BIN)/python -m pytest -q -m "timing and not stack"
 
 test-fast: dev
-	@$(PYTEST) -m "not stack and not long"
+	@$(PYTEST) -m "not stack and not long and not timing"
 
 test-long: dev
 	@$(PYTEST) -m long

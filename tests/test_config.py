@@ -564,6 +564,7 @@ def test_sampling_params() -> None:
     assert config.eval_sampling_params == SamplingParams(top_k=20, max_tokens=64, seed=42)
 
 
+@pytest.mark.timing
 def test_import_is_light_and_quick() -> None:
     code = (
         "import time; start = time.process_time(); import framework.config, framework.data, sys; "
@@ -577,6 +578,7 @@ def test_import_is_light_and_quick() -> None:
     assert float(seconds) < 0.3
 
 
+@pytest.mark.timing
 def test_a_wrong_config_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(MINIMAL + "trainig: {}\n")
     code = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from itertools import pairwise
@@ -110,8 +111,9 @@ def read_spec(name: str, raw: RewardSpec | Mapping[str, Any] | float | None) -> 
 def explain(error: ValidationError, path: str, known: Sequence[str]) -> str:
     """A validation error in the user's words: the path, the value, and the nearest known name."""
     lines = []
+    wanted: dict[str, tuple[Any, list[str]]] = {}  # where -> the value, and what it may be
     for item in error.errors(include_url=False):
-        where = ".".join([path, *(str(part) for part in item["loc"])])
+        where = ".".join([path, *_steps(item["loc"])])
         if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             name = str(item["loc"][-1])
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -121,13 +123,27 @@ def explain(error: ValidationError, path: str, known: Sequence[str]) -> str:
             lines.append(f"{where}: must be given")
         elif item["type"] == "literal_error":
             choices = str(item["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
-            lines.append(f"{where}: {item['input']!r} is none of {choices}")
+            wanted.setdefault(where, (item["input"], []))[1].append(f"one of {choices}")
         elif item["msg"].startswith("Input should be"):
             must = item["msg"].removeprefix("Input should be ").partition(",")[0]
-            lines.append(f"{where}: {item['input']!r} must be {must}")
+            if item["type"] == "dataclass_type":
+                must = "a weight or a mapping"
+            wanted.setdefault(where, (item["input"], []))[1].append(must)
         else:
             message = item["msg"].removeprefix("Value error, ")
             value = item["input"]
             shown = f" (found {value!r})" if isinstance(value, (str, int, float, list)) else ""
             lines.append(f"{where}: {message}{shown}")
+    for where, (value, may_be) in wanted.items():
+        if len(may_be) == 1 and may_be[0].startswith("one of "):
+            lines.append(f"{where}: {value!r} is none of {may_be[0].removeprefix('one of ')}")
+        else:
+            lines.append(f"{where}: {value!r} must be {' or '.join(may_be)}")
     return "\n".join(lines)
+
+
+def _steps(location: Sequence[str | int]) -> list[str]:
+    """Where a value stands; pydantic adds which member of a union it tried."""
+    members = r"literal\[.*\]|bool|int|float|str"
+    steps = [str(step) for step in location]
+    return steps[:1] + [step for step in steps[1:] if not re.fullmatch(members, step)]

@@ -75,7 +75,12 @@ BAD_SPECS = [
     ({"a": {"use": "math:nothing"}}, "has no 'nothing'"),
     ({"correctness": {"params": {"extract": ["box"]}}}, "unknown extraction rule 'box'"),
     ({"correctness": {"params": {"timeout_s": -1}}}, "timeout_s: -1 must be greater than 0"),
+    ({"format": "x"}, "rewards.parts.format: 'x' must be a weight or a mapping"),
     ({"correctness": {"params": {"mode": "maths"}}}, "mode: 'maths' is none of auto, math, number"),
+    (
+        {"format": {"params": {"think_opened": "often"}}},
+        "params.think_opened: 'often' must be one of auto or a valid boolean",
+    ),
 ]
 
 

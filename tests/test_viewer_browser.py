@@ -34,7 +34,7 @@ from evaluation.viewer.reviews import REVIEWS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-playwright.expect.set_options(timeout=15_000)  # as `page` waits; 5 s are little on a busy machine
+playwright.expect.set_options(timeout=60_000)  # as `page` waits; 5 s are little on a busy machine
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(
@@ -69,7 +69,7 @@ def page(browser: Any) -> Iterator[Any]:
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
     page.on("request", lambda r: is_foreign(r.url) and troubles.append(f"request: {r.url}"))
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     yield page
     page.close()
     # The browser notes every answer of 400; asking for what is not there is part of the tests.

@@ -12,8 +12,10 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from viewer_runs import (
@@ -76,6 +78,17 @@ def page(browser: Any) -> Iterator[Any]:
     assert [t for t in troubles if "400 (Bad Request)" not in t] == []
 
 
+@contextmanager
+def served(run: Path) -> Iterator[str]:
+    """The page of a run, when all its logs have been read: what is counted is then all there."""
+    with serving([run]) as url:
+        while True:
+            with urlopen(f"{url}api/status") as answer:
+                if json.load(answer)["searchable"]:
+                    break
+        yield url
+
+
 def is_foreign(url: str) -> bool:
     return not url.startswith(("http://127.0.0.1:", "file://", "data:"))
 
@@ -87,7 +100,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(run: Path) -> Iterator[str]:
-    with serving([run]) as url:
+    with served(run) as url:
         yield url
 
 
@@ -253,7 +266,7 @@ def test_the_keyboard(page: Any, url: str) -> None:
 
 def test_marks_notes_and_the_queue(page: Any, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    with serving([run]) as url:
+    with served(run) as url:
         show(page, f"{url}#/problem?id=p0&log=run/tuned", "article.card")
         page.keyboard.press("j")
         page.keyboard.press("2")
@@ -359,7 +372,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     folder = tmp_path_factory.mktemp("hostile")
     run = make_hostile_run(folder / "run")
     page = write_report(run, folder / "page.html").as_uri()
-    with serving([run]) as url:
+    with served(run) as url:
         yield {"served": url, "report": page}
 
 
@@ -423,7 +436,7 @@ def test_a_hostile_address_does_nothing(page: Any, url: str) -> None:
 def test_an_endless_answer_does_not_stop_the_page(page: Any, tmp_path: Path) -> None:
     long = "$x$ <think> **a** \\boxed{" * 20_000
     write_log(tmp_path / "e/samples.jsonl", [sample("p1", i, long + str(i), False) for i in (0, 1)])
-    with serving([tmp_path / "e"]) as url:
+    with served(tmp_path / "e") as url:
         show(page, f"{url}#/problem?id=p1", "article.card")
         page.click("text=more characters >> nth=0")
         page.wait_for_function(

@@ -14,7 +14,7 @@ import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from framework.trl_arguments import refuse_dropped, trl_arguments, trl_classes
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from evaluation import Summary
     from evaluation.sampler import Sampler
     from framework.periodic_evaluation import PeriodicEvaluation
     from framework.tracking import Tracker
@@ -115,7 +116,8 @@ class GRPOTrainer:
     `reward_funcs` is a `Rubric`, or a list of functions: of TRL's form
     (`prompts, completions, **columns -> list[float]`), or this project's rewards. `train_dataset`
     is a list of `Example` with rendered prompts, or rows (mappings, a `datasets.Dataset`) with
-    `prompt` or `question`, and `answer`. `tokenizer` may be left out if `model` is a `Policy`.
+    `prompt` or `question`, and `answer`. `evaluate()` measures Pass@K on `eval_dataset`, which is
+    the same. `tokenizer` may be left out if `model` is a `Policy`.
     """
 
     def __init__(
@@ -219,6 +221,37 @@ class GRPOTrainer:
         """The result of a training that was over when it was cut off; transformers would go on."""
         self.trl_trainer._load_from_checkpoint(str(checkpoint))
         return TrainResult(step_of(checkpoint), 0.0, self.log.last)
+
+    def evaluate(
+        self,
+        num_samples: int = 8,
+        k: Sequence[int] = (1, 2, 4, 8),
+        *,
+        solved_at: float | None = None,
+    ) -> Summary:
+        """Pass@K of the model as it is now, on `eval_dataset`.
+
+        Every answer is kept in `evaluations/step-<steps made>/` of the output directory; called
+        again for the same step, it goes on with what is missing there. Right is what is graded so,
+        or with `solved_at`, what gets that reward in all.
+        """
+        from evaluation import EvaluationSettings, evaluate
+
+        if not self.eval_examples:
+            raise TypeError("GRPOTrainer.evaluate needs eval_dataset=")
+        # What is normalised within a group says nothing of a single answer.
+        rubric = replace(self.rollouts.rubric, aggregation="sum")
+        label = f"step-{int(self.trl_trainer.state.global_step)}"
+        settings = EvaluationSettings(
+            num_samples=num_samples,
+            ks=tuple(k),
+            params=self.config.sampling_params(self.args.seed),
+            model=label,
+            identity={"training": asdict(self.config), "rewards": rubric.weights},
+            solved_at=solved_at,
+        )
+        folder = self.output_dir / "evaluations" / label
+        return evaluate(self.eval_examples, self.rollouts.sampler, rubric, settings, folder)
 
     def save_model(self, folder: Path | str) -> None:
         """Adapter or weights, and the tokenizer, as plain transformers + peft load them."""

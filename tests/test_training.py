@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -365,8 +366,17 @@ def test_the_lines_of_the_documentation(
         eval_dataset=dataset,
         tokenizer=policy.tokenizer,
     )
+    before = trainer.evaluate(num_samples=2, k=[1, 2])
     result = trainer.train()
     assert result.steps == 2
+    after = trainer.evaluate(num_samples=2, k=[1, 2])
+    logs = [tmp_path / f"runs/grpo/evaluations/step-{n}/samples.jsonl" for n in (0, 2)]
+    for summary, log in zip((before, after), logs, strict=True):
+        assert summary.num_examples == len(rows)
+        assert summary.pass_at_k[1].value == mean(line["correct"] for line in lines(log))
+    made = logs[1].read_bytes()
+    assert trainer.evaluate(num_samples=2, k=[1, 2]) == after
+    assert logs[1].read_bytes() == made, "nothing is sampled twice"
     assert args.learning_rate == config.training.learning_rate == 1e-3
     line = lines(tmp_path / "runs" / "grpo" / "metrics.jsonl")[-1]
     assert {"reward/correctness_reward/mean", "reward/format_reward/std"} <= set(line)

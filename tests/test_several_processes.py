@@ -223,6 +223,32 @@ def test_both_stop_when_one_is_asked_and_go_on_as_if_never_stopped(
     assert weights_differ(runs.two / "final_model", run / "final_model") < 1e-5
 
 
+@pytest.mark.long
+def test_both_end_when_the_health_of_the_run_ends_it(
+    toy: Toy, servers: tuple[ForkedRuns, ForkedRuns], tmp_path: Path
+) -> None:
+    made = settings(toy)
+    made["training"] |= {"max_completion_length": 6, "max_steps": 40, "stop_on": ["truncation"]}
+    config = write_yaml(tmp_path / "run.yaml", made)
+    both = start_both(
+        servers,
+        "train",
+        str(config),
+        "--output-dir",
+        str(tmp_path),
+        "--name",
+        "ended",
+        cwd=tmp_path,
+    )
+    assert [process.wait() for process in both] == [0, 0], both[0].err + both[1].err
+    run = tmp_path / "ended"
+    assert len(lines(run / "metrics.jsonl")) == 5  # as soon as truncation is a finding
+    assert both[0].err.count("the training ends here, on truncation") == 1
+    assert [line["name"] for line in lines(run / "health.jsonl")].count("truncation") == 1
+    assert (run / "evaluations" / "tuned" / "summary.json").is_file()
+    assert both[1].err == ""
+
+
 @pytest.mark.parametrize("loss", ["kl", "advantage"])
 def test_scored_groups_are_shared_too(
     toy: Toy, servers: tuple[ForkedRuns, ForkedRuns], tmp_path: Path, loss: str

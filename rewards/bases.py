@@ -27,15 +27,15 @@ def same_numeral(g: str, a: str) -> bool | None:
     answer_digits = answer[1] if answer else a if _BARE.fullmatch(a) else None
     if gold_digits is None or answer_digits is None:
         return None
-    bases = {base for base in map(_base, (gold, answer)) if base is not None}
-    return len(bases) < 2 and _MARKS.sub("", gold_digits) == _MARKS.sub("", answer_digits)
+    bases = {_base(numeral) for numeral in (gold, answer) if numeral is not None}
+    return (
+        len(bases) == 1
+        and None not in bases
+        and _MARKS.sub("", gold_digits) == _MARKS.sub("", answer_digits)
+    )
 
 
-def _base(numeral: re.Match[str] | None) -> str | None:
-    if numeral is None:
-        return None
+def _base(numeral: re.Match[str]) -> int | None:
+    """The base that a numeral states; None for a name that is no number, as in `12_b`."""
     written = numeral[2] or numeral[3]
-    if written:
-        return written
-    value = spelled_number(numeral[4])
-    return numeral[4] if value is None else str(value)
+    return int(written) if written else spelled_number(numeral[4])

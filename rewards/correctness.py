@@ -30,7 +30,7 @@ from rewards.extract import (
     Extraction,
     find_answer,
 )
-from rewards.latex import canonical, named, plain_words, unwrap
+from rewards.latex import FRACTIONS, POWERS, canonical, named, plain_words, unwrap
 from rewards.quantity import plain_number, read_quantity
 from rewards.types import Completion, Example, Grade
 from rewards.worker import Outcome, shared_pool
@@ -52,26 +52,32 @@ _MARKED_CHOICE = re.compile(
     r"\(([A-J])\)|\b(?:[Oo]ption|[Cc]hoice) ([A-J])\b|\*\*\(?([A-J])\)?[.:]?\*\*"
 )
 # Of a sentence, its only number is the answer; of a formula it is not: 5! is not 5
-_NOT_PROSE = re.compile(r"[=^\\{}<>|]|\bnot\b|\d ?!+(?=[^\s!])|^[^A-Za-z]*\d ?!")
+_NOT_PROSE = re.compile(
+    r"[=^\\{}<>|±]|\b(?:not|wrong|incorrect|anything but)\b|n['’]t\b"
+    r"|\b(?:less|more|fewer|greater|other) than [$\d]|\d ?!+(?=[^\s!])|^[^A-Za-z]*\d ?!"
+)
 # What explains an answer is no part of it: "42, since 6 * 7 = 42", "42 (6 * 7)", "42, not 43"
 _CLAUSE = re.compile(
-    r",? (?:because|since|as|which)\b|, (?:so|that is|i\.e\.|meaning|not)\b|; (?=[A-Za-z])"
-    r"| (?:per|every) (?=\d)| \((?![-$\d.,]*\))"
+    r",? (?:because|since|as|which)\b|, (?:so|that is|i\.e\.|meaning|not)\b"
+    r"|; (?=[A-Za-z])| (?:per|every) (?=\d)"
+    r"| \((?![-$\d.,?]*\))(?=(?:[^()]|\([^()]*\))*\)\D*$)"
 )
 _CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K: 20*2=<<20*2=40>>40
 _DENIED = re.compile(r"^, not [-$\d.,]+$")
 _HEDGE = re.compile(
-    r"\b(?:or|not|no|either|maybe|perhaps|possibly|alternatively|wrong|incorrect|wait|actually)\b"
-    r"|n['’]t\b",
+    r"\b(?:or|not|no|either|maybe|perhaps|possibly|alternative(?:ly)?|wrong|incorrect|wait"
+    r"|actually|also|otherwise|again|well|bound|(?:could|might|may) be)\b|n['’]t\b",
     re.IGNORECASE,
 )
-# 17i, 17/x and 17½ are not 17, but 17m is
+# 17i, 17/x, 17 pi and 17½ are not 17, but 17m is
 _SYMBOL = re.compile(
-    r"[A-Za-z](?![A-Za-z])(?<![mglhs])|\s?[/*]\s?[A-Za-z](?![A-Za-z])|\^|_|\s?[-+*/]\s*$"
-    r"|\s?[½¼¾⅓⅔⅛⅕]"
+    r"[A-Za-z](?![A-Za-z])(?<![mglhs])|\s?[+/*]\s?[A-Za-z](?![A-Za-z])|\^|_|\s?[-+*/]\s*$"
+    rf"|\s?[{FRACTIONS}{POWERS}]|\s?[/*]?\s?(?:pi|sqrt|sin|cos|tan|log|ln|squared|cubed)(?![a-z])"
 )
-# "6*7, which is 42": what was said before is explained, and the value comes last
-_WHICH_IS = re.compile(r", (?:which|that) (?:is|equals|makes|gives|means)(?: equal to)? ([^,;]+)")
+# "6*7, which is 42", "40, so 42": what was said before is explained, and the value comes last
+_RESULT = re.compile(
+    r", (?:(?:which|that) (?:is|equals|makes|gives|means)(?: equal to)?|so|i\.e\.|meaning) ([^,;]+)"
+)
 _SINGLE_CHOICE = re.compile(r"[\s(*]*([A-J])[\s).:*]*")
 
 
@@ -221,11 +227,12 @@ def _inner(found: Extraction, reference: Reference) -> Extraction:
         found = found._replace(text=text)
     clause = _CLAUSE.search(text, 0, MAX_ANSWER_CHARS)
     if clause is not None and not _HEDGE.search(_DENIED.sub("", text[clause.start() :])):
-        result = _WHICH_IS.fullmatch(text, clause.start())
+        result = _RESULT.fullmatch(text, clause.start())
         text = text[: clause.start()]
-        if result is not None and read_quantity(canonical(text)) is None:
+        stated = read_quantity(canonical(text.rsplit("=", 1)[-1])) is not None
+        if result is not None and (not stated or plain_number(result[1]) is not None):
             return found._replace(text=result[1])
-        if read_quantity(canonical(text.rsplit("=", 1)[-1])) is not None:
+        if stated:
             return found._replace(text=text)
     numbers = list(NUMBER.finditer(unwrap(text[:MAX_ANSWER_CHARS])))
     if len(numbers) == 1 and not _NOT_PROSE.search(text.replace("\\$", "$")):

@@ -34,10 +34,11 @@ _NO_OPERATORS = re.compile(r"[-+*/=<>^_|&()\[\]]|\\(?!text)")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan)")
 _NOT_LINEAR = re.compile(r"[\^\\()/]|[A-Za-z] ?\*? ?[A-Za-z]")
 _TWO_NUMBERS = re.compile(r"[-+.\d ]*\d \d[-+.\d ]*")
-_REMARK = re.compile(
-    r"(.*[^ ]) ?\\text ?\{ ?\((?![^{}]*\b(?:not|or|wrong|incorrect)\b)[^{}\d]*\) ?\}"
+_DENIAL = re.compile(
+    r"\b(?:not|no|or|maybe|perhaps|wrong|incorrect|false|than|anything but)\b", re.IGNORECASE
 )
-_LABEL = re.compile(r"\\text ?\{(?![^{}]*\bnot\b)[^{}\d]*[:\s]\} ?([-+\d\\(.].*)")
+_REMARK = re.compile(r"(.*[^ ]) ?\\text ?\{ ?\(([^{}\d]*)\) ?\}")
+_LABEL = re.compile(r"\\text ?\{([^{}\d]*[:\s])\} ?([-+\d\\(.].*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def _same_expression(g: str, a: str, rules: Rules) -> bool | None:
                 return verdict
             if not gold_names and not answer_names:
                 return True
-    except UnreadableError:
+    except (UnreadableError, OverflowError):
         return None
     return True
 
@@ -201,17 +202,21 @@ def _value(text: str, point: int) -> tuple[Value, frozenset[str]]:
 def _same_approximation(g: str, a: str, rules: Rules, depth: int) -> bool | None:
     """`x \\approx 5` as 5; `\\frac{3}{7} \\approx 0.43` as either side, if one rounds the other."""
     first, *between, last = (side.strip() for side in a.split("≈")) if "≈" in a else (a, a)
-    if depth > 7 or between:
+    if depth > 7 or between or _DENIAL.search(first):
         return False
     first = first.split("=")[-1].strip()
-    if not first or _NAME.fullmatch(first) or first == last:
+    named = first != "\\pi" and _NAME.fullmatch(first)
+    if not first or named or first == last:
         return _same(g, last, rules, depth + 1)
     try:
-        exact, rounded = _value(first, 0)[0], _value(last, 0)[0]
+        rounded = _split_unit(last)[0]
+        gap = complex(_value(_split_unit(first)[0], 0)[0]) - complex(_value(rounded, 0)[0])
     except UnreadableError:
         return None
-    places = len(last.partition(".")[2])
-    if not abs(complex(exact) - complex(rounded)) < 10.0**-places:
+    except OverflowError:
+        return False
+    places = len(rounded.partition(".")[2])
+    if not abs(gap) <= 0.5000001 * 10.0**-places:
         return False
     return _same(g, first, rules, depth + 1) or _same(g, last, rules, depth + 1)
 
@@ -395,12 +400,12 @@ def _proportional(gold: list[str], answer: list[str]) -> bool | None:
 def _same_formula(g: str, a: str, rules: Rules, depth: int) -> bool | None:
     if g.endswith("%") or a.endswith("%"):
         return _same_percent(g, a, rules, depth)
-    if (label := _LABEL.fullmatch(a)) is not None and depth < 8:
-        return _same(g, label[1], rules, depth + 1)
-    if a[-1] in "+-*/^_":
+    if a[-1] in "+-*/^_" or "?" in a:
         return False
+    if (label := _LABEL.fullmatch(a)) is not None and depth < 8:
+        return not _DENIAL.search(label[1]) and _same(g, label[2], rules, depth + 1)
     if (remark := _REMARK.fullmatch(a)) is not None and depth < 8:
-        return _same(g, remark[1], rules, depth + 1)
+        return not _DENIAL.search(remark[2]) and _same(g, remark[1], rules, depth + 1)
     gold_core, gold_unit = _split_unit(g)
     answer_core, answer_unit = _split_unit(a)
     if (gold_unit or answer_unit) and depth < 8:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from rewards.latex import FRACTIONS, POWERS
 from rewards.text import MAX_TEXT_CHARS, strip_invisible
 
 RULES: tuple[str, ...] = (
@@ -64,7 +65,9 @@ _AFTER_ANSWER = re.compile(
 _SENTENCE_END = re.compile(r"[.?](?=\s|$)|(?<=\d)!+(?=\s*$|\s*\n|\s+[A-Z])|\n")
 _END_MARK = re.compile(r"(?:<\|[A-Za-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)\Z")
 _ANOTHER = re.compile(r"\s*(?:,\s*)?(?:or|and|[,;])\s*(?:\$|\\\(|-?\d)")
-_JOINED = re.compile(r"(\$|\\\))\s*(?:,\s*)?(?:\b(or|and)\b|,)\s*$")
+_JOINED = re.compile(
+    r"(\$|\\\))\s*(?:,\s*)?(?:\b(or|and)\b(?: (?:else|maybe|perhaps|possibly))?|,)\s*$"
+)
 _FORMULA_MARKS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"))
 _HEADING = re.compile(
     r"(?:(?:step|part) \d{1,2}\b.*|\d{1,2}\. ?[A-Z][a-z].*|(?:final )?answer:?|.*:)", re.IGNORECASE
@@ -317,12 +320,16 @@ def _last_math(text: str, numeric: bool) -> Extraction | None:
             best = Extraction(content, "last_math", start)
     if best is None:
         return None
+    end = best.start + 2 + len(best.text)
+    before = text[max(0, best.start - 40) : best.start]
+    if _NEGATED.search(before) or _NEGATED_AFTER.match(text, end, end + 24):
+        return best._replace(text=f"\\text{{not }}{best.text}")
     joined = _with_those_before(text, best)
     if not numeric:
         return joined
     # `$5 and then $6` holds no formula; of `6 \\times 7 = 42` the last side counts
     inside = best.text.rsplit("=", 1)[-1].strip() if "\\begin" not in best.text else ""
-    after = text[best.start + 2 + len(best.text) :]
+    after = text[end:]
     prose = _PROSE.search(_COMMAND.sub(" ", inside))
     if not inside or prose or any(char.isdecimal() for char in after):
         return None
@@ -371,7 +378,7 @@ def _last_number(text: str, _numeric: bool) -> Extraction | None:
     if re.match(r"!+[^\s!]", text[match.end() : match.end() + 9]):  # 5!$ or 5!, not `It is 5!`
         content += "!"
     before = text[max(0, start - 40) : start]
-    if text[match.end() : match.end() + 1] in tuple("½¼¾⅓⅔⅛⅕"):
+    if text[match.end() : match.end() + 1] in tuple(FRACTIONS + POWERS):
         content += text[match.end()]
     elif content[:1].isdigit() and "/" in content and (whole := _WHOLE_BEFORE.search(before)):
         content = whole.group() + content  # 3 1/2

@@ -14,12 +14,15 @@ _CHARS = {
     "÷": "/", "⁄": "/", "∕": "/", "π": "\\pi ", "∞": "\\infty ", "°": "°", "º": "°",
     "≤": "<=", "⩽": "<=", "≥": ">=", "⩾": ">=", "≠": "!=", "∪": "\\cup ", "∩": "\\cap ",
     "∈": "\\in ", "±": "\\pm ", "∅": "\\emptyset ", "θ": "\\theta ", "α": "\\alpha ",
-    "β": "\\beta ", "½": " \\frac{1}{2}", "¼": " \\frac{1}{4}", "¾": " \\frac{3}{4}",
-    "⅓": " \\frac{1}{3}", "⅔": " \\frac{2}{3}", "⅛": " \\frac{1}{8}", "⅕": " \\frac{1}{5}",
+    "β": "\\beta ",
     "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"', "，": ",", "。": ".",
     "\u00a0": " ", "\u202f": " ", "\u2009": " ", "\t": " ", "\n": " ", "\r": " ",
 }  # fmt: skip
-_CHARS |= {sup: f"^{digit}" for sup, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)}
+FRACTIONS, POWERS = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒", "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_CHARS |= {power: f"^{digit}" for digit, power in enumerate(POWERS)}
+for _char in FRACTIONS:
+    _top, _bottom = unicodedata.normalize("NFKC", _char).split("⁄")
+    _CHARS[_char] = f" \\frac{{{_top}}}{{{_bottom}}}"
 _TRANSLATE = str.maketrans(_CHARS)
 
 _COMMANDS = {
@@ -29,7 +32,7 @@ _COMMANDS = {
     "displaystyle": "", "textstyle": "", "limits": "", "nolimits": "", "rm": "", "bf": "", "it": "",
     "quad": " ", "qquad": " ", "cdot": "*", "times": "*", "ast": "*", "div": "/",
     "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=",
-    "lt": "<", "gt": ">", "ne": "!=", "neq": "!=", "approx": "≈", "simeq": "≈",
+    "lt": "<", "gt": ">", "ne": "!=", "neq": "!=", "approx": "≈", "simeq": "≈", "not": "!",
     "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")",
     "vert": "|", "lvert": "|", "rvert": "|", "mid": "|", "degree": "°", "circ": "\\circ",
     "textdegree": "°", "varnothing": "\\emptyset", "textrm": "\\text", "mathrm": "\\text",

@@ -68,7 +68,10 @@ _WORD_NUMBERS = {word: value for value, word in enumerate(_NUMBER_NAMES.split())
 _TENS = ("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _WORD_NUMBERS |= {word: 10 * value for value, word in enumerate(_TENS, 3)}
 # `two thirds`; a quarter may be a coin, so that it is left out
-_PARTS = {"half": 2, "halve": 2, "third": 3, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+_PARTS = {
+    "half": 2, "halve": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7,
+    "eighth": 8, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12, "hundredth": 100,
+}  # fmt: skip
 _LETTERS_ONLY = re.compile(r"[A-Za-z][A-Za-z -]*")
 
 
@@ -106,11 +109,14 @@ def read_quantity(text: str) -> Quantity | None:
     match = _NUMBER.fullmatch(text)
     if match is None:
         name = text.removeprefix("\\text").strip(" {}") if len(text) < 60 else ""
-        if (found := _spelled(name)) is None or len(found[1]) > 2:
+        if (found := _spelled(name)) is None:
             return None
-        value, rest = Fraction(found[0]), " ".join(found[1])
-        if (part := _PARTS.get(rest.removesuffix("s"))) is not None:
-            return Quantity(value / part)
+        value, words = Fraction(found[0]), found[1]
+        if words and (part := _PARTS.get(words[0].removesuffix("s"))) is not None:
+            value, words = value / part, words[1:]
+        rest = " ".join(words[1:] if words[:1] == ["of"] else words)
+        if len(words) > 3 or (words[:1] == ["point"] and len(words) > 1):
+            return None
         scale, unit, symbol = _read_unit(" " + rest) if rest else (1, "", False)
         return None if scale == 0 else Quantity(value * scale, unit=unit, symbol_unit=symbol)
     digits = match["number"].replace(",", "").replace(" ", "")
@@ -186,7 +192,8 @@ def _read_unit(raw: str) -> tuple[int, str, bool]:
     if "\\" in raw.replace("\\text", ""):
         return 0, "", False
     if bare.startswith("/"):  # $40/week, not 40/x
-        return (1, "per" + bare[1:], False) if words and len(words[0]) > 2 else (0, "", False)
+        per_word = len(words) > 0 and len(words[0]) > 2 and _spelled(words[0]) is None
+        return (1, "per" + bare[1:], False) if per_word else (0, "", False)
     scale = _SCALE.get(words[0].lower(), 1) if words else 1
     if scale != 1:
         rest = raw[raw.lower().find(words[0].lower()) + len(words[0]) :].strip(" {}")

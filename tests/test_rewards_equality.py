@@ -456,6 +456,10 @@ EQUAL = [
     ("[-3,3]", r"|x| \le 3"),
     (r"\cos\theta + i\sin\theta", r"e^{i\theta}"),
     (r"3-2\sqrt{2}", r"(1-\sqrt{2})^2"),
+    (r"4\pi", r"4\pi \approx 12.57 \text{ cm}"),
+    (r"\pi", r"\pi \approx 3.14"),
+    (r"\frac{2}{7}", r"\text{two sevenths}"),
+    ("2/3", "two thirds cup"),
 ]
 
 DIFFERENT = [
@@ -592,6 +596,22 @@ DIFFERENT = [
     (r"\frac{2}{3}", r"0.667\ldots"),
     ("(-3,3)", r"|x| \le 3"),
     ("(-3,3)", r"|x| > 3"),
+    ("42", r"42.9 \approx 42"),
+    ("1", r"\frac{1}{3} \approx 1"),
+    ("4", r"\pi \approx 4"),
+    ("42", r"\text{not} \approx 42"),
+    ("42", r"10^{400} \approx 42"),
+    (r"\pi", "10^{400}"),
+    ("10^{400}", r"\pi"),
+    ("17", r"x \not= 17"),
+    ("12", "12_b"),
+    ("2", "two thirds cup"),
+    ("3", "three fourths"),
+    ("2", "two point five"),
+    ("17", r"17\text{ (no)}"),
+    ("x+1", r"x+1\text{ (false)}"),
+    ("17", r"\text{wrong: }17"),
+    ("17", r"\text{less than }17"),
 ]
 
 MARKS = {

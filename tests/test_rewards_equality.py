@@ -459,7 +459,7 @@ EQUAL = [
     (r"4\pi", r"4\pi \approx 12.57 \text{ cm}"),
     (r"\pi", r"\pi \approx 3.14"),
     (r"\frac{2}{7}", r"\text{two sevenths}"),
-    ("2/3", "two thirds cup"),
+    ("2/3", "two thirds mile"),
 ]
 
 DIFFERENT = [
@@ -605,7 +605,7 @@ DIFFERENT = [
     ("10^{400}", r"\pi"),
     ("17", r"x \not= 17"),
     ("12", "12_b"),
-    ("2", "two thirds cup"),
+    ("2", "two thirds mile"),
     ("3", "three fourths"),
     ("2", "two point five"),
     ("17", r"17\text{ (no)}"),

@@ -64,7 +64,9 @@ _AFTER_ANSWER = re.compile(
 # `5!` ends a sentence where a new one or nothing follows; in `5! = 120` it is a factorial
 _SENTENCE_END = re.compile(r"[.?](?=\s|$)|(?<=\d)!+(?=\s*$|\s*\n|\s+[A-Z])|\n")
 _END_MARK = re.compile(r"(?:<\|[A-Za-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)\Z")
-_ANOTHER = re.compile(r"\s*(?:,\s*)?(?:or|and|[,;])\s*(?:\$|\\\(|-?\d)")
+_ANOTHER = re.compile(
+    r"\s*(?:[,;/]\s*|\(?(?:or|and|but|maybe|perhaps|possibly)\b\s*)+(?:\$|\\\(|-?\d)"
+)
 _JOINED = re.compile(
     r"(\$|\\\))\s*(?:,\s*)?(?:\b(or|and)\b(?: (?:else|maybe|perhaps|possibly))?|,)\s*$"
 )

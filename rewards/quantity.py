@@ -70,8 +70,10 @@ _WORD_NUMBERS |= {word: 10 * value for value, word in enumerate(_TENS, 3)}
 # `two thirds`; a quarter may be a coin, so that it is left out
 _PARTS = {
     "half": 2, "halve": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7,
-    "eighth": 8, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12, "hundredth": 100,
+    "eighth": 8, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12, "twentieth": 20,
+    "hundredth": 100,
 }  # fmt: skip
+_PARTS |= {f"{name}th": value for name, value in _WORD_NUMBERS.items() if 13 <= value <= 19}
 _LETTERS_ONLY = re.compile(r"[A-Za-z][A-Za-z -]*")
 
 
@@ -115,8 +117,8 @@ def read_quantity(text: str) -> Quantity | None:
         if words and (part := _PARTS.get(words[0].removesuffix("s"))) is not None:
             value, words = value / part, words[1:]
         rest = " ".join(words[1:] if words[:1] == ["of"] else words)
-        if len(words) > 3 or (words[:1] == ["point"] and len(words) > 1):
-            return None
+        if len(words) > 3 or any(word in _WORD_NUMBERS for word in words):
+            return None  # two point five, one in three
         scale, unit, symbol = _read_unit(" " + rest) if rest else (1, "", False)
         return None if scale == 0 else Quantity(value * scale, unit=unit, symbol_unit=symbol)
     digits = match["number"].replace(",", "").replace(" ", "")

@@ -21,6 +21,8 @@ def rounded(x: float, digits: int = 1, sign: str = "") -> str:
     """
     if not math.isfinite(x):
         return f"{x:{sign}}"
+    if abs(x) >= 10**_MEANT:  # nothing is left to round, and Decimal holds 28 digits
+        return f"{x:{sign}.{digits}f}"
     exact = Decimal(f"{x:.{_MEANT}g}")
     return f"{exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):{sign}f}"
 

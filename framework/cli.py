@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ DONE, USERS_TO_MEND, INTERRUPTED = 0, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as standard error has it from the start
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = build_parser().parse_args(argv)
     # Spinning threads can slow two processes on few cores down a hundredfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -29,7 +29,8 @@ from conftest import (
 )
 
 from evaluation.records import read_samples
-from framework.cli import build_parser
+from framework.cli import build_parser, main
+from framework.commands.common import print_json
 from framework.folding import folded
 from framework.terminal import Terminal
 
@@ -338,6 +339,22 @@ def test_configs(cli: RunCli) -> None:
     shown = cli("configs", "quickstart")
     assert shown.code == 0
     assert shown.out == (Path(__file__).parents[1] / "configs" / "quickstart.yaml").read_text()
+
+
+def test_a_terminal_that_lacks_a_character_gets_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="ascii"))
+    monkeypatch.setattr("framework.commands.configs.run", lambda _: print("≈ 5") or 0)
+    assert main(["configs"]) == 0
+    assert out.getvalue().split() == [b"\\u2248", b"5"]
+
+
+@pytest.mark.parametrize("text", ["≈ ü", "\ud800"])
+def test_json_is_ascii(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"prompt": text})
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    assert json.loads(printed) == {"prompt": text}
 
 
 @stack

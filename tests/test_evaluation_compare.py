@@ -247,6 +247,7 @@ def test_categories_stay_within_80_columns(runs: dict[str, Path]) -> None:
         (100 * 4 / 1600, 1, "0.3"), (39.05, 1, "39.1"), (1.005, 2, "1.01"), (0.5, 0, "1"),
         (2.5, 0, "3"), (-2.25, 1, "-2.3"), (99.95, 1, "100.0"), (0.04999999, 1, "0.0"),
         (1e-30, 1, "0.0"), (123456789.25, 1, "123456789.3"), (math.nan, 1, "nan"),
+        (1e30, 0, f"{1e30:.0f}"), (-1e300, 0, f"{-1e300:.0f}"),
     ],
 )  # fmt: skip
 def test_half_is_rounded_away_from_zero(x: float, digits: int, text: str) -> None:

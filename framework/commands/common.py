@@ -49,4 +49,5 @@ def tuned_run(path: Path, overrides: list[str]) -> tuple[RunDir, ExperimentConfi
 
 
 def print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """In ASCII, which no terminal's encoding and no lone surrogate of a prompt can break."""
+    print(json.dumps(value, allow_nan=False))

@@ -63,7 +63,7 @@ _CLAUSE = re.compile(
     r"| \((?![-$\d.,?]*\))(?=(?:[^()]|\([^()]*\))*\)\D*$)"
 )
 _CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K: 20*2=<<20*2=40>>40
-_DENIED = re.compile(r"^, not [-$\d.,]+$")
+_DENIED = re.compile(r"^(?:, | \()not [-$\d.,]+\)?$")
 _HEDGE = re.compile(
     r"\b(?:or|not|no|either|maybe|perhaps|possibly|alternative(?:ly)?|wrong|incorrect|wait"
     r"|actually|also|otherwise|again|well|bound|(?:could|might|may) be)\b|n['’]t\b",

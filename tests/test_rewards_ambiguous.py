@@ -108,6 +108,8 @@ CASES: dict[str, list[tuple[str, str, bool]]] = {
         ("The answer is x = 42, because 6*8 = 48.", "42", True),
         ("The answer is 42 because 6*8 = 48.", "48", False),
         ("The answer is 42, not 43.", "42", True),
+        ("The answer is 42 (not 43).", "42", True),
+        ("The answer is 42 (not 43).", "43", False),
         ("The answer is 42, not 43.", "43", False),
         ("The answer is 42 (6 x 7).", "42", True),
         ("The answer is 42; that is 6 sevens.", "42", True),

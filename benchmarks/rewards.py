@@ -34,6 +34,7 @@ from rewards.proof import prove
 from rewards.worker import shared_pool
 
 RESULTS = Path(__file__).parent / "results" / "rewards.md"
+RUNS = 5  # of both sides, by turns; the median counts
 
 
 def numeric_pairs(count: int, seed: int = 0) -> list[graded_sets.Case]:
@@ -103,8 +104,9 @@ def verify_answer(case: graded_sets.Case, extracted: str | None) -> bool:
 
 def measured(name: str, cases: list[graded_sets.Case]) -> tuple[str, list[Disagreement]]:
     """A row of the table, and where the two differ."""
-    ours, our_s = our_run(cases)
-    theirs, their_s = reference_run(cases)
+    runs = [(our_run(cases), reference_run(cases)) for _ in range(RUNS)]
+    (ours, _), (theirs, _) = runs[0]
+    our_s, their_s = (statistics.median(run[side][1] for run in runs) for side in (0, 1))
     labels = [case.correct for case in cases]
     share = [
         statistics.fmean(verdict == label for verdict, label in zip(verdicts, labels, strict=True))
@@ -233,7 +235,8 @@ def main() -> None:
         "",
         f"{date.today()}, Python {platform.python_version()}, math-verify "
         f"{version('math-verify')}, {shared_pool().num_workers} worker(s). Times are microseconds "
-        "an answer, from text and reference to verdict; ours with an empty cache.",
+        "an answer, from text and reference to verdict, medians of "
+        f"{RUNS} runs of both sides by turns; ours with an empty cache.",
         "",
         "| answers | n | ours | math-verify | faster | ours right | math-verify right "
         "| verdicts differ |",

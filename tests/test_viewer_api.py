@@ -310,6 +310,20 @@ def test_broken_lines_are_counted_and_left_out(tmp_path: Path) -> None:
     index.close()
 
 
+def test_fields_of_another_type_than_theirs_are_shown(tmp_path: Path) -> None:
+    records = [json.loads(to_line(sample("p", i, "five", False))) for i in range(3)]
+    records[0]["example_id"], records[1]["step"] = ["p"], {"a": 1}
+    log = tmp_path / "e" / "samples.jsonl"
+    log.parent.mkdir()
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    for client in client_of(tmp_path):
+        for example_id, count in (('["p"]', 1), ("p", 2)):
+            found = client.get("/api/problem", params={"id": example_id})
+            assert found.status_code == 200
+            answers = [answer["completion"] for answer in found.json()["logs"][0]["samples"]]
+            assert answers == ["five"] * count
+
+
 def test_only_logs_inside_what_was_given(tmp_path: Path) -> None:
     secret = write_log(tmp_path / "secret" / "samples.jsonl", evaluation_records(0, 0.5)[:2])
     run = tmp_path / "given" / "run"

@@ -246,8 +246,12 @@ class Queries:
 
     @staticmethod
     def _review(state: LogState, record: dict[str, Any], text: str) -> dict[str, Any] | None:
-        sample = (record.get("example_id"), record.get("sample_index"), record.get("step"))
-        review = state.reviews.get(sample)  # type: ignore[arg-type]  # a log may hold anything
+        example_id, index, step = (record.get(k) for k in ("example_id", "sample_index", "step"))
+        if not isinstance(example_id, str) or not isinstance(index, int):
+            return None  # a log may hold anything
+        if step is not None and not isinstance(step, int):
+            return None
+        review = state.reviews.get((example_id, index, step))
         if review is None:
             return None
         other = review.digest not in ("", digest(text))

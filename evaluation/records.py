@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evaluation.safe_json import dumps_line
+from evaluation.sampler import SampledCompletion
 from rewards.errors import UserError
-from rewards.types import FinishReason, Status
+from rewards.types import Example, FinishReason, Score, Status
 
 SCHEMA = 1
 MOST_SAMPLES = 1_000_000  # of one problem
@@ -63,6 +64,26 @@ class RolloutRecord(SampleRecord):
 
 
 RecordT = TypeVar("RecordT", bound=SampleRecord)
+
+
+def fields_of(example: Example, sample: SampledCompletion, score: Score) -> dict[str, Any]:
+    """What a record says of an answer and its score, wherever it was drawn."""
+    grade = score.grade
+    return {
+        "example_id": example.id,
+        "sample_index": sample.sample_index,
+        "prompt": example.prompt,
+        "completion": sample.text,
+        "num_tokens": len(sample.token_ids),
+        "finish_reason": sample.finish_reason,
+        "answer": example.answer,
+        "extracted": grade.extracted if grade else None,
+        "status": grade.status if grade else None,
+        "correct": grade.correct if grade else None,
+        "score": score.total,
+        "parts": score.parts,
+        "metadata": example.metadata,
+    }
 
 
 def to_line(record: SampleRecord) -> str:

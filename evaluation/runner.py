@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from evaluation.intervals import CONFIDENCE, RESAMPLES
 from evaluation.log import RecordLog, load_settings
-from evaluation.records import SAMPLES, SampleRecord, read_samples
+from evaluation.records import SAMPLES, SampleRecord, fields_of, read_samples
 from evaluation.sampler import Prompt, SampledCompletion, Sampler, SamplingParams
 from evaluation.summary import KS, Summary, summarise, write_summary
 from rewards.errors import UserError
@@ -260,27 +260,10 @@ def make_record(
     seconds: float,
 ) -> SampleRecord:
     """One line of the log. With `solved_at` the score decides what is correct, else the grade."""
-    grade = score.grade
-    correct = grade.correct if grade else None
+    fields = fields_of(example, sample, score)
     if settings.solved_at is not None:
-        correct = score.total >= settings.solved_at
-    return SampleRecord(
-        example_id=example.id,
-        sample_index=sample.sample_index,
-        prompt=example.prompt,
-        completion=sample.text,
-        num_tokens=len(sample.token_ids),
-        finish_reason=sample.finish_reason,
-        answer=example.answer,
-        extracted=grade.extracted if grade else None,
-        status=grade.status if grade else None,
-        correct=correct,
-        score=score.total,
-        parts=score.parts,
-        seed=settings.params.seed,
-        seconds=round(seconds, 6),
-        metadata=example.metadata,
-    )
+        fields["correct"] = score.total >= settings.solved_at
+    return SampleRecord(**fields, seed=settings.params.seed, seconds=round(seconds, 6))
 
 
 def _by_id(examples: Sequence[Example]) -> dict[str, Example]:

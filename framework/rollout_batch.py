@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from evaluation.records import RolloutRecord
+from evaluation.records import RolloutRecord, fields_of
 from evaluation.sampler import SampledCompletion
 from framework import processes
 from rewards import Example, Score
@@ -59,37 +59,15 @@ def swap_rows(a: RolloutBatch, i: int, b: RolloutBatch, j: int, count: int) -> N
 
 def records_of(batch: RolloutBatch, advantages: Sequence[float | None]) -> list[RolloutRecord]:
     """A line of `rollouts.jsonl` for each row; advantages are None for what is not trained on."""
-    rows = zip(
-        batch.examples, batch.samples, batch.scores, batch.sample_indices, advantages, strict=True
-    )
-    return [_record(batch, *row) for row in rows]
-
-
-def _record(
-    batch: RolloutBatch,
-    example: Example,
-    sample: SampledCompletion,
-    score: Score,
-    index: int,
-    advantage: float | None,
-) -> RolloutRecord:
-    grade = score.grade
-    return RolloutRecord(
-        example_id=example.id,
-        sample_index=index,
-        prompt=example.prompt,
-        completion=sample.text,
-        num_tokens=len(sample.token_ids),
-        finish_reason=sample.finish_reason,
-        answer=example.answer,
-        extracted=grade.extracted if grade else None,
-        status=grade.status if grade else None,
-        correct=grade.correct if grade else None,
-        score=score.total,
-        parts=score.parts,
-        seed=batch.seed,
-        seconds=batch.seconds / len(batch.examples),
-        metadata=example.metadata,
-        step=batch.step + 1,
-        advantage=advantage,
-    )
+    rows = zip(batch.examples, batch.samples, batch.scores, advantages, strict=True)
+    seconds = batch.seconds / len(batch.examples)
+    return [
+        RolloutRecord(
+            **fields_of(example, sample, score),
+            seed=batch.seed,
+            seconds=seconds,
+            step=batch.step + 1,
+            advantage=advantage,
+        )
+        for example, sample, score, advantage in rows
+    ]

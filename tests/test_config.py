@@ -6,9 +6,6 @@ import contextlib
 import copy
 import pickle
 import random
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -562,51 +559,3 @@ def test_sampling_params() -> None:
         temperature=0.9, max_tokens=64, seed=7
     )
     assert config.eval_sampling_params == SamplingParams(top_k=20, max_tokens=64, seed=42)
-
-
-@pytest.mark.timing
-def test_import_is_light_and_quick() -> None:
-    code = (
-        "import time; start = time.process_time(); import framework.config, framework.data, sys; "
-        "print(time.process_time() - start); "
-        "print([m for m in ('torch', 'transformers', 'datasets', 'numpy') if m in sys.modules])"
-    )
-    seconds, heavy = min(
-        (python(code).splitlines() for _ in range(3)), key=lambda lines: float(lines[0])
-    )
-    assert heavy == "[]"
-    assert float(seconds) < 0.3
-
-
-@pytest.mark.timing
-def test_a_wrong_config_is_refused_at_once(tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text(MINIMAL + "trainig: {}\n")
-    code = (
-        "import sys; from framework.config import ExperimentConfig, ConfigError\n"
-        "try: ExperimentConfig.from_yaml(sys.argv[1])\n"
-        "except ConfigError: print('refused')\n"
-    )
-    seconds = []
-    for _ in range(3):
-        start = cpu_seconds_of_children()
-        assert python(code, str(tmp_path / "bad.yaml")) == "refused\n"
-        seconds.append(cpu_seconds_of_children() - start)
-    assert min(seconds) < 0.5
-
-
-def cpu_seconds_of_children() -> float:
-    """Processor time, which a busy machine does not stretch as it does the clock's."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def python(code: str, *arguments: str) -> str:
-    """The output of a fresh interpreter."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[1],
-    )
-    return done.stdout

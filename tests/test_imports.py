@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run_python
+from conftest import ROOT, processor_seconds, run_python
 
 PACKAGES = ("rewards", "evaluation", "framework")
 
@@ -54,6 +54,18 @@ def test_torch_is_not_imported_until_it_is_needed(tmp_path: Path) -> None:
         "print(json.dumps(found))"
     )
     assert json.loads(run_python(code, *LIGHT, cwd=tmp_path)) == {name: [] for name in LIGHT}
+
+
+@pytest.mark.timing
+def test_the_config_and_the_data_are_imported_at_once(tmp_path: Path) -> None:
+    code = (
+        "import time, framework.config, framework.data, sys\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'sympy', 'rewards.correctness'}\n"
+        "print(time.process_time(), ','.join(heavy & set(sys.modules)))"
+    )
+    seconds, heavy = processor_seconds(code, cwd=tmp_path, limit=0.3)
+    assert heavy == [""]
+    assert seconds < 0.3
 
 
 def sources(package: str) -> list[Path]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from framework.config.batch_shape import nearest_divisors
 from framework.data_files import is_missing_file
-from rewards import RewardSpec, build_rubric
 from rewards.errors import UserError
 
 if TYPE_CHECKING:
     from framework.config.schema import ExperimentConfig, TrainingConfig
+    from rewards import RewardSpec
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,8 @@ def _rewards(config: ExperimentConfig) -> Iterator[Problem]:
 def _built(specs: dict[str, RewardSpec]) -> list[Problem]:
     if not specs:
         return []
+    from rewards.rubric import build_rubric  # the rewards' own modules: only where they are asked
+
     try:
         build_rubric(specs)
     except UserError as error:

@@ -25,6 +25,7 @@ from typing import Any, Self
 from evaluation.files import write_json, write_text
 from framework import machine
 from framework.config import ExperimentConfig
+from framework.data_files import nearby
 from rewards.errors import UserError
 
 _LABEL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -237,7 +238,7 @@ def create_run_dir(config: ExperimentConfig, config_text: str | None = None) -> 
 def open_run_dir(path: Path) -> RunDir:
     """An existing run, not locked. Raises UserError where the folder holds none."""
     if not path.is_dir():
-        raise UserError(f"{path}: there is no such run")
+        raise UserError(f"{path}: there is no such run{nearby(path)}")
     if not _is_run(path):
         raise UserError(f"{path}: holds no run: config.resolved.json is missing")
     return RunDir(path)

@@ -234,6 +234,9 @@ BAD: dict[str, dict[str, Any] | str | list[str]] = {
         *("train", "good.yaml", "--dry-run"),
         *("--output-dir", "rows.jsonl"),
     ],
+    "no worked answers to imitate": {
+        "training.warm_start": {"enabled": True, "completion_field": "worked"},
+    },
     "a run that is there already": ["train", "good.yaml", "--name", "taken"],
     "a file in the run's place": ["train", "good.yaml", "--name", "in_the_way"],
     "evaluate: no problems named": ["evaluate", "model"],

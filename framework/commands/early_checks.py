@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from framework.config import TOY, ExperimentConfig
-from framework.data import Split, load_examples
+from framework.data import Split, load_demonstrations, load_examples
 from framework.data_files import is_missing_file, nearby
 from framework.measuring import rubric_of
 from framework.policy import check_model_folder
@@ -24,8 +24,10 @@ def check_early(config: ExperimentConfig, splits: tuple[Split, ...]) -> None:
         for split in splits
     }
     sources = {key: getattr(config.data, key.removeprefix("data.")) for key in keys.values()}
-    if "train" in splits and config.training.warm_start.enabled:
-        sources["training.warm_start.data"] = config.training.warm_start.data
+    warm_start = config.training.warm_start
+    warms = "train" in splits and warm_start.enabled
+    if warms:
+        sources["training.warm_start.data"] = warm_start.data
     for key, source in sources.items():
         if source is not None and is_missing_file(source):
             raise UserError(f"{key}: there is no file {source}{nearby(Path(source))}")
@@ -35,3 +37,5 @@ def check_early(config: ExperimentConfig, splits: tuple[Split, ...]) -> None:
             read_groups(source)
         elif Path(source).is_file():
             load_examples(config.data, split)
+    if warms and Path(warm_start.data or config.data.train).is_file():
+        load_demonstrations(config.data, warm_start)

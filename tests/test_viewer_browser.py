@@ -447,6 +447,23 @@ def test_an_endless_answer_does_not_stop_the_page(page: Any, tmp_path: Path) -> 
         page.wait_for_selector("dialog")
 
 
+GONE = {"error": "the log is gone"}
+
+
+def test_answers_that_cannot_be_fetched_are_said_to_be_so(page: Any, tmp_path: Path) -> None:
+    texts = [f"{i} " * 50_000 for i in (0, 1)]  # so long that a page has only their beginnings
+    samples = [sample("p1", i, text, False) for i, text in enumerate(texts)]
+    write_log(tmp_path / "e/samples.jsonl", samples)
+    with served(tmp_path / "e") as url:
+        show(page, f"{url}#/problem?id=p1", "article.card")
+        page.route("**/api/sample?*", lambda route: route.fulfill(status=400, json=GONE))
+        page.click("article.card >> nth=0 >> button.diff")
+        page.click("article.card >> nth=1 >> button.diff")
+        page.wait_for_selector("dialog [role=alert]")
+        said = page.inner_text("dialog [role=alert]")
+        assert said == "The answers could not be fetched: the log is gone"
+
+
 CONTRAST = """() => {
   const parse = (colour) => {
     const numbers = colour.match(/[\\d.]+/g).map(Number);

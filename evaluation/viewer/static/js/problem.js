@@ -152,15 +152,22 @@ async function wholeSample(sample) {
   return sample.cut > 0 ? { ...sample, ...(await get("sample", { log: sample.key, line: sample.line })) } : sample;
 }
 
+async function differenceOf(a, b) {
+  try {
+    const [first, second] = (await Promise.all([wholeSample(a), wholeSample(b)])).map((x) => x.completion);
+    if (first === second) return h("p", {}, "The two answers are the same.");
+    return difference(first, second) ?? h("p", {}, "These answers are too long and too different to compare.");
+  } catch (error) {
+    return h("p", { class: "error", role: "alert" }, "The answers could not be fetched: ", visible(error.message));
+  }
+}
+
 async function showDifference(a, b) {
-  const [first, second] = await Promise.all([wholeSample(a), wholeSample(b)]);
   const name = (x) => `${spelled(x.key)} #${x.sample_index}${x.step ? ` step ${x.step}` : ""}`;
-  const result = difference(first.completion, second.completion);
   const dialog = h("dialog", { class: "wide-dialog", "aria-label": "difference" },
-    h("header", {}, h("strong", {}, h("del", {}, name(first)), " → ", h("ins", {}, name(second))),
+    h("header", {}, h("strong", {}, h("del", {}, name(a)), " → ", h("ins", {}, name(b))),
       h("button", { type: "button", onclick: () => dialog.close() }, "close")),
-    first.completion === second.completion ? h("p", {}, "The two answers are the same.") :
-      result ?? h("p", {}, "These answers are too long and too different to compare."));
+    await differenceOf(a, b));
   dialog.addEventListener("close", () => {
     dialog.remove();
     const { view, params } = current();

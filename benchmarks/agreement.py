@@ -1,0 +1,248 @@
+"""How often the graders agree with labels that were given without them.
+
+    python -m benchmarks.agreement SOLUTIONS.jsonl [--count 5000]
+
+Four sets, each graded by `rewards.grade_many` and by math-verify alone:
+
+- GSM8K solutions: the rows of SOLUTIONS.jsonl (GSM8K's training file or one like it) ended in
+  many ways, half of them with a wrong number. Nothing of the rows is copied into the result
+  except the ends of texts that are graded otherwise than labelled.
+- GSM8K texts: short whole answers, written and labelled by hand.
+- MATH answers: references in MATH's notation with right and wrong answers, written and labelled
+  by hand from MATH's conventions, and put into a closing sentence.
+- MATH answers, blind: the same, written by someone who had not seen how the graders compare, and
+  graded once before anything was mended for them. `BLIND` is that first figure.
+
+`graded_sets.py` beside this one makes larger sets from random numbers; it was written with the
+graders, so it shows speed and that nothing broke, not agreement.
+
+In the data files a line is a reference with answers to it: `right` and `wrong`. `whole` says that
+these are whole texts and need no closing. Left out are pairs whose label depends on a question
+that is not there: `60 cents` equals 60 and 0.60, but whether `$0.60` may stand for 60 is a matter
+of the question, and so is the base of `17_8` where the reference is 17.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.graded_sets import Case, read_solutions
+from benchmarks.rewards import reference_run
+from rewards import grade_many
+
+DATA = Path(__file__).parent / "data"
+RESULTS = Path(__file__).parent / "results" / "agreement.md"
+
+BLIND = "781 of 788 pairs agree, 99.11 %: 4 wrong answers credited, 3 right ones missed"
+
+# --- GSM8K: real solutions, other endings ------------------------------------------------------
+
+# {n} is the answer as it is spelled, {d} a number that has nothing to do with it
+SOLUTION_CLOSINGS = {
+    "hash": "{body}\n#### {n}",
+    "hash, then another question": "{body}\n#### {n}\n\nQ: Sue has {d} hens. How many eggs?",
+    "the answer is": "{body}\nThe answer is {n}.",
+    "the answer is, then a reason": "{body}\nThus the final answer is {n}, since {d} are gone.",
+    "so the answer": "{body}\n\nSo the answer is: {n}\n",
+    "box": "{body}\nWe get $\\boxed{{{n}}}$.",
+    "displayed box, then prose": "{body}\n\n\\[\n\\boxed{{{n}}}\n\\]\n\nIt took {d} days.",
+    "tags": "<think>{body}</think>\n<answer>{n}</answer>",
+    "tags, another number thought": "<think>{body} Or {d}?</think>\n<answer>{n}</answer>",
+    "bold answer": "{body}\n\n**Answer: {n}**",
+    "final answer": "{body}\nFinal Answer: {n}",
+    "answer, then a check": "{body}\nAnswer: {n}\n\nThis shows how {d} of them fit.",
+    "heading": "# Solution\n{body}\n\n### Final answer\n\n{n}",
+    "prose": "{body}\n\nTherefore, it is {n} in all.",
+    "bold in prose": "{body}\n\nTherefore, it is **{n}** after {d} days.",
+    "last line": "{body}\nSo the total is {n}",
+}
+
+
+def solution_cases(rows: list[dict[str, str]], count: int, seed: int = 1) -> Iterator[Case]:
+    """`count` solutions with a right or a wrong ending, half each."""
+    rng = random.Random(seed)
+    while count > 0:
+        row = rng.choice(rows)
+        body, _, final = row["answer"].rpartition("####")
+        number = final.strip().replace(",", "")
+        # A solution that itself says "the answer" may name another number than the ending does
+        if not number.lstrip("-").isdigit() or "answer" in body.lower():
+            continue
+        correct = rng.random() < 0.5
+        value = int(number) if correct else _other_number(rng, int(number), body)
+        if (value == int(number)) != correct or (not correct and value == 100 * int(number)):
+            continue  # 500% is 5
+        kind = rng.choice(list(SOLUTION_CLOSINGS))
+        spelled = rng.choice(_spellings(value, boxed="box" in kind))
+        text = SOLUTION_CLOSINGS[kind].format(body=body.strip(), n=spelled, d=rng.randint(1, 60))
+        yield Case(text, rng.choice([row["answer"], final.strip(), number]), correct, kind)
+        count -= 1
+
+
+def _other_number(rng: random.Random, value: int, body: str) -> int:
+    """A number near the right one, made from it, or from the middle of the solution."""
+    steps = [int(n) for n in body.replace("<<", " ").replace(">>", " ").split() if n.isdigit()]
+    slips = [value + 1, value - 1, value + 10, 2 * value, 10 * value, -value, int(f"{value}5")]
+    return rng.choice([*slips, value // 10, rng.choice(steps or slips)])
+
+
+def _spellings(value: int, boxed: bool) -> list[str]:
+    plain = [f"{value}", f"{value}.0", f"{value:,}", f"x = {value}"]
+    if boxed:
+        return [*plain, f"\\${value:,}", f"{value}\\%", f"{value}\\text{{ apples}}", f"{value}.00"]
+    return [*plain, f"${value:,}", f"{value}%", f"{value} apples", f"${value}.00", f"{value} hours"]
+
+
+# --- Answers in data files ---------------------------------------------------------------------
+
+ANSWER_CLOSINGS = (
+    "We first get 3, then 17.\nThus the answer is $\\boxed{%s}$.",
+    "<think>Let me see: 3, then 17.</think>\n\n**Final Answer**\n\n\\[\n\\boxed{%s}\n\\]",
+    "After 12 lines.\nFinal Answer: The final answer is $%s$. I hope it is correct.",
+    "<think>It could be 17.</think>\n<answer>%s</answer>",
+    "Therefore, the answer is:\n$$%s$$",
+    "Since $x = 3$ was excluded, the final answer is \\(%s\\).",
+)
+
+
+def answer_cases(path: Path) -> Iterator[Case]:
+    """The answers of a data file; those that are no whole texts take the closings in turn."""
+    turn = 0
+    for row in read_solutions(path):
+        for correct in (True, False):
+            for answer in row["right" if correct else "wrong"]:
+                closing = "%s" if row.get("whole") else ANSWER_CLOSINGS[turn % len(ANSWER_CLOSINGS)]
+                turn += 1
+                yield Case(closing.replace("%s", answer), row["gold"], correct, row["kind"])
+
+
+# --- The result --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Graded:
+    """A case, what we say of it with what we took for the answer, and what math-verify says."""
+
+    case: Case
+    ours: bool
+    status: str
+    extracted: str | None
+    theirs: bool
+
+
+def graded(cases: list[Case]) -> list[Graded]:
+    """Every case under both graders."""
+    grades = grade_many((case.text, case.gold) for case in cases)
+    verdicts, _ = reference_run(cases)
+    return [
+        Graded(case, grade.correct, grade.status, grade.extracted, bool(verdict))
+        for case, grade, verdict in zip(cases, grades, verdicts, strict=True)
+    ]
+
+
+def share(verdicts: list[tuple[bool, bool]]) -> str:
+    """How many of (verdict, label) agree."""
+    return f"{sum(said == label for said, label in verdicts) / len(verdicts):.2%}"
+
+
+def set_row(name: str, cases: list[Graded]) -> str:
+    """Agreement on a set, and which way we err."""
+    ours = [(item.ours, item.case.correct) for item in cases]
+    theirs = [(item.theirs, item.case.correct) for item in cases]
+    return (
+        f"| {name} | {len(cases)} | {sum(label for _, label in ours)} | {share(ours)} | "
+        f"{ours.count((True, False))} | {ours.count((False, True))} | {share(theirs)} | "
+        f"{theirs.count((True, False))} | {theirs.count((False, True))} |"
+    )
+
+
+def kind_rows(name: str, cases: list[Graded]) -> Iterator[str]:
+    """Agreement by kind of answer."""
+    by_kind: dict[str, list[Graded]] = defaultdict(list)
+    for item in cases:
+        by_kind[item.case.made_by].append(item)
+    for kind, items in sorted(by_kind.items()):
+        ours = share([(item.ours, item.case.correct) for item in items])
+        theirs = share([(item.theirs, item.case.correct) for item in items])
+        yield f"| {name} | {kind} | {len(items)} | {ours} | {theirs} |"
+
+
+def disagreement_rows(name: str, cases: list[Graded]) -> Iterator[str]:
+    """Every case that we grade otherwise than labelled."""
+    for item in cases:
+        if item.ours == item.case.correct:
+            continue
+        error = "credited" if item.ours else f"not credited ({item.status})"
+        yield (
+            f"| {name} | {error} | {_code(item.case.gold)} | {_code(item.case.text)} | "
+            f"{_code(item.extracted or '')} | {'right' if item.theirs else 'wrong'} |"
+        )
+
+
+def _code(text: str, longest: int = 90) -> str:
+    """The end of a text as code in a table's cell."""
+    shown = json.dumps(text, ensure_ascii=False)[1:-1].replace("\\\\", "\\")
+    shown = shown.replace("|", "¦").replace("`", "'")  # a cell can hold neither
+    return f"`{'…' if len(shown) > longest else ''}{shown[-longest:]}`" if shown else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("solutions", type=Path, nargs="?", help="GSM8K's solutions, JSON Lines")
+    parser.add_argument("--count", type=int, default=5_000, help="of texts made from them")
+    arguments = parser.parse_args()
+
+    sets = {
+        "GSM8K texts": list(answer_cases(DATA / "gsm8k_texts.jsonl")),
+        "MATH answers": list(answer_cases(DATA / "math_answers.jsonl")),
+        "MATH answers, blind": list(answer_cases(DATA / "math_answers_blind.jsonl")),
+    }
+    if arguments.solutions is not None:
+        rows = read_solutions(arguments.solutions)
+        sets = {"GSM8K solutions": list(solution_cases(rows, arguments.count)), **sets}
+    results = {name: graded(cases) for name, cases in sets.items()}
+
+    shown = f" gsm8k-train.jsonl --count {arguments.count}" if arguments.solutions else ""
+    lines = [
+        "# Rewards: agreement with labels",
+        "",
+        f"`python -m benchmarks.agreement{shown}`",
+        "",
+        f"{date.today()}, Python {platform.python_version()}, math-verify "
+        f"{version('math-verify')}. What the sets are, and which pairs were left out, is said in "
+        "`benchmarks/agreement.py`.",
+        "",
+        "| set | pairs | right by label | ours agrees | credited wrongly | missed "
+        "| math-verify agrees | credited wrongly | missed |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        *(set_row(name, cases) for name, cases in results.items()),
+        "",
+        f"On the blind set the first figure, before anything was mended for it: {BLIND}",
+        "",
+        "## By kind",
+        "",
+        "| set | kind | pairs | ours | math-verify |",
+        "| --- | --- | ---: | ---: | ---: |",
+        *(row for name, cases in results.items() for row in kind_rows(name, cases)),
+        "",
+        "## Where we and the labels differ",
+        "",
+        "| set | the answer is | reference | text | answer found | math-verify says |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(row for name, cases in results.items() for row in disagreement_rows(name, cases)),
+    ]
+    RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(*lines, sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,8 +11,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -62,8 +62,18 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+Serve = Callable[[Path], str]
+
+
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
+def serve() -> Iterator[Serve]:
+    """Starts a server for a run. It outlives the page, which asks it every few seconds."""
+    with ExitStack() as servers:
+        yield lambda run: servers.enter_context(served(run))
+
+
+@pytest.fixture
+def page(browser: Any, serve: Serve) -> Iterator[Any]:  # noqa: ARG001 (set up first, ends last)
     """A page that fails the test for any error, message of the policy, or request elsewhere."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     troubles: list[str] = []
@@ -264,68 +274,68 @@ def test_the_keyboard(page: Any, url: str) -> None:
     page.wait_for_selector("dialog >> text=Keyboard")
 
 
-def test_marks_notes_and_the_queue(page: Any, tmp_path: Path) -> None:
+def test_marks_notes_and_the_queue(page: Any, serve: Serve, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
-    with served(run) as url:
-        show(page, f"{url}#/problem?id=p0&log=run/tuned", "article.card")
-        page.keyboard.press("j")
-        page.keyboard.press("2")
-        page.wait_for_selector("button.mark-wrong[aria-pressed=true]")
-        page.keyboard.press("e")
-        page.keyboard.type("the reference is <i>doubtful</i>")
-        page.keyboard.press("Tab")
-        page.wait_for_selector("text=note ✓")
-        page.click("nav >> text=Disagreements")
-        page.wait_for_selector("h2 >> text=Disagreements")
-        page.wait_for_selector("article.card")
-        assert page.locator("article.card").count() == 1
-        assert "doubtful" in page.input_value("textarea")
-        page.reload()
-        page.wait_for_selector("button.mark-wrong[aria-pressed=true]")
-        page.select_option("main select", "format")
-        page.wait_for_function("() => document.querySelectorAll('article.card').length > 5")
+    url = serve(run)
+    show(page, f"{url}#/problem?id=p0&log=run/tuned", "article.card")
+    page.keyboard.press("j")
+    page.keyboard.press("2")
+    page.wait_for_selector("button.mark-wrong[aria-pressed=true]")
+    page.keyboard.press("e")
+    page.keyboard.type("the reference is <i>doubtful</i>")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("text=note ✓")
+    page.click("nav >> text=Disagreements")
+    page.wait_for_selector("h2 >> text=Disagreements")
+    page.wait_for_selector("article.card")
+    assert page.locator("article.card").count() == 1
+    assert "doubtful" in page.input_value("textarea")
+    page.reload()
+    page.wait_for_selector("button.mark-wrong[aria-pressed=true]")
+    page.select_option("main select", "format")
+    page.wait_for_function("() => document.querySelectorAll('article.card').length > 5")
     line = json.loads((run / "evaluations/tuned" / REVIEWS).read_text().splitlines()[-1])
     assert line["note"] == "the reference is <i>doubtful</i>"
     assert line["mark"] == "wrong"
 
 
-def test_a_running_evaluation_shows_up_as_it_goes(page: Any, tmp_path: Path) -> None:
+def test_a_running_evaluation_shows_up_as_it_goes(page: Any, serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
-    with serving([tmp_path / "runs"]) as url:
-        show(page, url, "text=no run here yet")
-        records = evaluation_records(0, 0.5)
-        log = write_log(tmp_path / "runs/new/evaluations/base/samples.jsonl", records[:8])
-        page.wait_for_selector("h2 >> text=new")
-        page.click("nav >> text=Problems")
-        counted(page, "2 problems")
-        write_log(log.with_name("more"), records[8:40])
-        with log.open("a") as file:
-            file.write(log.with_name("more").read_text())
-        counted(page, "10 problems")
-        # An address may come before its log: the page tries again.
-        page.goto(f"{url}#/problem?id=p20")
-        page.wait_for_selector("text=there is no problem")
-        with log.open("a") as file:
-            file.write("".join(map(to_line, records[40:82])))
-        cards = playwright.expect(page.locator("article.card"))
-        cards.to_have_count(2)
-        # An open problem grows; what its reader has folded, and the note being written, stay.
-        page.locator("article.card >> nth=0 >> details.think summary").click()
-        page.locator("article.card >> nth=1").focus()
-        page.keyboard.press("e")
-        page.keyboard.type("half a no")
-        with log.open("a") as file:
-            file.write("".join(map(to_line, records[82:100])))
-        cards.to_have_count(4)
-        page.keyboard.type("te")
-        assert page.input_value("textarea") == "half a note"
-        assert not page.locator("details.think >> nth=0").evaluate("x => x.open")
-        page.keyboard.press("Tab")
-        page.wait_for_selector("text=note ✓")
-        playwright.expect(page.locator(".side h3")).to_contain_text("of 4 right")
-        # The other evaluation begins: another column.
-        write_log(tmp_path / "runs/new/evaluations/tuned/samples.jsonl", evaluation_records(1, 0.5))
-        playwright.expect(page.locator(".side")).to_have_count(2)
+    url = serve(tmp_path / "runs")
+    show(page, url, "text=no run here yet")
+    records = evaluation_records(0, 0.5)
+    log = write_log(tmp_path / "runs/new/evaluations/base/samples.jsonl", records[:8])
+    page.wait_for_selector("h2 >> text=new")
+    page.click("nav >> text=Problems")
+    counted(page, "2 problems")
+    write_log(log.with_name("more"), records[8:40])
+    with log.open("a") as file:
+        file.write(log.with_name("more").read_text())
+    counted(page, "10 problems")
+    # An address may come before its log: the page tries again.
+    page.goto(f"{url}#/problem?id=p20")
+    page.wait_for_selector("text=there is no problem")
+    with log.open("a") as file:
+        file.write("".join(map(to_line, records[40:82])))
+    cards = playwright.expect(page.locator("article.card"))
+    cards.to_have_count(2)
+    # An open problem grows; what its reader has folded, and the note being written, stay.
+    page.locator("article.card >> nth=0 >> details.think summary").click()
+    page.locator("article.card >> nth=1").focus()
+    page.keyboard.press("e")
+    page.keyboard.type("half a no")
+    with log.open("a") as file:
+        file.write("".join(map(to_line, records[82:100])))
+    cards.to_have_count(4)
+    page.keyboard.type("te")
+    assert page.input_value("textarea") == "half a note"
+    assert not page.locator("details.think >> nth=0").evaluate("x => x.open")
+    page.keyboard.press("Tab")
+    page.wait_for_selector("text=note ✓")
+    playwright.expect(page.locator(".side h3")).to_contain_text("of 4 right")
+    # The other evaluation begins: another column.
+    write_log(tmp_path / "runs/new/evaluations/tuned/samples.jsonl", evaluation_records(1, 0.5))
+    playwright.expect(page.locator(".side")).to_have_count(2)
 
 
 # Looks
@@ -433,35 +443,37 @@ def test_a_hostile_address_does_nothing(page: Any, url: str) -> None:
     assert page.evaluate("window.pwned") is None
 
 
-def test_an_endless_answer_does_not_stop_the_page(page: Any, tmp_path: Path) -> None:
+def test_an_endless_answer_does_not_stop_the_page(page: Any, serve: Serve, tmp_path: Path) -> None:
     long = "$x$ <think> **a** \\boxed{" * 20_000
     write_log(tmp_path / "e/samples.jsonl", [sample("p1", i, long + str(i), False) for i in (0, 1)])
-    with served(tmp_path / "e") as url:
-        show(page, f"{url}#/problem?id=p1", "article.card")
-        page.click("text=more characters >> nth=0")
-        page.wait_for_function(
-            "() => document.querySelector('.card .text').textContent.length > 100000"
-        )
-        page.click("article.card >> nth=0 >> button.diff")
-        page.click("article.card >> nth=1 >> button.diff")
-        page.wait_for_selector("dialog")
+    url = serve(tmp_path / "e")
+    show(page, f"{url}#/problem?id=p1", "article.card")
+    page.click("text=more characters >> nth=0")
+    page.wait_for_function(
+        "() => document.querySelector('.card .text').textContent.length > 100000"
+    )
+    page.click("article.card >> nth=0 >> button.diff")
+    page.click("article.card >> nth=1 >> button.diff")
+    page.wait_for_selector("dialog")
 
 
 GONE = {"error": "the log is gone"}
 
 
-def test_answers_that_cannot_be_fetched_are_said_to_be_so(page: Any, tmp_path: Path) -> None:
+def test_answers_that_cannot_be_fetched_are_said_to_be_so(
+    page: Any, serve: Serve, tmp_path: Path
+) -> None:
     texts = [f"{i} " * 50_000 for i in (0, 1)]  # so long that a page has only their beginnings
     samples = [sample("p1", i, text, False) for i, text in enumerate(texts)]
     write_log(tmp_path / "e/samples.jsonl", samples)
-    with served(tmp_path / "e") as url:
-        show(page, f"{url}#/problem?id=p1", "article.card")
-        page.route("**/api/sample?*", lambda route: route.fulfill(status=400, json=GONE))
-        page.click("article.card >> nth=0 >> button.diff")
-        page.click("article.card >> nth=1 >> button.diff")
-        page.wait_for_selector("dialog [role=alert]")
-        said = page.inner_text("dialog [role=alert]")
-        assert said == "The answers could not be fetched: the log is gone"
+    url = serve(tmp_path / "e")
+    show(page, f"{url}#/problem?id=p1", "article.card")
+    page.route("**/api/sample?*", lambda route: route.fulfill(status=400, json=GONE))
+    page.click("article.card >> nth=0 >> button.diff")
+    page.click("article.card >> nth=1 >> button.diff")
+    page.wait_for_selector("dialog [role=alert]")
+    said = page.inner_text("dialog [role=alert]")
+    assert said == "The answers could not be fetched: the log is gone"
 
 
 CONTRAST = """() => {

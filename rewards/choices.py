@@ -10,7 +10,9 @@ _LEADING_CHOICE = re.compile(
     r"(?:\\text ?\{ ?\(([A-J])\) ?\}|\(([A-J])\)"
     r"|(?:\\text ?\{ ?([A-J]) ?[.):]? ?\}|([A-J])[.):]))\s*(.*)"
 )
-_NAMED_CHOICE = re.compile(r"(?i:option|choice|answer) \(?([A-Ja-j])\)?")
+_NAMED_CHOICE = re.compile(
+    r"(?:\\text ?\{ ?)?(?i:option|choice|answer|graph|figure) \(?([A-Ja-j])\)?(?: ?\})?"
+)
 
 
 def choice_letter(text: str) -> str | None:

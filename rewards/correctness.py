@@ -49,12 +49,13 @@ MAX_REFERENCE_CHARS = 1_000
 CACHE_SIZE = 65_536
 
 _MARKED_CHOICE = re.compile(
-    r"\(([A-J])\)|\b(?:[Oo]ption|[Cc]hoice) ([A-J])\b|\*\*\(?([A-J])\)?[.:]?\*\*"
+    r"\(([A-J])\)|\b(?:[Oo]ption|[Cc]hoice|[Gg]raph|[Ff]igure) ([A-J])\b|\*\*\(?([A-J])\)?[.:]?\*\*"
 )
 # Of a sentence, its only number is the answer; of a formula it is not: 5! is not 5
 _NOT_PROSE = re.compile(
     r"[=^\\{}<>|±]|\b(?:not|wrong|incorrect|anything but)\b|n['’]t\b"
     r"|\b(?:less|more|fewer|greater|other) than [$\d]|\d ?!+(?=[^\s!])|^[^A-Za-z]*\d ?!"
+    r"|- ?\("  # -(-7)
 )
 # What explains an answer is no part of it: "42, since 6 * 7 = 42", "42 (6 * 7)", "42, not 43"
 _CLAUSE = re.compile(
@@ -78,6 +79,8 @@ _SYMBOL = re.compile(
 _RESULT = re.compile(
     r", (?:(?:which|that) (?:is|equals|makes|gives|means)(?: equal to)?|so|i\.e\.|meaning) ([^,;]+)"
 )
+_INSTEAD = re.compile(r"not [^,;.]{1,40},? but (?:rather )?([^,;]+)")
+_SHORT_SCALE = re.compile(r"(\$?\d[\d,]*(?:\.\d+)?)([kKM])")
 _SINGLE_CHOICE = re.compile(r"[\s(*]*([A-J])[\s).:*]*")
 
 
@@ -220,8 +223,12 @@ def _inner(found: Extraction, reference: Reference) -> Extraction:
     text = found.text
     if plain_number(text) is not None:
         return found
+    if reference.number is not None and (short := _SHORT_SCALE.fullmatch(text)):  # $42K
+        return found._replace(text=short[1] + (" million" if short[2] == "M" else " thousand"))
     if reference.kind != "number" or read_quantity(canonical(text)) is not None:
         return found
+    if (instead := _INSTEAD.fullmatch(text)) is not None:
+        return found._replace(text=instead[1])
     if "<<" in text:
         text = _CALCULATOR.sub("", text)
         found = found._replace(text=text)

@@ -37,8 +37,9 @@ _TWO_NUMBERS = re.compile(r"[-+.\d ]*\d \d[-+.\d ]*")
 _DENIAL = re.compile(
     r"\b(?:not|no|or|maybe|perhaps|wrong|incorrect|false|than|anything but)\b", re.IGNORECASE
 )
+_MODULUS = re.compile(r"(.*[^ ]) ?\(?\\[pb]?mod ?\{? ?(\d+) ?\}?\)?")
 _REMARK = re.compile(r"(.*[^ ]) ?\\text ?\{ ?\(([^{}\d]*)\) ?\}")
-_LABEL = re.compile(r"\\text ?\{([^{}\d]*[:\s])\} ?([-+\d\\(.].*)")
+_LABEL = re.compile(r"\\text ?\{([^{}\d<>!]*[:=\s])\} ?([-+\d\\(.].*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,11 @@ def _same(g: str, a: str, rules: Rules, depth: int) -> bool | None:
         numeral = same_numeral(g, a)
         if numeral is not None:
             return numeral
+    if "mod" in a and depth < 8 and (modulus := _MODULUS.fullmatch(a)) is not None:
+        asked = _MODULUS.fullmatch(g)
+        if asked is None or asked[2] == modulus[2]:
+            return _same(asked[1] if asked else g, modulus[1], rules, depth + 1)
+        return False
     gold_number, answer_number = read_quantity(g), read_quantity(a)
     if gold_number is not None and answer_number is not None:
         verdict = _same_quantity(gold_number, answer_number, rules)
@@ -227,6 +233,8 @@ def _same_approximation(g: str, a: str, rules: Rules, depth: int) -> bool | None
 def _same_structure(g: str, a: str, rules: Rules, depth: int) -> bool | None:
     if "\\dots" in g or "\\dots" in a:
         return False  # 1,2,…,n: math-verify drops what the dots stand for; only spelling counts
+    if (label := _LABEL.fullmatch(a)) is not None and depth < 8:
+        return not _DENIAL.search(label[1]) and _same(g, label[2], rules, depth + 1)
     g, a = without_membership(g), without_membership(a)
     gold, answer = read_shape(g), read_shape(a)
     simple = ("list", "formula")
@@ -402,8 +410,6 @@ def _same_formula(g: str, a: str, rules: Rules, depth: int) -> bool | None:
         return _same_percent(g, a, rules, depth)
     if a[-1] in "+-*/^_" or "?" in a:
         return False
-    if (label := _LABEL.fullmatch(a)) is not None and depth < 8:
-        return not _DENIAL.search(label[1]) and _same(g, label[2], rules, depth + 1)
     if (remark := _REMARK.fullmatch(a)) is not None and depth < 8:
         return not _DENIAL.search(remark[2]) and _same(g, remark[1], rules, depth + 1)
     gold_core, gold_unit = _split_unit(g)

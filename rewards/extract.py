@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from rewards.latex import FRACTIONS, POWERS
+from rewards.latex import FRACTIONS, POWERS, closes_at_end
 from rewards.text import MAX_TEXT_CHARS, strip_invisible
 
 RULES: tuple[str, ...] = (
@@ -69,6 +69,10 @@ _ANOTHER = re.compile(
 )
 _JOINED = re.compile(
     r"(\$|\\\))\s*(?:,\s*)?(?:\b(or|and)\b(?: (?:else|maybe|perhaps|possibly))?|,)\s*$"
+)
+_BOXES_JOINED = re.compile(
+    r"\}\s*(?:\$|\\\))?\s*(?:,|,?\s*(?:\b(?:or|and)\b|\\text ?\{ ?(?:or|and) ?\}))"
+    r"\s*(?:\$|\\\()?\s*$"
 )
 _FORMULA_MARKS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"))
 _HEADING = re.compile(
@@ -167,7 +171,7 @@ def _boxed(text: str, closed: bool) -> Extraction | None:
     start += 1
     end = text.find("}", start, start + 40)
     if end > 0 and "{" not in (simple := text[start:end]) and "\\" not in simple:
-        return Extraction(simple.strip(), "boxed", at)
+        return _with_boxes_before(text, Extraction(simple.strip(), "boxed", at))
     depth = 1
     for index in range(start, min(len(text), start + MAX_ANSWER_CHARS)):
         char = text[index]
@@ -180,12 +184,27 @@ def _boxed(text: str, closed: bool) -> Extraction | None:
             content = text[start:index].strip()
             if "\\boxed" in content:  # a box in a box: `rfind` found the inner one already
                 content = ""
-            return Extraction(content, "boxed", at)
+            return _with_boxes_before(text, Extraction(content, "boxed", at))
     # Unclosed. What stands on the rest of the line is the answer if the model stopped there of its
     # own accord; after a cut-off it may be half an answer.
     line = text[start:].split("\n", 1)[0].strip().rstrip("$.").strip()
     whole = closed and depth == 1 and len(line) < 100 and start + len(line) + 8 > len(text.rstrip())
     return Extraction(line if whole and not line.endswith("\\") else "", "boxed", at)
+
+
+def _with_boxes_before(text: str, last: Extraction) -> Extraction:
+    """The last box, with those that a comma, "or" and "and" join to it: they are one list."""
+    for _ in range(8):
+        between = _BOXES_JOINED.search(text, max(0, last.start - 40), last.start)
+        start = text.rfind("\\boxed{", 0, last.start)
+        if between is None or not last.text or between.start() - start > MAX_ANSWER_CHARS:
+            break
+        content = text[start + len("\\boxed{") : between.start()].strip()
+        if start < 0 or not closes_at_end(content):
+            break
+        both = content if content == last.text else f"{content} , {last.text}"
+        last = Extraction(both, "boxed", start)
+    return last
 
 
 def _hash(text: str, numeric: bool) -> Extraction | None:

@@ -62,15 +62,24 @@ _SHORT_FRAC = re.compile(
 )
 _SHORT_SQRT = re.compile(r"\\sqrt\s*(\[\d+\]|)\s*(\d+|[A-Za-z])")
 _SHORT_BINOM = re.compile(r"\\binom\s*(\d)\s*(\d)(?!\d)")
-_DOTTED = re.compile(r"(?<![\d.])(\d{0,9}\.\d{0,9}?)(\d)\2{2,9}(?:\.\.\.|…|\\l?dots)")
+_DOTTED = re.compile(  # one digit at least three times, or several at least twice
+    r"(?<![\d.])(\d{0,9}\.\d{0,9}?)(?:(\d)\2{2,9}|(\d{2,6})\3{1,5})(?:\.\.\.|…|\\l?dots)"
+)
+# `{}_6P_3`, `^5C_2`: permutations and combinations as calculators write them
+_CHOSEN = re.compile(r"(?:\{ ?\})? ?[_^] ?\{?(\d{1,3})\}? ?([CP]) ?_ ?\{?(\d{1,3})\}?")
+_DOT_ABOVE = re.compile(r"\\dot ?\{?(\d)\}?(?:(\d{0,7})\\dot ?\{?(\d)\}?)?")
 _COLOUR = re.compile(r"\\(?:text)?color\s*\{[a-z]+\}")
 _SHORT_BAR = re.compile(r"\\overline\s*(\d)")
 # `\text{-13}`, `\text{(3, 2)}`, `\mathbf{\frac{1}{2}}`: mathematics in another font
 _UPRIGHT = re.compile(r"\\text ?\{\s*([-+($.\d\\].*)\}")
 _UPRIGHT_NUMBER = re.compile(r"(?<![\d.])\\text ?\{ ?([-+]?\d[\d.,]*) ?\}(?!\d)")
 _UPRIGHT_POWER = re.compile(r"\\text ?\{([^{}^]*)\^([23]) ?\}")
+_UPRIGHT_BARE = re.compile(r"\\text +(?=-?\d)")
+_UPRIGHT_RATE = re.compile(
+    r"\\frac ?\{ ?\\text ?\{([a-z ]{1,20})\} ?\}\{ ?\\text ?\{([a-z ]{1,20})\} ?\}"
+)
 _UPRIGHT_CONSTANT = re.compile(r"(?<=[-+*/\d)} ])\\text ?\{ ?([ie]) ?\}")
-_RATIO = re.compile(r"(?<=\d) ?(?:\{:\}|\\text ?\{ ?to ?\}) ?(?=\d)")
+_RATIO = re.compile(r"(?<=\d) ?(?:\{:\}|\\text ?\{ ?(?:to|:) ?\}) ?(?=\d)")
 _NEGATIVE = re.compile(r"(?:negative|minus) (?=[$\d.])", re.IGNORECASE)
 _NAMED_VALUES = {
     "all real numbers": "(-\\infty,\\infty)", "all reals": "(-\\infty,\\infty)",
@@ -131,7 +140,7 @@ def canonical(text: str) -> str:
     The length of the result is linear in that of the text.
     """
     if "..." in text or "…" in text or "dots" in text:
-        text = _DOTTED.sub(r"\1\\overline{\2}", text)
+        text = _DOTTED.sub(r"\1\\overline{\2\3}", text)
     text = unwrap(text)
     if not text.isascii():
         text = _ROOT_SIGN.sub(r"\\sqrt{\1}", text).replace("√", "\\sqrt ")
@@ -139,6 +148,8 @@ def canonical(text: str) -> str:
     text = _BRACED_COMMA.sub(",", text).replace("~", " ")
     if "\\" in text:
         text = _THIN_COMMA.sub(",", text).replace("\\$", "$")
+        if "\\dot" in text:
+            text = _DOT_ABOVE.sub(r"\\overline{\1\2\3}", text)
         if "color" in text:
             text = _COLOUR.sub("", text)
         text = _COMMAND.sub(_command, text)
@@ -155,6 +166,8 @@ def canonical(text: str) -> str:
     elif "°" in text or "^" in text:
         text = _DEGREES.sub("° ", text)
     text = _ONE_IN_BRACES.sub(r"\1", text)
+    if "C" in text or "P" in text:
+        text = _CHOSEN.sub(_chosen, text)
     text = _spelled_out(text)
     if " or" in text or " and" in text or "and " in text:
         text = _CONNECTIVE.sub(_comma, text)
@@ -169,13 +182,14 @@ def canonical(text: str) -> str:
 def _upright(text: str) -> str:
     """Numbers and formulas out of `\\text{}`, which may stand for any font here."""
     whole = _UPRIGHT.fullmatch(text.strip())
-    if whole is not None and _closes_at_end(whole[1]):
+    if whole is not None and closes_at_end(whole[1]):
         text = whole[1]
+    text = _UPRIGHT_RATE.sub(r"\\text{\1/\2}", _UPRIGHT_BARE.sub("", text))
     text = _UPRIGHT_POWER.sub(r"\\text{\1}^\2", text)
     return _UPRIGHT_CONSTANT.sub(r"\1 ", _UPRIGHT_NUMBER.sub(r"\1", text))
 
 
-def _closes_at_end(text: str) -> bool:
+def closes_at_end(text: str) -> bool:
     """Whether a brace opened before this text is still open at its end."""
     depth = 0
     for char in text:
@@ -215,6 +229,13 @@ def _mixed(match: re.Match[str]) -> str:
     return f"{whole}\\frac{{{top}}}{{{bottom}}}" if proper else match.group()
 
 
+def _chosen(match: re.Match[str]) -> str:
+    of, kind, count = int(match[1]), match[2], int(match[3])
+    if count > of:
+        return match.group()
+    return f"\\binom{{{of}}}{{{count}}}" if kind == "C" else f"\\frac{{{of}!}}{{{of - count}!}}"
+
+
 def _repeating(match: re.Match[str]) -> str:
     whole, fixed, repeated = match.groups()
     below = (10 ** len(repeated) - 1) * 10 ** len(fixed)
@@ -237,7 +258,13 @@ def plain_words(text: str) -> str:
     while (inner := _TEXT.sub(r" \1 ", text)) != text:
         text = inner
     kept = "".join(c if c.isalnum() else "" if c == "'" else " " for c in text.casefold())
-    return " ".join(word for word in kept.split() if word not in ("a", "an", "the"))
+    words = kept.split()
+    # The A of `A, B` or of `group A` is no article
+    return " ".join(
+        word
+        for word, following in zip(words, [*words[1:], ""], strict=False)
+        if word not in ("a", "an", "the") or len(following) < 2
+    )
 
 
 def named(text: str) -> list[str]:

@@ -1,8 +1,8 @@
 """A plain number with its sign, currency, percent sign and unit, read exactly.
 
 Units follow the convention of MATH and GSM8K: a unit that only one side states is ignored; where
-both state one that is known here, they must agree, after conversion. Unknown words ("clips") are
-ignored.
+both state one that is known here, they must agree, after conversion, and so must both sides of a
+rate (`5 m/s` is 18 km/h, and neither 5 km/h nor 5 m). Unknown words ("clips") are ignored.
 """
 
 from __future__ import annotations
@@ -39,18 +39,19 @@ for _dimension, _table in {
         "oz ounce": "28.349523125", "lb pound": "453.59237",
     },
     "time": {
-        "sec second": "1", "min minute": "60", "hr hour h": "3600", "day": "86400",
+        "sec second s": "1", "min minute": "60", "hr hour h": "3600", "day": "86400",
         "week": "604800",
     },
     "month": {"month": "1", "year yr": "12"},
     "volume": {"ml milliliter millilitre": "0.001", "l liter litre": "1"},
     "money": {"$ dollar usd buck": "1", "cent ¢": "0.01"},
     "euro": {"€ euro eur": "1"}, "pound sterling": {"£": "1"}, "rupee": {"₹ rupee": "1"},
-    "speed": {"mph": "1"}, "speed (metric)": {"km/h": "1", "kmph": "1"},
 }.items():  # fmt: skip
     for _names, _factor in _table.items():
         for _name in _names.split():
             _KNOWN[_name] = (_dimension, Fraction(_factor))
+_RATES = {"mph": "mile per hour", "kmph": "km per hour", "kph": "km per hour"}
+_PER = re.compile(r" ?/ ?|(?:^|(?<= ))per ")
 _SCALE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "dozen": 12}
 _SPELLED_SCALE = {name: _SCALE[name] for name in ("hundred", "thousand", "million", "billion")}
 # Words that make a number part of a larger expression: not units
@@ -134,7 +135,7 @@ def read_quantity(text: str) -> Quantity | None:
         value /= below
     if "-" in (match["sign"], match["sign2"]):
         value = -value
-    unit = match["unit"]
+    unit, currency = match["unit"], match["currency"] or ""
     if unit:
         scale, unit, symbol = _read_unit(unit)
         if scale == 0:
@@ -146,7 +147,7 @@ def read_quantity(text: str) -> Quantity | None:
         value,
         decimal="." in digits or bool(match["exponent"]),
         percent=bool(match["percent"]) or unit in ("percent", "percentage", "percent."),
-        unit=unit or match["currency"] or "",
+        unit=f"{currency} {unit}" if currency and unit.startswith("per ") else unit or currency,
         symbol_unit=symbol,
     )
 
@@ -195,7 +196,7 @@ def _read_unit(raw: str) -> tuple[int, str, bool]:
         return 0, "", False
     if bare.startswith("/"):  # $40/week, not 40/x
         per_word = len(words) > 0 and len(words[0]) > 2 and _spelled(words[0]) is None
-        return (1, "per" + bare[1:], False) if per_word else (0, "", False)
+        return (1, "per " + unit_name(bare[1:]), False) if per_word else (0, "", False)
     scale = _SCALE.get(words[0].lower(), 1) if words else 1
     if scale != 1:
         rest = raw[raw.lower().find(words[0].lower()) + len(words[0]) :].strip(" {}")
@@ -225,10 +226,8 @@ def unit_name(raw: str) -> str:
     if text.endswith((" squared", " cubed")):
         text, _, last = text.rpartition(" ")
         power = "^2" if last == "squared" else "^3"
-    text = " ".join(text.split()).replace("miles per hour", "mph")
-    if text not in _KNOWN and text.endswith("s") and text[:-1] in _KNOWN:
-        text = text[:-1]
-    return text + power
+    text = " ".join(text.split())
+    return _singular(text) + power
 
 
 def unit_factor(gold: str, answer: str) -> Fraction | None:
@@ -237,9 +236,39 @@ def unit_factor(gold: str, answer: str) -> Fraction | None:
         return Fraction(1)
     gold_base, _, gold_power = gold.partition("^")
     answer_base, _, answer_power = answer.partition("^")
-    known_gold, known_answer = _KNOWN.get(gold_base), _KNOWN.get(answer_base)
-    if known_gold is None or known_answer is None:
-        return Fraction(1)
-    if known_gold[0] != known_answer[0] or gold_power != answer_power:
+    gold_over, gold_under = _rate(gold_base)
+    answer_over, answer_under = _rate(answer_base)
+    if not gold_under and not answer_under:
+        factor = _known_factor(gold_base, answer_base)
+        if factor is None or (factor != 0 and gold_power != answer_power):
+            return None
+        return factor ** int(gold_power or 1) if factor else Fraction(1)
+    over = _known_factor(gold_over, answer_over)
+    if not gold_under or not answer_under:
+        # 5 m/s is not 5 m; but $5 may be $5 per hour, and 5 clips may be 5 clips per day
+        counted = over == 0 or _KNOWN.get(gold_over, "")[0] == "money"
+        return Fraction(1) if counted else None
+    under = _known_factor(gold_under, answer_under)
+    if over is None or under is None:
         return None
-    return (known_answer[1] / known_gold[1]) ** int(gold_power or 1)
+    factor = (over or Fraction(1)) / (under or Fraction(1))
+    # The power stands behind only one of the two, as in m/s^2: nothing is converted there
+    return factor if gold_power == answer_power and (factor == 1 or not gold_power) else None
+
+
+def _rate(unit: str) -> tuple[str, str]:
+    """`miles per hour` as (mile, hour); what is no rate has nothing below."""
+    over, _, under = _PER.sub("/", _RATES.get(unit, unit), count=1).partition("/")
+    return _singular(over.strip()), _singular(under.strip())
+
+
+def _singular(name: str) -> str:
+    return name[:-1] if name not in _KNOWN and name[:-1] in _KNOWN and name[-1:] == "s" else name
+
+
+def _known_factor(gold: str, answer: str) -> Fraction | None:
+    """Between two simple units; 0 where one is not known here, None where they conflict."""
+    known_gold, known_answer = _KNOWN.get(gold), _KNOWN.get(answer)
+    if known_gold is None or known_answer is None:
+        return Fraction(0)
+    return known_answer[1] / known_gold[1] if known_gold[0] == known_answer[0] else None

@@ -13,7 +13,11 @@ from rewards.latex import split_top
 
 _MATRIX = re.compile(r"\\begin\{([bpvBV]?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\1\}")
 RELATION = re.compile(r"<=|>=|!=|<|>|=|\\in(?![a-z])")
-_MEMBERSHIP = re.compile(r"(?:[A-Za-z] ?\\in |\([A-Za-z](?: ?, ?[A-Za-z])+\) ?= ?)(.*)")
+_MEMBERSHIP = re.compile(
+    r"(?:[A-Za-z] ?\\in |\([A-Za-z](?: ?, ?[A-Za-z])+\) ?= ?"
+    r"|[A-Z] ?(?=\([^()]*\d[^()]*,[^()]*\)$))(.*)"  # A(3, -2)
+)
+_REVERSED = re.compile(r"(?=\]|.*\[$)([\[\](])([^\[\],]+,[^\[\],]+)([\[\])])")
 _ABSOLUTE = re.compile(r"\| ?([A-Za-z]) ?\| ?(<=?) ?([^<>=|,]+)")
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "\\in": "\\in"}
 
@@ -27,6 +31,9 @@ class Shape:
 
 def read_shape(text: str) -> Shape:
     text = text.strip()
+    if (reversed_marks := _REVERSED.fullmatch(text)) is not None:  # ]1, 2[
+        left, content, right = reversed_marks.groups()
+        text = f"{'(' if left == ']' else left}{content}{')' if right == '[' else right}"
     if (matrix := _MATRIX.fullmatch(text)) is not None:
         rows = [row.strip() for row in matrix[2].replace("\\cr", "\\\\").split("\\\\")]
         cells = [[cell.strip() for cell in row.split("&")] for row in rows if row]

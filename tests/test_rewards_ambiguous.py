@@ -152,6 +152,13 @@ CASES: dict[str, list[tuple[str, str, bool]]] = {
         ("it takes 3½ hours", "3.5", True),
         ("The answer is 3½.", "3", False),
         ("答案是42。", "42", True),
+        ("The answer is not 42 but 43.", "43", True),
+        ("The answer is not 42, but 43.", "42", False),
+        ("The answer is $42K.", "42000", True),
+        ("The answer is 1.2M", "1200000", True),
+        ("The answer is 42k", "42", False),
+        ("<answer>-(-7)</answer>", "7", True),
+        ("<answer>-(-7)</answer>", "-7", False),
     ],
     # A formula in prose is taken whole, and so are several that "or" or "and" joins.
     "formula": [
@@ -177,6 +184,9 @@ CASES: dict[str, list[tuple[str, str, bool]]] = {
         ("so $x=1$, $2$, and $3$", "1,2,3", True),
         ("If $x=2$, $y=7$.", "7", True),
         ("so $x = 42$ and $y = 43$", "43", False),
+        ("The roots are $\\boxed{-1}$ and $\\boxed{6}$.", "-1,6", True),
+        ("The roots are $\\boxed{-1}$ and $\\boxed{6}$.", "6", False),
+        ("\\boxed{42} or \\boxed{43}", "43", False),
         ("The solutions are $x = 42$ or $x = -42$.", "-42", False),
     ],
     "markdown": [

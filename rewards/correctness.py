@@ -22,14 +22,8 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from rewards.choices import choice_letter, without_choice
 from rewards.equality import Percent, Rules, is_words, same
-from rewards.extract import (
-    MAX_ANSWER_CHARS,
-    NUMBER,
-    RULES,
-    SCALE,
-    Extraction,
-    find_answer,
-)
+from rewards.extract import RULES, find_answer
+from rewards.guesses import MAX_ANSWER_CHARS, NUMBER, SCALE, Extraction
 from rewards.latex import FRACTIONS, POWERS, canonical, named, plain_words, unwrap
 from rewards.quantity import plain_number, read_quantity
 from rewards.types import Completion, Example, Grade

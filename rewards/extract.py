@@ -1,18 +1,18 @@
-"""The final answer out of a text: `<answer>`, `\\boxed{}`, `####`, "the answer is", last number.
+"""The final answer out of a text: `<answer>`, `\\boxed{}`, `####`, "the answer is", or a guess.
 
 Every rule is a scan from the end that looks at each character a bounded number of times; nothing
-here can be made to backtrack. What it leaves out: judging whether the answer is right (see
-`correctness`), and any second chance. Within a rule the last occurrence counts, and a last one that
+here can be made to backtrack. The rules that guess are in `guesses`. What is left out: judging
+whether the answer is right (see `correctness`), and any second chance. Within a rule the last occurrence counts, and a last one that
 is malformed credits no earlier one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from rewards.latex import FRACTIONS, POWERS, closes_at_end
+from rewards.guesses import FORMULA_MARKS, GUESSES, MAX_ANSWER_CHARS, Extraction
+from rewards.latex import closes_at_end
 from rewards.text import MAX_TEXT_CHARS, strip_invisible
 
 RULES: tuple[str, ...] = (
@@ -37,24 +37,6 @@ RULES: tuple[str, ...] = (
 - `last_number`: the last number in the text.
 """
 
-MAX_ANSWER_CHARS = 2_000
-"""What stands between the marks of an answer is cut here; no reference is anywhere near as long."""
-
-# One number: sign, currency, thousands separators, decimals, a plain fraction, an exponent.
-NUMBER = re.compile(
-    r"(?<![A-Za-z0-9_.])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?"
-    r"(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-    r"(?:[eE][-+]?\d{1,4}(?!\w))?(?:\s?/\s?\d+(?:\.\d+)?)?(?:\s?\\?%)?"
-)
-_MINUS = re.compile(r"\b(?:negative|(?:is|was|be|of) minus) $", re.IGNORECASE)
-_WHOLE_BEFORE = re.compile(r"(?<![\w.,/])\d{1,6} $")
-SCALE = re.compile(r" (?:hundred|thousand|million|billion)\b")
-_NUMBER_OR_NUMBER = re.compile(r"\d[^\n.]{0,12}?\b(?:or|OR|Or)\b\W{0,6}$")
-_NEGATED = re.compile(
-    r"(?:\b(?:not|never|cannot)|n['’]t)\s+(?:be\s+|equal\s+(?:to\s+)?)?[\W_]{0,6}$", re.IGNORECASE
-)
-_NEGATED_AFTER = re.compile(r"[\W_]{0,6}\s(?:is|was|can)(?:\s?not\b|n['’]t\b)", re.IGNORECASE)
-_IS_THE_ANSWER = re.compile(r"\b(?:is|was) (?:the|my|our)\b")
 _AFTER_ANSWER = re.compile(
     r"s?[\s*_}]*(?:to (?:the|this) (?:question|problem))?[\s*_}]*"
     r"(?:is(?![a-z])|are(?![a-z])|was|would be|will be|should be|must be|equals|[:=：])"
@@ -67,27 +49,13 @@ _END_MARK = re.compile(r"(?:<\|[A-Za-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)\Z")
 _ANOTHER = re.compile(
     r"\s*(?:[,;/]\s*|\(?(?:or|and|but|maybe|perhaps|possibly)\b\s*)+(?:\$|\\\(|-?\d)"
 )
-_JOINED = re.compile(
-    r"(\$|\\\))\s*(?:,\s*)?(?:\b(or|and)\b(?: (?:else|maybe|perhaps|possibly))?|,)\s*$"
-)
 _BOXES_JOINED = re.compile(
     r"\}\s*(?:\$|\\\))?\s*(?:,|,?\s*(?:\b(?:or|and)\b|\\text ?\{ ?(?:or|and) ?\}))"
     r"\s*(?:\$|\\\()?\s*$"
 )
-_FORMULA_MARKS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"))
 _HEADING = re.compile(
     r"(?:(?:step|part) \d{1,2}\b.*|\d{1,2}\. ?[A-Z][a-z].*|(?:final )?answer:?|.*:)", re.IGNORECASE
 )
-_BOLD = re.compile(r"(?<![\w*])\*\*([^*\n]{1,200})\*\*(?![\w*])")
-_BOLD_QUANTITY = re.compile(rf"(?:[A-Za-z] ?= ?)?\$?(?:{NUMBER.pattern})\$?(?: [A-Za-z]+){{0,3}}")
-
-
-class Extraction(NamedTuple):
-    """An answer as it was found: its text, the rule that found it, and where it starts."""
-
-    text: str
-    found_by: str
-    start: int
 
 
 def find_answer(
@@ -131,7 +99,7 @@ def find_answer(
         return None
     guesses = ("bold", "whole", "last_math") if numeric else ("whole", "last_math", "bold")
     for rule in (*guesses, "last_number"):
-        if rule in rules and (found := _GUESSES[rule](text, numeric)) is not None:
+        if rule in rules and (found := GUESSES[rule](text, numeric)) is not None:
             return _shift(found, offset)
     return None
 
@@ -242,7 +210,7 @@ def _phrase(text: str) -> Extraction | None:
 
 def _first_sentence(rest: str) -> str:
     """Up to the end of the sentence or line; a formula in `$…$` is taken whole."""
-    for opening, closing in _FORMULA_MARKS if rest[:1] in "$\\" else ():
+    for opening, closing in FORMULA_MARKS if rest[:1] in "$\\" else ():
         if rest.startswith(opening):
             end = _find_unescaped(rest, closing, len(opening))
             line = rest.find("\n", len(opening) + 1)
@@ -264,7 +232,7 @@ def _first_sentence(rest: str) -> str:
 
 def _without_dangling(content: str) -> str:
     """Without the end of a formula that began before the phrase: `$\\text{Answer: }5$`."""
-    for opening, closing in _FORMULA_MARKS:
+    for opening, closing in FORMULA_MARKS:
         body = content.removesuffix(closing)
         if body != content and opening not in body:
             content = body.rstrip()
@@ -284,137 +252,3 @@ def _find_unescaped(text: str, mark: str, start: int) -> int:
 def _lower_same_length(text: str) -> str:
     # "İ".lower() is two characters long; positions must stay those of the text
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
-
-
-def _bold(text: str, _numeric: bool) -> Extraction | None:
-    at = text.rstrip().rfind("\n") + 1
-    matches = list(_BOLD.finditer(text, at, at + MAX_ANSWER_CHARS))
-    if len(matches) != 1:
-        return None
-    content = matches[0].group(1).strip().rstrip(".")
-    if _BOLD_QUANTITY.fullmatch(content) is None:
-        return None
-    return Extraction(content, "bold", matches[0].start(1))
-
-
-_PROSE = re.compile(r"[A-Za-z]{2,}")
-_COMMAND = re.compile(
-    r"\\(?:text|mathrm|textbf|mathbf|mbox|textit|operatorname)\s*\{[^{}]*\}|\\[A-Za-z]+"
-    r"|(?:begin|end)?\{[a-z]*matrix\}"
-)
-
-
-def _whole(text: str, numeric: bool) -> Extraction | None:
-    """A short text of one line without prose around its answer: at most three plain words."""
-    stripped = text.strip()
-    if not stripped or len(stripped) > 400 or ("\n" in stripped and "\\begin" not in stripped):
-        return None
-    if numeric and any("\u3040" <= char <= "\uffdc" and char.isalpha() for char in stripped):
-        return None  # Chinese, Japanese and Korean put no space around a number
-    plain = _COMMAND.sub(" ", stripped)
-    words = _PROSE.findall(plain)
-    if words and not numeric and re.match(r"[\s*]*[A-Za-z][^$\\]*(?:\$|\\\(|\\\[)", stripped):
-        return None  # The result is $x + 1$.
-    numbers = NUMBER.findall(stripped) if words else []
-    starts_with_word = re.match(r"[ $(*]*[A-Za-z]+(?: |[A-Za-z])", plain) is not None
-    if len(words) > (3 if numeric else 5) or (numeric and numbers and starts_with_word):
-        return None
-    if numbers and _IS_THE_ANSWER.search(plain):
-        return None
-    return Extraction(stripped, "whole", text.find(stripped))
-
-
-def _last_math(text: str, numeric: bool) -> Extraction | None:
-    """The last formula; where a number is asked for, only if it holds the last number."""
-    best: Extraction | None = None
-    for opening, closing in _FORMULA_MARKS:
-        end = text.rfind(closing)
-        if end <= 0:
-            continue
-        start = text.rfind(opening, 0, end)
-        while start > 0 and opening == "$" and text[start - 1] == "\\":
-            start = text.rfind(opening, 0, start)
-        if start < 0 or end - start > MAX_ANSWER_CHARS:
-            continue
-        content = text[start + len(opening) : end].strip()
-        if content and (best is None or start > best.start):
-            best = Extraction(content, "last_math", start)
-    if best is None:
-        return None
-    end = best.start + 2 + len(best.text)
-    before = text[max(0, best.start - 40) : best.start]
-    if _NEGATED.search(before) or _NEGATED_AFTER.match(text, end, end + 24):
-        return best._replace(text=f"\\text{{not }}{best.text}")
-    joined = _with_those_before(text, best)
-    if not numeric:
-        return joined
-    # `$5 and then $6` holds no formula; of `6 \\times 7 = 42` the last side counts
-    inside = best.text.rsplit("=", 1)[-1].strip() if "\\begin" not in best.text else ""
-    after = text[end:]
-    prose = _PROSE.search(_COMMAND.sub(" ", inside))
-    if not inside or prose or any(char.isdecimal() for char in after):
-        return None
-    if not any(char.isdecimal() for char in inside):
-        return None
-    return best._replace(text=inside) if joined is best else joined
-
-
-def _with_those_before(text: str, last: Extraction) -> Extraction:
-    """The last formula, with those that "or" and "and" join to it: `$2$ or $3$` is no 3."""
-    joined = False
-    for _ in range(8):
-        before = text[: max(text.rfind(mark, 0, last.start + 2) for mark in ("$", "\\(", "\\["))]
-        between = _JOINED.search(before, max(0, len(before) - 40))
-        if between is None or not (joined or between[2]):
-            break
-        closing = between[1]
-        opening = {"$": "$", "\\)": "\\("}[closing]
-        end = between.start()
-        start = text.rfind(opening, 0, end)
-        if start < 0 or end - start > MAX_ANSWER_CHARS:
-            break
-        content = text[start + len(opening) : end].strip()
-        last = Extraction(f"{content} , {last.text}", "last_math", start)
-        joined = True
-    return last
-
-
-def _last_number(text: str, _numeric: bool) -> Extraction | None:
-    # The last window with a digit: a number longer than it is no answer.
-    last_digit = next((i for i in range(len(text) - 1, -1, -1) if text[i].isdecimal()), -1)
-    if last_digit < 0:
-        return None
-    begin = max(0, last_digit - 400)
-    # A window that begins inside a word or number would make one up
-    while 0 < begin < last_digit and not text[begin - 1].isspace():
-        begin += 1
-    # Digits inside a name ("v2", "XDY2K") are no number; the last real one before them is
-    matches = list(NUMBER.finditer(text, begin, min(len(text), last_digit + 8)))
-    if not matches:
-        return None
-    match = matches[-1]
-    start, content = match.start(), match.group().strip()
-    if scale := SCALE.match(text, match.end()):
-        content += scale.group()
-    if re.match(r"!+[^\s!]", text[match.end() : match.end() + 9]):  # 5!$ or 5!, not `It is 5!`
-        content += "!"
-    before = text[max(0, start - 40) : start]
-    if text[match.end() : match.end() + 1] in tuple(FRACTIONS + POWERS):
-        content += text[match.end()]
-    elif content[:1].isdigit() and "/" in content and (whole := _WHOLE_BEFORE.search(before)):
-        content = whole.group() + content  # 3 1/2
-    if _NUMBER_OR_NUMBER.search(before):  # "41 or 42" is no answer, whichever is right
-        content = before[next(i for i, c in enumerate(before) if c.isdecimal()) :] + content
-    elif _NEGATED.search(before) or _NEGATED_AFTER.match(text, match.end(), match.end() + 24):
-        content = f"not {content}"
-    elif _MINUS.search(before):
-        content = f"-{content}"
-    return Extraction(content, "last_number", start)
-
-
-_GUESSES: dict[str, Callable[[str, bool], Extraction | None]] = {
-    "bold": _bold,
-    "whole": _whole,
-    "last_math": _last_math,
-    "last_number": _last_number,
-}

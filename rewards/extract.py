@@ -2,8 +2,8 @@
 
 Every rule is a scan from the end that looks at each character a bounded number of times; nothing
 here can be made to backtrack. The rules that guess are in `guesses`. What is left out: judging
-whether the answer is right (see `correctness`), and any second chance. Within a rule the last occurrence counts, and a last one that
-is malformed credits no earlier one.
+whether the answer is right (see `correctness`), and any second chance. Within a rule the last
+occurrence counts, and a last one that is malformed credits no earlier one.
 """
 
 from __future__ import annotations

@@ -37,6 +37,9 @@ _TWO_NUMBERS = re.compile(r"[-+.\d ]*\d \d[-+.\d ]*")
 _DENIAL = re.compile(
     r"\b(?:not|no|or|maybe|perhaps|wrong|incorrect|false|than|anything but)\b", re.IGNORECASE
 )
+# C(5,2) is a point where a point is asked for; x = y = 4 is one too
+_CHOSEN_FROM = re.compile(r"(?<![A-Za-z])C ?\( ?(\d+) ?, ?(\d+) ?\)")
+_CHAIN = re.compile(r"((?:[A-Za-z] ?= ?){2,})([^=,()]+)")
 _MODULUS = re.compile(r"(.*[^ ]) ?\(?\\[pb]?mod ?\{? ?(\d+) ?\}?\)?")
 _REMARK = re.compile(r"(.*[^ ]) ?\\text ?\{ ?\(([^{}\d]*)\) ?\}")
 _LABEL = re.compile(r"\\text ?\{([^{}\d<>!]*[:=\s])\} ?([-+\d\\(.].*)")
@@ -123,6 +126,8 @@ def is_words(text: str) -> bool:
     """Whether a canonical text is prose or a name and not a formula."""
     if any(char.isdigit() for char in text):
         return False
+    if "".join(sorted(text)) in "abcdefghijklmnopqrstuvwxyz":
+        return False  # xyz is a product
     words = plain_words(text)
     if "\\" in text.replace("\\text", ""):
         return False
@@ -235,6 +240,10 @@ def _same_structure(g: str, a: str, rules: Rules, depth: int) -> bool | None:
         return False  # 1,2,…,n: math-verify drops what the dots stand for; only spelling counts
     if (label := _LABEL.fullmatch(a)) is not None and depth < 8:
         return not _DENIAL.search(label[1]) and _same(g, label[2], rules, depth + 1)
+    if not g.startswith("("):
+        a = _CHOSEN_FROM.sub(r"\\binom{\1}{\2}", a)
+    elif (chain := _CHAIN.fullmatch(a)) is not None:
+        a = f"({','.join([chain[2]] * chain[1].count('='))})"
     g, a = without_membership(g), without_membership(a)
     gold, answer = read_shape(g), read_shape(a)
     simple = ("list", "formula")

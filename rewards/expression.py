@@ -158,6 +158,8 @@ class _Parser:
             return self.group(token, {"(": ")", "[": "]", "{": "}"}[token])
         if token == "\\frac":
             return _div(self.group("{", "}"), self.group("{", "}"))
+        if token == "\\binom":
+            return _binomial(self.group("{", "}"), self.group("{", "}"))
         if token == "\\sqrt":
             return self.root()
         if token == "\\pi":
@@ -337,6 +339,14 @@ def _factorial(value: Value) -> Value:
     if not isinstance(value, Fraction) or value.denominator != 1 or not 0 <= value <= 300:
         raise UnreadableError
     return Fraction(math.factorial(int(value)))
+
+
+def _binomial(of: Value, count: Value) -> Value:
+    if not (isinstance(of, Fraction) and isinstance(count, Fraction)) or not 0 <= of <= 300:
+        raise UnreadableError
+    if of.denominator != 1 or count.denominator != 1 or count < 0:
+        raise UnreadableError
+    return Fraction(math.comb(int(of), int(count)))
 
 
 def _exact_root(value: Fraction, degree: int) -> Fraction | None:

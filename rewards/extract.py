@@ -164,9 +164,9 @@ def _with_boxes_before(text: str, last: Extraction) -> Extraction:
     """The last box, with those that a comma, "or" and "and" join to it: they are one list."""
     for _ in range(8):
         between = _BOXES_JOINED.search(text, max(0, last.start - 40), last.start)
-        start = text.rfind("\\boxed{", 0, last.start)
-        if between is None or not last.text or between.start() - start > MAX_ANSWER_CHARS:
+        if between is None or not last.text:
             break
+        start = text.rfind("\\boxed{", max(0, between.start() - MAX_ANSWER_CHARS), last.start)
         content = text[start + len("\\boxed{") : between.start()].strip()
         if start < 0 or not closes_at_end(content):
             break

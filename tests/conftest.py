@@ -41,7 +41,7 @@ os.environ.update(ENVIRONMENT)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited: a background job
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-PRETRAINING_STEPS = 60  # a tenth of the real toy's: it writes sums, and gets few of them right
+PRETRAINING_STEPS = 60  # far fewer than the real toy's: it writes sums, and gets few of them right
 
 
 def _is_fast(config: pytest.Config) -> bool:

@@ -1,12 +1,13 @@
 """GRPO steps beside stock TRL: seconds for each completion trained, and time to an accuracy.
 
-    python -m benchmarks.grpo [--seeds 0 1 2 3 4] [--steps 60]
+    python -m benchmarks.grpo [--seeds 0 1 2 3 4] [--steps 60] [--repeats 2]
 
 Writes benchmarks/results/grpo.md. Both sides train the same LoRA on the same warm-started toy model
 with the same data, batch, learning rate, dtype and seed, in processes of their own, one after the
-other and in turn (ours, TRL's, ours, ...). TRL's side is `trl.GRPOTrainer` without Unsloth, its
-defaults but for what has to be equal. Evaluation (200 held-out problems, 4 samples each, the same
-code on both sides) happens between steps, and its time is taken out.
+other and in turn (ours, TRL's, ours, ...). Of the repeats of a run, which train alike to the bit,
+the fastest counts: what else a machine does only ever adds. TRL's side is `trl.GRPOTrainer` without
+Unsloth, its defaults but for what has to be equal. Evaluation (200 held-out problems, 4 samples
+each, the same code on both sides) happens between steps, and its time is taken out.
 
 Two data sets, with the same model: `toy` as it is; `unsolvable`, where 30 % of the problems have an
 answer that nobody gives, so that their groups have no variance. A third side, `resampling`, is ours
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--data", choices=["toy", "unsolvable"], help=argparse.SUPPRESS)
@@ -51,12 +54,14 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder))
-        runs = [
-            run(side, model, data, seed, arguments.steps)
+        turns = [
+            [run(side, model, data, seed, arguments.steps) for side in SIDES]
             for data in ("toy", "unsolvable")
             for seed in arguments.seeds
-            for side in SIDES
+            for _ in range(arguments.repeats)
         ]
+    groups = [turns[i : i + arguments.repeats] for i in range(0, len(turns), arguments.repeats)]
+    runs = [fastest(same) for group in groups for same in zip(*group, strict=True)]
     text = table(runs, arguments)
     RESULTS.write_text(text, encoding="utf-8")
     print(text)
@@ -90,6 +95,16 @@ def run(side: str, model: Path, data: str, seed: int, steps: int) -> dict[str, A
         file=sys.stderr,
     )
     return result
+
+
+def fastest(same: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of several times the same training: the fastest, by its processor time and by its clock."""
+    accuracies = [[value for _, value in one["curve"]] for one in same]
+    assert all(found == accuracies[0] for found in accuracies), (
+        "the same training came out otherwise"
+    )
+    quickest = min(same, key=lambda one: float(one["wall_ms"]))
+    return {**quickest, "cpu_ms": min(one["cpu_ms"] for one in same)}
 
 
 def worker(side: str, model_folder: Path, data: str, seed: int, steps: int) -> None:
@@ -298,11 +313,12 @@ def table(runs: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
         "# GRPO beside stock TRL",
         "",
         f"`python -m benchmarks.grpo --seeds {' '.join(map(str, arguments.seeds))} "
-        f"--steps {arguments.steps}`",
+        f"--steps {arguments.steps} --repeats {arguments.repeats}`",
         "",
         f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, "
         f"{versions}, float32, LoRA r 16, {PROMPTS} prompts x {GENERATIONS} completions a step, "
-        f"{arguments.steps} steps. Medians over seeds {arguments.seeds}, with the range. `toy`: "
+        f"{arguments.steps} steps. Medians over seeds {arguments.seeds}, with the range; of "
+        f"{arguments.repeats} runs of each the faster. `toy`: "
         f"the quickstart's problems; `unsolvable`: {UNSOLVABLE_SHARE:.0%} of them can never be "
         "solved: their groups have no variance from the first step on. `resampling`: ours, with "
         f"`resample_rounds: {RESAMPLE_ROUNDS}`; its completions are those trained on.",

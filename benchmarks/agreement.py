@@ -10,10 +10,10 @@ Five sets, each graded by `rewards.grade_many` and by math-verify alone:
 - GSM8K texts: short whole answers, written and labelled by hand.
 - MATH answers: references in MATH's notation with right and wrong answers, written and labelled
   by hand from MATH's conventions, and put into a closing sentence.
-- MATH answers, blind: the same, written by someone who had not seen how the graders compare, and
-  graded once before anything was mended for them. `BLIND` is that first figure.
-- MATH and GSM8K texts, blind: whole endings as models write them, written after those mends by
-  someone who knew them, and graded once. Nothing was mended for these.
+- MATH answers, blind: the same, written without a look at how the graders compare, and graded
+  once before anything was mended for them. `BLIND` is that first figure.
+- MATH and GSM8K texts, blind: whole endings as models write them, written after those mends and
+  with them in mind, and graded once. Nothing was mended for these.
 
 `graded_sets.py` beside this one makes larger sets from random numbers; it was written with the
 graders, so it shows speed and that nothing broke, not agreement.

@@ -254,6 +254,8 @@ def train(
             )
             checkpoint = from_main(lambda: latest_checkpoint(run_dir.checkpoints))
             result = trainer.train(resume_from=checkpoint)
+            if result.was_stopped:
+                stage.ended = "stopped"
     finally:
         if tracker:
             tracker.finish()
@@ -266,7 +268,7 @@ def training_numbers(metrics: Mapping[str, float | None]) -> str:
     shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
         ("reward", "reward/mean", lambda x: rounded(x, 2)),
         ("right", "correct", percent),
-        ("KL", _KL, lambda x: rounded(x, 3)),
+        ("KL", "kl_divergence", lambda x: rounded(x, 3)),
     )
     parts = [
         f"{name} {text(value)}"
@@ -276,9 +278,6 @@ def training_numbers(metrics: Mapping[str, float | None]) -> str:
     if (length := metrics.get("completion_length/mean")) is not None:
         parts.append(f"length {rounded(length, 0)}")
     return "  ".join(parts)
-
-
-_KL = "kl_divergence"
 
 
 def compare_both(config: ExperimentConfig, run_dir: RunDir) -> Comparison | None:

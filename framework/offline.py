@@ -82,13 +82,11 @@ def train_on_groups(
             log.close()
             if tracker:
                 tracker.finish()
-    steps = int(output.global_step)
-    return TrainResult(
-        steps,
-        float(output.metrics["train_runtime"]),
-        log.last,
-        was_stopped=steps < int(trainer.state.max_steps),
-    )
+        steps = int(output.global_step)
+        was_stopped = steps < int(trainer.state.max_steps)
+        if was_stopped:
+            stage.ended = "stopped"
+    return TrainResult(steps, float(output.metrics["train_runtime"]), log.last, was_stopped)
 
 
 def shown(metrics: Mapping[str, float | None]) -> str:

@@ -40,6 +40,7 @@ class Stage:
         self._progress: Progress | None = None
         self._next_quarter = 1
         self.summary = ""  # what the closing line says; the last numbers, if nothing else
+        self.ended = ""  # how, where it was not by being done: "stopped", "failed"
 
     def update(self, done: int, total: int, numbers: str = "") -> None:
         """`numbers`: the few that matter, such as "reward 0.41  length 12"."""
@@ -57,13 +58,12 @@ class Stage:
             self._progress.task_ids[0], completed=done, total=total, numbers=self._numbers
         )
 
-    def close(self, ended: str = "") -> None:
-        """`ended`: how, where it was not by being done."""
+    def close(self) -> None:
         if self._progress is not None:
             self._progress.stop()
             self._terminal.has_bar = False
         seconds = time.perf_counter() - self._started
-        mark = f"{ended} after" if ended else "done in"
+        mark = f"{self.ended} after" if self.ended else "done in"
         said = self.summary or self._numbers
         head = f"  {self.name:<20} {mark} {seconds:5.1f} s"
         if said and not self._terminal.fits(f"{head}   {said}"):
@@ -97,9 +97,10 @@ class Terminal:
         try:
             yield stage
         except BaseException as error:
-            stage.close("stopped" if isinstance(error, KeyboardInterrupt) else "failed")
+            stage.ended = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             raise
-        stage.close()
+        finally:
+            stage.close()
 
     def line(self, text: str) -> None:
         if not self.quiet:

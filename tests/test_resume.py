@@ -180,6 +180,7 @@ def test_ctrl_c_once_leaves_a_checkpoint_and_says_how_to_go_on(
     assert (folder / "checkpoints" / f"checkpoint-{steps}").is_dir()
     assert not (folder / "final_model").exists()
     assert "stopping after this step, with a checkpoint; Ctrl-C again stops at once" in stopped.err
+    assert "Train (GRPO)         stopped after" in stopped.err
     assert stopped.err.endswith(
         f"groupwise: stopped after step {steps}, with a checkpoint. Go on with the same command "
         "and --resume\n"

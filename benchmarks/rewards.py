@@ -23,11 +23,9 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
-
-import graded_sets  # a script beside this one
 import math_verify
 
+from benchmarks import graded_sets
 from rewards import Example, build_rubric, correctness, grade_many
 from rewards.correctness import read_reference
 from rewards.proof import prove

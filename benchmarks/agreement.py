@@ -39,7 +39,7 @@ from pathlib import Path
 
 from benchmarks.graded_sets import Case, read_solutions
 from benchmarks.rewards import reference_run
-from rewards import grade_many
+from groupwise.rewards import grade_many
 
 DATA = Path(__file__).parent / "data"
 RESULTS = Path(__file__).parent / "results" / "agreement.md"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 SUMMARISE = """
 import resource, sys, time
-from evaluation import summarise
+from groupwise.evaluation import summarise
 start = time.perf_counter()
 summary = summarise(sys.argv[1], ks=(1, 2, 4, 8))
 seconds = time.perf_counter() - start
@@ -37,9 +37,9 @@ def main() -> None:
 def statistics() -> None:
     import numpy as np
 
-    from evaluation.intervals import bootstrap_estimates
-    from evaluation.majority import maj_at_k
-    from evaluation.paired import paired_test
+    from groupwise.evaluation.metrics.intervals import bootstrap_estimates
+    from groupwise.evaluation.metrics.majority import maj_at_k
+    from groupwise.evaluation.metrics.paired import paired_test
 
     draw = np.random.default_rng(0)
     values = draw.random((10_000, 14))
@@ -63,7 +63,7 @@ def coverage() -> None:
     """How often the 95 % interval of pass@1 contains the truth: 8 samples a problem."""
     import numpy as np
 
-    from evaluation.intervals import bootstrap_estimates
+    from groupwise.evaluation.metrics.intervals import bootstrap_estimates
 
     draw = np.random.default_rng(0)
     for name, a, b in (("even", 2, 3), ("hard", 0.2, 2.0), ("all or nothing", 0.3, 0.3)):
@@ -79,7 +79,7 @@ def coverage() -> None:
 
 
 def logs(samples: int) -> None:
-    from evaluation.records import SampleRecord, to_line
+    from groupwise.evaluation.log.records import SampleRecord, to_line
 
     text = "Let me think about it step by step. " * 20
     for count in (samples // 100, samples // 10, samples):

@@ -79,7 +79,7 @@ def make_parts(folder: Path, architecture: dict[str, int]) -> None:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from framework.toy import make_tokenizer
+    from groupwise.framework.data.toy import make_tokenizer
 
     tokenizer = make_tokenizer()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -155,7 +155,7 @@ def worker(card: int, command: list[str]) -> int:
     """Takes all of the GPU but `card` GiB, then runs the command in this process."""
     import torch
 
-    from framework.cli import main as groupwise
+    from groupwise.framework.cli.main import main as groupwise
 
     ballast = None
     if torch.cuda.is_available():

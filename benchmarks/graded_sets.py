@@ -374,7 +374,7 @@ def read_solutions(path: Path) -> list[dict[str, str]]:
 def disagreements(cases: list[Case]) -> tuple[float, list[str]]:
     """(share of agreement, a line for each disagreement)."""
     sys.path.insert(0, str(Path(__file__).parent.parent))  # before the `rewards.py` beside us
-    from rewards import grade_many
+    from groupwise.rewards import grade_many
 
     grades = grade_many((case.text, case.gold) for case in cases)
     lines = [

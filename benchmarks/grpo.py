@@ -70,7 +70,7 @@ def main() -> int:
 
 def make_model(folder: Path) -> Path:
     """The toy model, trained on until it writes the tags: where GRPO starts in the quickstart."""
-    from framework import toy
+    from groupwise.framework.data import toy
 
     train, _ = toy.make_problems(0)
     toy.TAGGED_SHARE = 1.0
@@ -110,7 +110,7 @@ def fastest(same: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def worker(side: str, model_folder: Path, data: str, seed: int, steps: int) -> None:
     """Trains one side and prints one JSON object as the last line."""
     if side != "trl":
-        from framework.policy import load_unsloth
+        from groupwise.framework.policy.unsloth import load_unsloth
 
         load_unsloth()
     else:
@@ -189,8 +189,8 @@ def ours(
     resample_rounds: int = 0,
 ) -> Any:
     """This project's trainer, with the settings of TRL's side."""
-    from framework.grpo_trainer import GRPOArguments, GRPOTrainer
-    from rewards import build_rubric
+    from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
+    from groupwise.rewards import build_rubric
 
     return GRPOTrainer(
         model,
@@ -265,8 +265,8 @@ def examples(tokenizer: Any, data: str) -> tuple[list[Any], list[Any]]:
     """Training problems and held-out ones with rendered prompts, the same on both sides."""
     import random
 
-    from framework import toy
-    from rewards.types import Example
+    from groupwise.framework.data import toy
+    from groupwise.rewards.types import Example
 
     def example(a: int, b: int) -> Any:
         message = {"role": "user", "content": toy.question(a, b)}
@@ -291,8 +291,8 @@ def examples(tokenizer: Any, data: str) -> tuple[list[Any], list[Any]]:
 
 def accuracy(model: Any, tokenizer: Any, held_out: list[Any]) -> float:
     """pass@1 from four samples of each held-out problem, drawn with the same numbers each time."""
-    from evaluation.sampler import Prompt, SamplingParams
-    from framework.sampling import make_sampler
+    from groupwise.evaluation.sampler import Prompt, SamplingParams
+    from groupwise.framework.sampling import make_sampler
 
     sampler = make_sampler(model, tokenizer, engine="slots")
     prompts = [Prompt(example.id, example.prompt) for example in held_out]

@@ -23,15 +23,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evaluation import Comparison, compare, read_samples
-from framework import experiment, toy
-from framework.config import ExperimentConfig
-from framework.measuring import measure
-from framework.policy import load, load_unsloth
-from framework.run_data import load_held_out
-from framework.run_dir import RunDir, create_run_dir
-from framework.scored_groups import export_groups
-from framework.terminal import Terminal
+from groupwise.evaluation import Comparison, compare, read_samples
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.data import toy
+from groupwise.framework.data.scored_groups import export_groups
+from groupwise.framework.experiment import run as experiment
+from groupwise.framework.experiment.data import load_held_out
+from groupwise.framework.experiment.evaluate import measure
+from groupwise.framework.policy import load
+from groupwise.framework.policy.unsloth import load_unsloth
+from groupwise.framework.run.directory import RunDir, create_run_dir
+from groupwise.framework.run.terminal import Terminal
 
 RESULTS = Path(__file__).parent / "results" / "methods.md"
 PROBLEMS, SAMPLES, EPOCHS, GROUPS_PER_STEP = 400, 8, 2, 16
@@ -151,7 +153,7 @@ class Bench:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from framework.minimal_grpo import MathDataset, MinimalGRPOTrainer
+        from groupwise.framework.minimal_grpo import MathDataset, MinimalGRPOTrainer
 
         torch.manual_seed(self.seed)
         trainer = MinimalGRPOTrainer(

@@ -39,7 +39,14 @@ def main() -> int:
 def measure(seed: int, overrides: list[str]) -> dict[str, object]:
     """Runs `groupwise quickstart` with one seed; what it printed as JSON, and its seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "framework.cli", "quickstart", "--json", "--quiet"]
+        command = [
+            sys.executable,
+            "-m",
+            "groupwise.framework.cli",
+            "quickstart",
+            "--json",
+            "--quiet",
+        ]
         command += ["--output-dir", folder, "--set", f"seed={seed}"]
         for override in overrides:
             command += ["--set", override]

@@ -26,10 +26,11 @@ from pathlib import Path
 import math_verify
 
 from benchmarks import graded_sets
-from rewards import Example, build_rubric, correctness, grade_many
-from rewards.correctness import read_reference
-from rewards.proof import prove
-from rewards.worker import shared_pool
+from groupwise.rewards import Example, build_rubric, grade_many
+from groupwise.rewards.check.prove import prove
+from groupwise.rewards.math import grade as correctness
+from groupwise.rewards.math.grade import read_reference
+from groupwise.rewards.math.verify_pool import shared_pool
 
 RESULTS = Path(__file__).parent / "results" / "rewards.md"
 RUNS = 5  # of both sides, by turns; the median counts

@@ -38,8 +38,8 @@ import torch
 from benchmarks import sampling_profile
 from benchmarks.sampling_models import build_model, build_tokenizer
 from benchmarks.sampling_sides import Side, Workload, lm_eval_side, sides
-from evaluation.sampler import Prompt, SamplingParams
-from framework.sampling import make_sampler
+from groupwise.evaluation.sampler import Prompt, SamplingParams
+from groupwise.framework.sampling import make_sampler
 
 RESULTS = Path(__file__).parent / "results" / "sampling.md"
 PROFILE = RESULTS.with_name("sampling_profile.md")

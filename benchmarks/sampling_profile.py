@@ -16,8 +16,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.sampling_sides import Workload, slots
-from framework.sampling import kv
-from framework.sampling import slots as engine
+from groupwise.framework.sampling import cache as kv
+from groupwise.framework.sampling import slots as engine
 
 # Operations of torch, with all that they call.
 OPERATIONS = {

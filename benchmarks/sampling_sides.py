@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from benchmarks.sampling_models import EOS
-from evaluation.sampler import Prompt, SamplingParams
-from framework.sampling import make_sampler
+from groupwise.evaluation.sampler import Prompt, SamplingParams
+from groupwise.framework.sampling import make_sampler
 
 
 @dataclass(frozen=True)

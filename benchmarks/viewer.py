@@ -25,7 +25,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from evaluation.records import SampleRecord, to_line
+from groupwise.evaluation.log.records import SampleRecord, to_line
 
 PER_PROBLEM = 8
 OPENINGS = 5
@@ -151,7 +151,7 @@ class Server:
     def __init__(self, run: Path) -> None:
         self.began = time.perf_counter()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "framework.cli", "view", str(run), "--no-browser"],
+            [sys.executable, "-m", "groupwise.framework.cli", "view", str(run), "--no-browser"],
             stdout=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
         assert self.process.stdout is not None

@@ -3,13 +3,18 @@
 No torch, and nothing heavy at import.
 """
 
-from evaluation.compare import Comparison, compare, write_comparison
-from evaluation.majority import maj_at_k
-from evaluation.pass_at_k import mean_at_n, pass_at_k, pass_hat_k
-from evaluation.records import RolloutRecord, SampleRecord, read_rollouts, read_samples
-from evaluation.runner import EvaluationSettings, Progress, evaluate, samples_owed
-from evaluation.sampler import Prompt, SampledCompletion, Sampler, SamplingParams
-from evaluation.summary import Summary, summarise, write_summary
+from groupwise.evaluation.compare import Comparison, compare, write_comparison
+from groupwise.evaluation.log.records import (
+    RolloutRecord,
+    SampleRecord,
+    read_rollouts,
+    read_samples,
+)
+from groupwise.evaluation.metrics.majority import maj_at_k
+from groupwise.evaluation.metrics.pass_at_k import mean_at_n, pass_at_k, pass_hat_k
+from groupwise.evaluation.runner import EvaluationSettings, Progress, evaluate, samples_owed
+from groupwise.evaluation.sampler import Prompt, SampledCompletion, Sampler, SamplingParams
+from groupwise.evaluation.summary import Summary, summarise, write_summary
 
 __all__ = [
     "pass_at_k",
@@ -35,3 +40,8 @@ __all__ = [
     "compare",
     "write_comparison",
 ]
+
+if __name__ == "evaluation":  # by its earlier name: the same module, not a second one
+    from groupwise._earlier_names import same_module
+
+    same_module(__name__)

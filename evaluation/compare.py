@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.comparable import in_common, what_differs
-from evaluation.files import write_json
-from evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate, bootstrap_estimates, number
-from evaluation.paired import paired_test, problems_needed, smallest_detectable
-from evaluation.pass_at_k import crossing_k
-from evaluation.problems import Problems, collect, mean_score, status_counts
-from evaluation.records import read_samples
-from evaluation.rounding import rounded
-from evaluation.summary import KS, log_of
-from rewards.errors import UserError
+from groupwise.evaluation.log.files import write_json
+from groupwise.evaluation.log.problems import Problems, collect, mean_score, status_counts
+from groupwise.evaluation.log.records import read_samples
+from groupwise.evaluation.log.writer import load_settings, setting_differences
+from groupwise.evaluation.metrics.intervals import (
+    CONFIDENCE,
+    RESAMPLES,
+    Estimate,
+    bootstrap_estimates,
+    number,
+)
+from groupwise.evaluation.metrics.paired import paired_test, problems_needed, smallest_detectable
+from groupwise.evaluation.metrics.pass_at_k import crossing_k
+from groupwise.evaluation.summary import KS, log_of
+from groupwise.evaluation.text import rounded
+from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,14 +175,14 @@ def compare(
         raise UserError("comparing takes at least two evaluations")
     logs = {label: log_of(run) for label, run in runs.items()}
     sides = {label: collect(read_samples(log), solved_at=solved_at) for label, log in logs.items()}
-    notices = what_differs(logs, sides)
+    notices = _what_differs(logs, sides)
     if notices and not allow_differences:
         raise UserError(
             "these evaluations were not made alike:\n"
             + "\n".join(f"  {notice}" for notice in notices)
             + "\nTo compare them all the same, allow differences (--allow-differences)."
         )
-    sides = in_common(sides)
+    sides = _in_common(sides)
     most = min(side.fewest_samples for side in sides.values())
     wanted = [k for k in KS if k <= most] if ks is None else sorted(set(ks))
     if bad := [k for k in wanted if not 1 <= k <= most]:
@@ -300,3 +306,71 @@ def _grid(first: Problems, second: Problems) -> int | None:
 
 def _mean(values: Floats) -> float:
     return math.fsum(values) / len(values)
+
+
+# What a comparison is about; and the problems, which are compared one by one.
+_MAY_DIFFER = ("model", "sampler", "num_examples", "problems", "prompts")
+
+
+def _what_differs(logs: Mapping[str, Path], sides: Mapping[str, Problems]) -> list[str]:
+    """What speaks against comparing the others with the first, a line each.
+
+    UserError where they cannot be compared at all: a log without samples, without grades, or
+    without a problem that the first has too.
+    """
+    lines = []
+    base, *others = logs
+    settings = {label: load_settings(log.parent) for label, log in logs.items()}
+    for label, side in sides.items():
+        if not side.problems:
+            raise UserError(f"{logs[label]}: the log is empty")
+        if not side.decided:
+            raise UserError(
+                f"{logs[label]}: nothing says which samples are right. Give a score from which a "
+                "sample counts as right (solved_at)."
+            )
+        known = settings[label] or {}
+        asked = known.get("num_examples", 0) * known.get("num_samples", 0)
+        if asked > side.num_samples:
+            owed = asked - side.num_samples
+            lines.append(f"{label}: {owed} samples are missing; the evaluation is not finished")
+    for label in others:
+        lines += _problems_differ(base, sides[base], label, sides[label])
+        first, second = settings[base], settings[label]
+        if first is None or second is None:
+            continue  # a log from elsewhere: the problems' ids are all that can be checked
+        kept = [
+            {name: value for name, value in x.items() if name not in _MAY_DIFFER}
+            for x in (first, second)
+        ]
+        lines += setting_differences(kept[0], kept[1], f"in {base}", f"in {label}")
+    return lines
+
+
+def _problems_differ(base: str, first: Problems, label: str, second: Problems) -> list[str]:
+    a = {problem.example_id: problem for problem in first.problems}
+    b = {problem.example_id: problem for problem in second.problems}
+    both = sorted(a.keys() & b.keys())
+    if not both:
+        raise UserError(f"{base} and {label} have no problem in common (compared by example_id)")
+    lines = [
+        f"{len(more)} problems are only in {name}, such as {min(more)!r}"
+        for name, more in ((base, a.keys() - b.keys()), (label, b.keys() - a.keys()))
+        if more
+    ]
+    for what, other in (
+        ("another reference answer", [i for i in both if a[i].answer != b[i].answer]),
+        ("another prompt", [i for i in both if a[i].prompt != b[i].prompt]),
+    ):
+        if other:
+            lines.append(f"{len(other)} problems have {what} in {label}, such as {other[0]!r}")
+    return lines
+
+
+def _in_common(sides: dict[str, Problems]) -> dict[str, Problems]:
+    """Only the problems that all have; collect has sorted them by id, so rows then match."""
+    ids = set.intersection(*({p.example_id for p in side.problems} for side in sides.values()))
+    return {
+        label: replace(side, problems=[p for p in side.problems if p.example_id in ids])
+        for label, side in sides.items()
+    }

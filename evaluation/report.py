@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evaluation.escape import printable
-from evaluation.files import write_text
-from rewards.errors import UserError
+from groupwise.evaluation.log.files import write_text
+from groupwise.evaluation.text import printable
+from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
-    from evaluation.viewer.index import Index, LogState
-    from evaluation.viewer.queries import Queries
+    from groupwise.evaluation.viewer.index import Index, LogState
+    from groupwise.evaluation.viewer.queries import Queries
 
 REPORT = "report.html"
 FULL_BYTES = 12_000_000  # logs of evaluations up to this size are in the page whole
@@ -50,8 +50,8 @@ def write_report(run: str | Path, path: str | Path | None = None) -> Path:
     `run` is a run directory, an evaluation, or a folder of runs. The file is replaced whole or not
     at all. UserError where there is nothing to report.
     """
-    from evaluation.viewer.bundle import page
-    from evaluation.viewer.index import Index
+    from groupwise.evaluation.viewer.bundle import page
+    from groupwise.evaluation.viewer.index import Index
 
     run = Path(run)
     path = (run if run.is_dir() else run.parent) / REPORT if path is None else Path(path)
@@ -71,8 +71,8 @@ def write_report(run: str | Path, path: str | Path | None = None) -> Path:
 
 def report_data(index: Index) -> dict[str, Any]:
     """What the page answers from; see static/js/local.js."""
-    from evaluation.viewer.overview import Overview
-    from evaluation.viewer.queries import Queries
+    from groupwise.evaluation.viewer.overview import Overview
+    from groupwise.evaluation.viewer.queries import Queries
 
     queries = Queries(index)
     evaluations = [s for s in index.logs.values() if s.found.kind == "samples" and s.samples]

@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from evaluation.intervals import CONFIDENCE, RESAMPLES
-from evaluation.log import RecordLog, load_settings
-from evaluation.records import SAMPLES, SampleRecord, fields_of, read_samples
-from evaluation.sampler import Prompt, SampledCompletion, Sampler, SamplingParams
-from evaluation.summary import KS, Summary, summarise, write_summary
-from rewards.errors import UserError
-from rewards.types import Completion, Example, Score
+from groupwise.evaluation.log.records import SAMPLES, SampleRecord, fields_of, read_samples
+from groupwise.evaluation.log.writer import RecordLog, load_settings
+from groupwise.evaluation.metrics.intervals import CONFIDENCE, RESAMPLES
+from groupwise.evaluation.sampler import Prompt, SampledCompletion, Sampler, SamplingParams
+from groupwise.evaluation.summary import KS, Summary, summarise, write_summary
+from groupwise.rewards.errors import UserError
+from groupwise.rewards.types import Completion, Example, Score
 
 MAY_GROW = ("num_samples",)
 _LONGEST_WAIT_S = 2.0

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rewards.types import FinishReason
+from groupwise.rewards.types import FinishReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.files import write_json
-from evaluation.intervals import (
+from groupwise.evaluation.log.files import write_json
+from groupwise.evaluation.log.problems import Problem, Problems, collect, mean_score, status_counts
+from groupwise.evaluation.log.records import SAMPLES, read_samples
+from groupwise.evaluation.metrics.intervals import (
     CONFIDENCE,
     RESAMPLES,
     Estimate,
@@ -23,9 +25,7 @@ from evaluation.intervals import (
     number,
     posterior_mean,
 )
-from evaluation.problems import Problem, Problems, collect, mean_score, status_counts
-from evaluation.records import SAMPLES, read_samples
-from rewards.errors import UserError
+from groupwise.rewards.errors import UserError
 
 SUMMARY = "summary.json"
 TIMING = "timing.json"

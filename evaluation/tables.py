@@ -11,11 +11,10 @@ import sys
 import textwrap
 from typing import TextIO
 
-from evaluation.compare import Comparison, Difference, Pair, Side
-from evaluation.escape import printable
-from evaluation.intervals import Estimate
-from evaluation.rounding import percent, rounded
-from evaluation.summary import Group, Summary
+from groupwise.evaluation.compare import Comparison, Difference, Pair, Side
+from groupwise.evaluation.metrics.intervals import Estimate
+from groupwise.evaluation.summary import Group, Summary
+from groupwise.evaluation.text import percent, printable, rounded
 
 _LABEL = 24  # characters of a label or category that are shown
 _NONE = "-"

@@ -1,6 +1,6 @@
 """GRPO on one page, for reading, for teaching and for a notebook.
 
-    python -m framework.minimal_grpo MODEL math_tasks.jsonl --steps 200
+    python -m groupwise.framework.minimal_grpo MODEL math_tasks.jsonl --steps 200
 
 One question a step: sample a group of answers, score them, compare each with its group, and move
 the log-probabilities of its tokens up or down. No reference model, no value model; only LoRA is
@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.objective import token_logps
-from rewards import Completion, Example, Rubric, build_rubric
+from groupwise.framework.objective import token_logps
+from groupwise.rewards import Completion, Example, Rubric, build_rubric
 
 REWARDS = {"correctness": 1.0, "format": 0.25, "language": 0.10}
 

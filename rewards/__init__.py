@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rewards.correctness import Correctness, grade, grade_many
-    from rewards.errors import RewardError, UserError
-    from rewards.learned import RewardModel
-    from rewards.rubric import Rubric, build_rubric
-    from rewards.spec import RewardSpec
-    from rewards.types import BatchReward, Completion, Example, Grade, Reward, Score
+    from groupwise.rewards.errors import RewardError, UserError
+    from groupwise.rewards.math.grade import Correctness, grade, grade_many
+    from groupwise.rewards.reward_model import RewardModel
+    from groupwise.rewards.rubric import Rubric, build_rubric
+    from groupwise.rewards.spec import RewardSpec
+    from groupwise.rewards.types import BatchReward, Completion, Example, Grade, Reward, Score
 
 __all__ = [
     "Example",
@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 _MODULES = {
-    "correctness": ("Correctness", "grade", "grade_many"),
+    "math.grade": ("Correctness", "grade", "grade_many"),
     "errors": ("RewardError", "UserError"),
-    "learned": ("RewardModel",),
+    "reward_model": ("RewardModel",),
     "rubric": ("Rubric", "build_rubric"),
     "spec": ("RewardSpec",),
     "types": ("BatchReward", "Completion", "Example", "Grade", "Reward", "Score"),
@@ -49,5 +49,11 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
-        raise AttributeError(f"module 'rewards' has no attribute {name!r}")
-    return getattr(import_module(f"rewards.{_MODULE_OF[name]}"), name)
+        raise AttributeError(f"module 'groupwise.rewards' has no attribute {name!r}")
+    return getattr(import_module(f"groupwise.rewards.{_MODULE_OF[name]}"), name)
+
+
+if __name__ == "rewards":  # by its earlier name: the same module, not a second one
+    from groupwise._earlier_names import same_module
+
+    same_module(__name__)

@@ -14,8 +14,8 @@ from functools import lru_cache
 
 from pydantic.dataclasses import dataclass
 
-from rewards.text import MAX_TEXT_CHARS
-from rewards.types import Completion, Example
+from groupwise.rewards.text import MAX_TEXT_CHARS
+from groupwise.rewards.types import Completion, Example
 
 
 def _split(words: str) -> list[str]:

@@ -17,9 +17,9 @@ from functools import lru_cache
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from rewards.latex import compact
-from rewards.text import MAX_TEXT_CHARS
-from rewards.types import Completion, Example
+from groupwise.rewards.math.latex import compact
+from groupwise.rewards.text import MAX_TEXT_CHARS
+from groupwise.rewards.types import Completion, Example
 
 WEIGHTS: Mapping[str, float] = {
     "length": 0.2,

@@ -17,17 +17,24 @@ from typing import Any, Protocol, cast, get_args, runtime_checkable
 
 from pydantic import ValidationError
 
-from rewards.correctness import Correctness
-from rewards.errors import RewardError, UserError
-from rewards.functions import load_reward
-from rewards.language import Language
-from rewards.learned import LearnedReward
-from rewards.reference import ReferenceQuality
-from rewards.spec import Aggregation, OnError, RewardSpec, explain, read_spec
-from rewards.style import CosineLength, Format, Length, ReasoningSteps, Repetition, SoftOverlong
-from rewards.text import excerpt
-from rewards.types import BatchReward, Completion, Example, Grade, Reward, Score
-from rewards.worker import shared_pool
+from groupwise.rewards.errors import RewardError, UserError
+from groupwise.rewards.language import Language
+from groupwise.rewards.math.grade import Correctness
+from groupwise.rewards.math.verify_pool import shared_pool
+from groupwise.rewards.reference import ReferenceQuality
+from groupwise.rewards.reward_model import LearnedReward
+from groupwise.rewards.spec import Aggregation, OnError, RewardSpec, explain, read_spec
+from groupwise.rewards.style import (
+    CosineLength,
+    Format,
+    Length,
+    ReasoningSteps,
+    Repetition,
+    SoftOverlong,
+)
+from groupwise.rewards.text import excerpt
+from groupwise.rewards.types import BatchReward, Completion, Example, Grade, Reward, Score
+from groupwise.rewards.user_functions import load_reward
 
 REWARDS: dict[str, Callable[..., Any]] = {
     "correctness": Correctness,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
-from rewards.errors import UserError
+from groupwise.rewards.errors import UserError
 
 OnError = Literal["stop", "skip"]
 Aggregation = Literal["sum", "normalize_then_sum"]

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from rewards.text import MAX_TEXT_CHARS
-from rewards.types import Completion, Example, Grade
+from groupwise.rewards.text import MAX_TEXT_CHARS
+from groupwise.rewards.types import Completion, Example, Grade
 
 _CHECKED: Any = {"extra": "forbid", "arbitrary_types_allowed": True}
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -110,7 +110,7 @@ class Format:
             position = at + len(mark)
         rest = whole[position:]
         if self.template in ("boxed", "think_boxed"):
-            from rewards.extract import find_answer
+            from groupwise.rewards.math.extract import find_answer
 
             boxed = rest.count("\\boxed") == 1 and find_answer(rest, ("boxed",), closed=False)
             return [*once, in_order and not outside.strip(), bool(boxed)]

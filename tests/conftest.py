@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from framework.config import ExperimentConfig, ModelConfig
+from groupwise.framework.config import ExperimentConfig, ModelConfig
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = Path(__file__).parent / "golden"
@@ -68,7 +68,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Unsloth patches transformers, peft and TRL: it has to come first, whatever test does."""
     if any(item.get_closest_marker("stack") for item in session.items):
-        from framework.policy import load_unsloth
+        from groupwise.framework.policy.unsloth import load_unsloth
 
         load_unsloth()
 
@@ -134,7 +134,7 @@ class Toy:
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """The toy model and its problems; nobody changes them."""
-    from framework import toy as module
+    from groupwise.framework.data import toy as module
 
     folder = tmp_path_factory.mktemp("toy")
     paths = module.make_toy(folder, 0, with_model=False)
@@ -178,7 +178,7 @@ def run_cli(
 ) -> Ended:
     """`groupwise` in a process of its own, without a terminal; `before` runs in it first."""
     done = subprocess.run(
-        [sys.executable, "-m", "framework.cli", *map(str, arguments)],
+        [sys.executable, "-m", "groupwise.framework.cli", *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, **ENVIRONMENT, **(environment or {})},
         stdin=subprocess.DEVNULL,
@@ -214,7 +214,7 @@ def cli(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[RunCli]:
     """`groupwise` in this process, in an empty folder: quick, and no less real."""
-    from framework.cli import main
+    from groupwise.framework.cli.main import main
 
     monkeypatch.chdir(tmp_path)
 

@@ -11,9 +11,9 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 
-from evaluation.runner import EvaluationSettings, Progress, evaluate
-from evaluation.sampler import Prompt, SampledCompletion, SamplingParams
-from rewards.types import Completion, Example, Grade, Score
+from groupwise.evaluation.runner import EvaluationSettings, Progress, evaluate
+from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
+from groupwise.rewards.types import Completion, Example, Grade, Score
 
 
 class ToySampler:

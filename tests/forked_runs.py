@@ -121,16 +121,10 @@ class ForkedRuns:
 def _serve() -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries greet there
-    from framework.policy import load_unsloth
+    from groupwise.framework.policy.unsloth import load_unsloth
 
     load_unsloth()
     import trl  # noqa: F401
-
-    import framework.commands.train
-    import framework.experiment
-    import framework.grpo_trainer
-    import framework.sampling
-    import framework.sft_trainer  # noqa: F401
 
     for line in sys.stdin:
         job = json.loads(line)
@@ -146,7 +140,7 @@ def _run(job: dict[str, Any]) -> None:
     """In the child: the streams of a process of its own, the command, the end."""
     import resource
 
-    from framework.cli import main
+    from groupwise.framework.cli.main import main
 
     code = 1
     try:

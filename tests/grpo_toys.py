@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from conftest import Toy
 
-from rewards.types import Completion, Example
+from groupwise.rewards.types import Completion, Example
 
 if TYPE_CHECKING:
-    from framework.config import ExperimentConfig
-    from framework.grpo_trainer import GRPOTrainer
-    from framework.policy import Policy
+    from groupwise.framework.config import ExperimentConfig
+    from groupwise.framework.grpo_trainer import GRPOTrainer
+    from groupwise.framework.policy import Policy
 
 
 def odd_problems_only(example: Example, completion: Completion) -> float:
@@ -29,8 +29,8 @@ def toy_trainer(
     **training: Any,
 ) -> GRPOTrainer:
     """A trainer on the toy's first problems; by default, on all of the small run's."""
-    from framework.grpo_trainer import GRPOArguments, GRPOTrainer
-    from framework.policy import load
+    from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
+    from groupwise.framework.policy import load
 
     config = toy.config()
     policy = load(config.model, seed=0)
@@ -44,8 +44,8 @@ def trainer_for(
     config: ExperimentConfig, policy: Policy, folder: Path, **options: Any
 ) -> GRPOTrainer:
     """The trainer of a run, with the config's rewards and problems unless `options` say others."""
-    from framework.grpo_trainer import GRPOArguments, GRPOTrainer
-    from rewards import build_rubric
+    from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
+    from groupwise.rewards import build_rubric
 
     return GRPOTrainer(
         policy,
@@ -63,7 +63,24 @@ def trainer_for(
 
 def problems(config: ExperimentConfig, policy: Policy) -> tuple[Example, ...]:
     """What a config trains on, with rendered prompts."""
-    from framework.data import load_examples, render_prompts
+    from groupwise.framework.data.examples import load_examples
+    from groupwise.framework.data.prompts import render_prompts
 
     examples = load_examples(config.data, "train").examples
     return render_prompts(examples, policy.tokenizer, config.data.max_prompt_length).examples
+
+
+METRICS = set(
+    """
+    step reward/mean reward/std reward/group_std
+    reward/correctness/mean reward/correctness/std reward/format/mean reward/format/std
+    reward/language/mean reward/language/std
+    correct status/unparseable status/timeout status/bad_reference
+    policy_loss kl_divergence grad_norm learning_rate entropy clip_ratio epoch
+    completion_length/mean completion_length/max truncated zero_variance_groups
+    distinct_completions most_common_completion non_finite
+    completion_tokens rollout_seconds rollout_tokens_per_second reward_seconds
+    step_seconds tokens_per_second memory/peak_gb
+    """.split()  # noqa: SIM905 (a table)
+)
+"""What a line of `metrics.jsonl` has in any GRPO training with the default rewards."""

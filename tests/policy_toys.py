@@ -8,8 +8,8 @@ from typing import Any
 
 from conftest import run_python
 
-from framework.policy import Policy
-from framework.sampling import sampling_mode
+from groupwise.framework.policy import Policy
+from groupwise.framework.sampling import sampling_mode
 
 PROMPTS = ["<|im_start|>user\n7+5=?<|im_end|>\n<|im_start|>assistant\n", "Hello, 3+4 ="]
 NEW_TOKENS = 12

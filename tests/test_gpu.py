@@ -33,7 +33,7 @@ def test_training_runs_through_unsloths_own_trainer_in_4_bits(
 
 
 def test_the_trainer_is_unsloths() -> None:
-    from framework.trl_arguments import trl_classes
+    from groupwise.framework.grpo_trainer.trl_config import trl_classes
 
     trainer_class, _ = trl_classes()
     assert trainer_class.__name__.startswith("Unsloth")
@@ -44,8 +44,8 @@ def test_slots_and_generate_agree_on_the_gpu(toy: Any) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from evaluation.sampler import Prompt, SamplingParams
-    from framework.sampling import make_sampler
+    from groupwise.evaluation.sampler import Prompt, SamplingParams
+    from groupwise.framework.sampling import make_sampler
 
     model = AutoModelForCausalLM.from_pretrained(toy.model, dtype=torch.float32).cuda()
     tokenizer = AutoTokenizer.from_pretrained(toy.model)

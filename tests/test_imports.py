@@ -17,21 +17,21 @@ PACKAGES = ("rewards", "evaluation", "framework")
 # What each package may import of ours: those in front of it, and itself.
 ALLOWED = {name: set(PACKAGES[: i + 1]) for i, name in enumerate(PACKAGES)}
 
-COMMANDS = sorted(path.stem for path in (ROOT / "framework/commands").glob("[a-z]*.py"))
+COMMANDS = sorted(path.stem for path in (ROOT / "framework/cli").glob("[a-z]*.py"))
 
 LIGHT = [
-    *(f"framework.commands.{name}" for name in COMMANDS),
-    "framework.cli",
-    "framework.config",
-    "framework.data",
-    "framework.experiment",
-    "framework.grpo_trainer",
-    "framework.policy",
-    "framework.run_dir",
-    "framework.terminal",
-    "framework.toy",
-    "rewards",
-    "evaluation",
+    *(f"groupwise.framework.cli.{name}" for name in COMMANDS),
+    "groupwise.framework",
+    "groupwise.framework.config",
+    "groupwise.framework.data.examples",
+    "groupwise.framework.data.toy",
+    "groupwise.framework.experiment.run",
+    "groupwise.framework.grpo_trainer",
+    "groupwise.framework.policy",
+    "groupwise.framework.run.directory",
+    "groupwise.framework.run.terminal",
+    "groupwise.rewards",
+    "groupwise.evaluation",
 ]
 
 # What Unsloth patches: it has to be imported in front of these.
@@ -40,8 +40,8 @@ HEAVY = {"unsloth", "trl", "transformers", "peft", "bitsandbytes", "accelerate",
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_are_imported_from_this_tree(package: str) -> None:
-    module = importlib.import_module(package)
-    assert Path(str(module.__file__)).parent == ROOT / package
+    module = importlib.import_module(f"groupwise.{package}")
+    assert Path(str(module.__file__)).resolve().parent == ROOT / package
 
 
 def test_torch_is_not_imported_until_it_is_needed(tmp_path: Path) -> None:
@@ -59,8 +59,9 @@ def test_torch_is_not_imported_until_it_is_needed(tmp_path: Path) -> None:
 @pytest.mark.timing
 def test_the_config_and_the_data_are_imported_at_once(tmp_path: Path) -> None:
     code = (
-        "import time, framework.config, framework.data, sys\n"
-        "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'sympy', 'rewards.correctness'}\n"
+        "import time, groupwise.framework.config, groupwise.framework.data.examples, sys\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'sympy'}\n"
+        "heavy |= {'groupwise.rewards.math.grade'}\n"
         "print(time.process_time(), ','.join(heavy & set(sys.modules)))"
     )
     seconds, heavy = processor_seconds(code, cwd=tmp_path, limit=0.3)
@@ -78,15 +79,20 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+def first_part(module: str) -> str:
+    """`rewards` of `groupwise.rewards.types`, `torch` of `torch.nn`."""
+    return module.removeprefix("groupwise.").split(".")[0]
+
+
 def imported(nodes: Iterable[ast.AST]) -> set[str]:
     """First parts of the modules that statements import."""
     names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {first_part(alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports hide where things come from"
-            names.add(str(node.module).split(".")[0])
+            names.add(first_part(str(node.module)))
     return names
 
 

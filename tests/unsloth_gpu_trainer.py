@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from framework import policy
-from framework.config.schema import LossType
-from framework.grpo_trainer import GRPOArguments, GRPOTrainer
-from framework.trl_arguments import refuse_dropped, trl_arguments, trl_classes
-from rewards import RewardSpec, build_rubric
-from rewards.errors import UserError
+from groupwise.framework.config.schema import LossType
+from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
+from groupwise.framework.grpo_trainer.trl_config import refuse_dropped, trl_arguments, trl_classes
+from groupwise.framework.policy import loading as policy
+from groupwise.rewards import RewardSpec, build_rubric
+from groupwise.rewards.errors import UserError
 
 COMMON: dict[str, Any] = {
     "max_steps": 2,

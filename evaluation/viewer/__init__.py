@@ -1,6 +1,6 @@
 """The review page: a local web page over the logs of runs, for reading every answer.
 
-    from evaluation.viewer import serve
+    from groupwise.evaluation.viewer import serve
     serve(["runs/my-run"])
 
 Opens on 127.0.0.1 and serves until interrupted. Nothing heavy at import.
@@ -17,7 +17,7 @@ import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rewards.errors import UserError
+from groupwise.rewards.errors import UserError
 
 __all__ = ["serve", "serving"]
 
@@ -44,7 +44,7 @@ def serve(paths: Sequence[str | Path], port: int = 0, open_browser: bool = True)
 @contextlib.contextmanager
 def serving(paths: Sequence[str | Path], port: int = 0) -> Iterator[str]:
     """The review page in the background, as long as the block lasts; gives its URL."""
-    from evaluation.viewer.index import Index
+    from groupwise.evaluation.viewer.index import Index
 
     index = Index(paths)
     index.start()  # the logs are read while the server's libraries load
@@ -53,7 +53,7 @@ def serving(paths: Sequence[str | Path], port: int = 0) -> Iterator[str]:
         port = int(listener.getsockname()[1])
         import uvicorn
 
-        from evaluation.viewer.server import make_app
+        from groupwise.evaluation.viewer.server import make_app
 
         config = uvicorn.Config(
             make_app(index, port), log_level="error", access_log=False, lifespan="off",

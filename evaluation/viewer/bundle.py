@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from evaluation.safe_json import clean
+from groupwise.evaluation.log.jsonl import clean
 
 STATIC = Path(__file__).with_name("static")
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w]+\.js)";$', re.M)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from evaluation.records import ROLLOUTS, SAMPLES
-from rewards.errors import UserError
+from groupwise.evaluation.log.records import ROLLOUTS, SAMPLES
+from groupwise.rewards.errors import UserError
 
 METRICS = "metrics.jsonl"
 HEALTH = "health.jsonl"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rewards.errors import UserError
+from groupwise.rewards.errors import UserError
 
 STATUSES = ("correct", "wrong", "unparseable", "timeout", "bad_reference", "ungraded")
 CHANGES = ("any", "won", "lost", "newly_solved", "no_longer_solved", "unsolved", "always", "mixed")

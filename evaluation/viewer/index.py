@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.viewer.discover import FoundLog, FoundRun, find_runs
-from evaluation.viewer.reviews import Review, read_reviews, reviews_path
-from evaluation.viewer.scan import TEXT_CHUNK_BYTES, ahead, identity, read_chunks
-from evaluation.viewer.store import Store
+from groupwise.evaluation.viewer.discover import FoundLog, FoundRun, find_runs
+from groupwise.evaluation.viewer.reviews import Review, read_reviews, reviews_path
+from groupwise.evaluation.viewer.scan import TEXT_CHUNK_BYTES, ahead, identity, read_chunks
+from groupwise.evaluation.viewer.store import Store
 
 SMALL_BYTES = 64_000_000  # logs smaller than this together are searched in memory
 MOST_PARTS = 32

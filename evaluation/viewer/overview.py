@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.compare import ALPHA, COMPARISON
-from evaluation.intervals import bootstrap_estimates, number
-from evaluation.pass_at_k import pass_at_k
-from evaluation.viewer.discover import HEALTH, METRICS, FoundRun
-from evaluation.viewer.index import Index, LogState
+from groupwise.evaluation.compare import ALPHA, COMPARISON
+from groupwise.evaluation.metrics.intervals import bootstrap_estimates, number
+from groupwise.evaluation.metrics.pass_at_k import pass_at_k
+from groupwise.evaluation.viewer.discover import HEALTH, METRICS, FoundRun
+from groupwise.evaluation.viewer.index import Index, LogState
 
 _MOST_POINTS = 400
 _MOST_BYTES = 200_000_000

@@ -9,10 +9,10 @@ from typing import Any
 
 import duckdb
 
-from evaluation.viewer.filters import BadRequestError, Filter
-from evaluation.viewer.index import Index, LogState
-from evaluation.viewer.reviews import digest
-from evaluation.viewer.scan import read_record
+from groupwise.evaluation.viewer.filters import BadRequestError, Filter
+from groupwise.evaluation.viewer.index import Index, LogState
+from groupwise.evaluation.viewer.reviews import digest
+from groupwise.evaluation.viewer.scan import read_record
 
 MOST_ROWS = 200  # of a page
 MOST_SAMPLES = 64  # of one log on one page

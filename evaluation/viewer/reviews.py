@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evaluation.safe_json import dumps_line
-from rewards.errors import UserError
+from groupwise.evaluation.log.jsonl import dumps_line
+from groupwise.rewards.errors import UserError
 
 REVIEWS = "reviews.jsonl"
 SCHEMA = 1

@@ -23,13 +23,13 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from evaluation.safe_json import clean
-from evaluation.viewer.filters import BadRequestError, Filter
-from evaluation.viewer.index import Index
-from evaluation.viewer.overview import Overview
-from evaluation.viewer.queries import Queries
-from evaluation.viewer.reviews import append_review, checked, digest
-from rewards.errors import UserError
+from groupwise.evaluation.log.jsonl import clean
+from groupwise.evaluation.viewer.filters import BadRequestError, Filter
+from groupwise.evaluation.viewer.index import Index
+from groupwise.evaluation.viewer.overview import Overview
+from groupwise.evaluation.viewer.queries import Queries
+from groupwise.evaluation.viewer.reviews import append_review, checked, digest
+from groupwise.rewards.errors import UserError
 
 STATIC = Path(__file__).with_name("static")
 HOSTS = ("127.0.0.1", "localhost")

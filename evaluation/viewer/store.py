@@ -16,8 +16,8 @@ from typing import Any
 import duckdb
 import msgspec
 
-from evaluation.records import MOST_SAMPLES
-from evaluation.viewer.scan import Chunk
+from groupwise.evaluation.log.records import MOST_SAMPLES
+from groupwise.evaluation.viewer.scan import Chunk
 
 MEMORY_LIMIT = "200MB"
 _SNIPPET = 200

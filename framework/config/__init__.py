@@ -8,16 +8,16 @@ A relative path inside a config file is looked for from the current directory fi
 folder of the config file.
 """
 
-from framework.config.advice import notices
-from framework.config.batch_shape import BatchShape, check_processes, shared_batch_shape
-from framework.config.checks import ConfigError, Problem
-from framework.config.loading import validated
-from framework.config.presets import list_presets, preset_text, resolve_config_path
-from framework.config.schema import (
+from groupwise.framework.config.batch import BatchShape
+from groupwise.framework.config.errors import ConfigError, Problem
+from groupwise.framework.config.experiment import ExperimentConfig
+from groupwise.framework.config.load import validated
+from groupwise.framework.config.presets import list_presets, preset_text, resolve_config_path
+from groupwise.framework.config.rules import check_processes, notices, shared_batch_shape
+from groupwise.framework.config.schema import (
     TOY,
     DataConfig,
     EvaluationConfig,
-    ExperimentConfig,
     GroupScoresConfig,
     ModelConfig,
     RewardsConfig,

@@ -12,9 +12,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
-from framework.config.checks import Problem
-from framework.config.schema import ExperimentConfig
-from rewards import RewardSpec
+from groupwise.framework.config.errors import Problem
+from groupwise.framework.config.schema import Experiment
+from groupwise.rewards import RewardSpec
 
 OTHER_NAMES = {
     "per_device_train_batch_size": "training.completions_per_forward counts completions in a pass",
@@ -170,7 +170,7 @@ def _hint(keys: tuple[str, ...]) -> str:
 @cache
 def known_paths() -> dict[str, str]:
     """Every dotted path of the schema, in order, with its description."""
-    return dict(_paths(ExperimentConfig, ""))
+    return dict(_paths(Experiment, ""))
 
 
 def _paths(owner: Any, prefix: str) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
-from rewards.errors import UserError
+from groupwise.rewards.errors import UserError
 
 # configs/ stands beside framework/, in a clone and in an installed package alike.
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -1,7 +1,7 @@
 """Writes configs/reference.yaml, every key with its meaning and default, from the schema.
 
-    python -m framework.config.reference            # rewrite the file
-    python -m framework.config.reference --check    # exit code 1 if it is out of date
+    python -m groupwise.framework.config.reference            # rewrite the file
+    python -m groupwise.framework.config.reference --check    # exit code 1 if it is out of date
 
 The file is a whole config and loads; the two keys that have no default are set to the toy.
 """
@@ -17,19 +17,20 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import yaml
 
-from framework.config.presets import CONFIGS
-from framework.config.schema import SECTIONS, TOY, DataConfig, ExperimentConfig, ModelConfig
-from rewards import RewardSpec
-from rewards.rubric import REWARDS
+from groupwise.framework.config.experiment import ExperimentConfig
+from groupwise.framework.config.presets import CONFIGS
+from groupwise.framework.config.schema import SECTIONS, TOY, DataConfig, ModelConfig
+from groupwise.rewards import RewardSpec
+from groupwise.rewards.rubric import REWARDS
 
 WIDTH = 100
 
 HEADER = """\
 # Every key of a config, with its meaning and its default.
 #
-# Written by `python -m framework.config.reference` from framework/config/schema.py: edit that.
-# Copy what you want to change into a file of your own; what you leave out keeps its default. Only
-# model.name and data.train have none. A relative path is looked for from the current directory
+# Written by `python -m groupwise.framework.config.reference` from framework/config/schema.py: edit
+# that. Copy what you want to change into a file of your own; what you leave out keeps its default.
+# Only model.name and data.train have none. A relative path is looked for from the current directory
 # first, then from the folder of the config file. On the command line: --set section.key=value.
 """
 
@@ -140,7 +141,10 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--check"]:
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             return 0
-        print(f"{path} is out of date: run python -m framework.config.reference", file=sys.stderr)
+        print(
+            f"{path} is out of date: run python -m groupwise.framework.config.reference",
+            file=sys.stderr,
+        )
         return 1
     path.write_text(text, encoding="utf-8")
     return 0

@@ -1,31 +1,24 @@
 """Every key of a config file: its type, its default, its meaning.
 
 The descriptions are what `configs/reference.yaml` prints. Field names are TRL's and Unsloth's own
-wherever one exists. Rules that concern several keys stand in `checks.py`. No torch here.
+wherever one exists. Rules that concern several keys stand in `rules.py`. No torch here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from rewards import RewardSpec
-
-if TYPE_CHECKING:
-    from evaluation.sampler import SamplingParams
-    from framework.config.batch_shape import BatchShape
+from groupwise.evaluation.sampler import SamplingParams
+from groupwise.framework.config.batch import BatchShape
+from groupwise.rewards import RewardSpec
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True)
-
 LossType = Literal["grpo", "dr_grpo", "bnpo", "dapo", "cispo", "sapo", "luspo", "vespo"]
 SamplerName = Literal["auto", "slots", "generate", "vllm"]
-
 HealthName = Literal[
     "non_finite",
     "reward_floor",
@@ -45,10 +38,16 @@ HealthName = Literal[
     "reward_hacking",
     "memory_creeping",
 ]
+
+
 """What `run_health.py` can find."""
 
+
 TOY = "toy"
+
+
 """As `model.name` or `data.train`: the tiny model, or the problems, that are made on the spot."""
+
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -100,9 +99,24 @@ MIN_P: Any = Field(
     lt=1,
     description="Drop tokens less likely than this share of the best; 0 is off.",
 )
+
+
 REPETITION_PENALTY: Any = Field(
     default=1.0, gt=0, description="Penalty on repeated tokens; 1 is off."
 )
+
+
+def sampling_params(source: Any, max_tokens: int, seed: int) -> SamplingParams:
+    """The sampler's terms of a section that has the sampling keys."""
+    return SamplingParams(
+        temperature=source.temperature,
+        top_k=source.top_k,
+        top_p=source.top_p,
+        min_p=source.min_p,
+        repetition_penalty=source.repetition_penalty,
+        max_tokens=max_tokens,
+        seed=seed,
+    )
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -498,9 +512,12 @@ class TrainingConfig:
     @property
     def batch_shape(self) -> BatchShape:
         """How prompts_per_step and its fellows translate into TRL's batch sizes."""
-        from framework.config.batch_shape import batch_shape
-
-        return batch_shape(self)
+        return BatchShape(
+            prompts_per_step=self.prompts_per_step,
+            num_generations=self.num_generations,
+            completions_per_forward=self.completions_per_forward,
+            num_iterations=self.num_iterations,
+        )
 
     @property
     def clip_high(self) -> float:
@@ -509,7 +526,7 @@ class TrainingConfig:
 
     def sampling_params(self, seed: int) -> SamplingParams:
         """How the rollouts are drawn, in the sampler's terms."""
-        return _sampling_params(self, self.max_completion_length, seed)
+        return sampling_params(self, self.max_completion_length, seed)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -586,18 +603,8 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class ExperimentConfig:
-    """One experiment, from the model to the report. Load it with `from_yaml` or `from_dict`.
-
-    A key of a section can be read from the config itself: `config.learning_rate` is
-    `config.training.learning_rate`, and `config.model_name` is `config.model.name`. A key that both
-    training and evaluation have (`temperature`) is training's.
-
-    Raises:
-        ConfigError: two keys contradict each other (a UserError; it lists every such problem).
-        pydantic.ValidationError: a value has the wrong type, where the constructor is called
-            directly; `from_yaml` and `from_dict` turn this into a ConfigError too.
-    """
+class Experiment:
+    """Every section of a config; `ExperimentConfig` adds the rules and how it is loaded."""
 
     name: str = Field(
         default="run",
@@ -617,89 +624,6 @@ class ExperimentConfig:
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
 
-    def __post_init__(self) -> None:
-        from framework.config.checks import refuse_contradictions
-
-        refuse_contradictions(self)
-
-    @classmethod
-    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-        """Load a YAML file; `overrides` are `section.key=value`, as `--set` takes them.
-
-        Raises:
-            ConfigError: the file or an override is wrong; the message lists every problem.
-        """
-        from framework.config.loading import load_yaml
-
-        return load_yaml(Path(path), overrides)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], overrides: Sequence[str] = ()) -> ExperimentConfig:
-        """Build a config from nested dictionaries, as YAML would give them. Raises ConfigError."""
-        from framework.config.loading import load_dict
-
-        return load_dict(data, overrides)
-
-    def with_values(self, values: Mapping[str, Any]) -> ExperimentConfig:
-        """A checked copy with other values, by dotted path: {"data.train": "rows.jsonl"}."""
-        data = self.to_dict()
-        for path, value in values.items():
-            *parents, last = path.split(".")
-            section = data
-            for key in parents:
-                section = section[key]
-            section[last] = value
-        return self.from_dict(data)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The whole config, defaults included, as plain lists, dictionaries and scalars."""
-        from framework.config.loading import to_dict
-
-        return to_dict(self)
-
-    def to_yaml(self) -> str:
-        """The whole config as YAML that `from_yaml` reads back as the same config."""
-        import yaml
-
-        return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100))
-
-    def to_json(self) -> str:
-        """The whole config as JSON: what `config.resolved.json` holds."""
-        import json
-
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-
-    @property
-    def eval_sampling_params(self) -> SamplingParams:
-        """How evaluation draws answers, in the sampler's terms."""
-        return _sampling_params(self.evaluation, self.eval_max_completion_length, self.seed)
-
-    @property
-    def eval_max_completion_length(self) -> int:
-        """Tokens an answer may have in evaluation."""
-        return self.evaluation.max_completion_length or self.training.max_completion_length
-
-    def __getattr__(self, name: str) -> Any:
-        # Only reached when the config itself has no such attribute.
-        section, key = _READ_THROUGH.get(name, (None, name))
-        if section is None:
-            raise AttributeError(f"{type(self).__name__} has no key {name!r}")
-        return getattr(getattr(self, section), key)
-
-
-def _sampling_params(source: Any, max_tokens: int, seed: int) -> SamplingParams:
-    from evaluation.sampler import SamplingParams
-
-    return SamplingParams(
-        temperature=source.temperature,
-        top_k=source.top_k,
-        top_p=source.top_p,
-        min_p=source.min_p,
-        repetition_penalty=source.repetition_penalty,
-        max_tokens=max_tokens,
-        seed=seed,
-    )
-
 
 SECTIONS: dict[str, type] = {
     "model": ModelConfig,
@@ -709,19 +633,3 @@ SECTIONS: dict[str, type] = {
     "evaluation": EvaluationConfig,
     "tracking": TrackingConfig,
 }
-
-
-def _read_through() -> dict[str, tuple[str, str]]:
-    table: dict[str, tuple[str, str]] = {}
-    # Later entries win: training over evaluation, and the explicit names over all.
-    for section in ("tracking", "evaluation", "rewards", "data", "model", "training"):
-        table |= {f.name: (section, f.name) for f in fields(SECTIONS[section])}
-    return table | {
-        "model_name": ("model", "name"),
-        "train_data": ("data", "train"),
-        "eval_data": ("data", "eval"),
-        "lr": ("training", "learning_rate"),
-    }
-
-
-_READ_THROUGH = _read_through()

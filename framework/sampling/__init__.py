@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-from evaluation.sampler import Sampler
-from framework.sampling.generate import GenerateSampler
-from framework.sampling.modes import sampling_mode
-from framework.sampling.slots import SlotSampler
-from framework.sampling.support import why_not_slots
-from framework.sampling.vllm import VllmSampler, why_not_vllm
-from rewards.errors import UserError
+from groupwise.evaluation.sampler import Sampler
+from groupwise.framework.sampling.generate import GenerateSampler
+from groupwise.framework.sampling.slots import SlotSampler
+from groupwise.framework.sampling.state import sampling_mode
+from groupwise.framework.sampling.support import why_not_slots
+from groupwise.framework.sampling.vllm import VllmSampler, why_not_vllm
+from groupwise.rewards.errors import UserError
 
 Engine = Literal["auto", "slots", "generate", "vllm"]
 ENGINES: tuple[Engine, ...] = ("auto", "slots", "generate", "vllm")

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.sampler import SamplingParams
-from rewards.errors import UserError
+from groupwise.evaluation.sampler import SamplingParams
+from groupwise.rewards.errors import UserError
 
 NUCLEUS_FIRST = 1024
 BLOCK = 64

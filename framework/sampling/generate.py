@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.sampler import Prompt, SampledCompletion, SamplingParams
-from framework.sampling.draw import check_params, draw
-from framework.sampling.linears import packed_linears
-from framework.sampling.memory import default_budget
-from framework.sampling.modes import sampling_mode
-from framework.sampling.randomness import sample_key, uniforms
-from framework.sampling.requests import PromptTokens, completion, encode_prompts
-from framework.sampling.stopping import Stopping
+from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
+from groupwise.framework.sampling.cpu import packed_linears
+from groupwise.framework.sampling.draw import check_params, draw
+from groupwise.framework.sampling.memory import default_budget
+from groupwise.framework.sampling.randomness import sample_key, uniforms
+from groupwise.framework.sampling.requests import PromptTokens, completion, encode_prompts
+from groupwise.framework.sampling.state import sampling_mode
+from groupwise.framework.sampling.stopping import Stopping
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rewards.errors import UserError
+from groupwise.rewards.errors import UserError
 
 # Logits as the model gives them, in float32, their weights, the float64 sum: for each word.
 _BYTES_PER_WORD = 24

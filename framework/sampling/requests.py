@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.sampler import Prompt, SampledCompletion, SamplingParams
-from framework.sampling.stopping import Stopping
-from rewards.errors import UserError
+from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
+from groupwise.framework.sampling.stopping import Stopping
+from groupwise.rewards.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,19 +24,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluation.sampler import Prompt, SampledCompletion, SamplingParams
-from framework.sampling.draw import check_params, draw
-from framework.sampling.kv import ATTENTION, PromptCache, SlotCache, register_attention
-from framework.sampling.linears import packed_linears
-from framework.sampling.memory import Room, default_budget, room_within
-from framework.sampling.merging import merged_adapters
-from framework.sampling.modes import sampling_mode
-from framework.sampling.randomness import sample_key, uniforms
-from framework.sampling.requests import PromptTokens, completion, encode_prompts
-from framework.sampling.stopping import Stopping
-from framework.sampling.support import FAMILIES, base_model, mask_kinds, why_not_slots
-from framework.sampling.threads import Threads
-from rewards.errors import UserError
+from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
+from groupwise.framework.sampling.cache import ATTENTION, PromptCache, SlotCache, register_attention
+from groupwise.framework.sampling.cpu import Threads, packed_linears
+from groupwise.framework.sampling.draw import check_params, draw
+from groupwise.framework.sampling.lora import merged_adapters
+from groupwise.framework.sampling.memory import Room, default_budget, room_within
+from groupwise.framework.sampling.randomness import sample_key, uniforms
+from groupwise.framework.sampling.requests import PromptTokens, completion, encode_prompts
+from groupwise.framework.sampling.state import sampling_mode
+from groupwise.framework.sampling.stopping import Stopping
+from groupwise.framework.sampling.support import FAMILIES, base_model, mask_kinds, why_not_slots
+from groupwise.rewards.errors import UserError
 
 PREFILL_TOKENS = 2048  # padded tokens in one run of prompts
 PREFILL_PROMPTS = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.types import FinishReason
+from groupwise.rewards.types import FinishReason
 
 
 class Stopping:

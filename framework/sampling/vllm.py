@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.sampler import Prompt, SampledCompletion, SamplingParams
-from framework.sampling.draw import check_params
-from framework.sampling.modes import sampling_mode
-from framework.sampling.randomness import sample_key
-from framework.sampling.requests import PromptTokens, completion, encode_prompts
-from framework.sampling.stopping import Stopping
-from rewards.errors import UserError
+from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
+from groupwise.framework.sampling.draw import check_params
+from groupwise.framework.sampling.randomness import sample_key
+from groupwise.framework.sampling.requests import PromptTokens, completion, encode_prompts
+from groupwise.framework.sampling.state import sampling_mode
+from groupwise.framework.sampling.stopping import Stopping
+from groupwise.rewards.errors import UserError
 
 REQUESTS_AT_ONCE = 1024  # what a kill can cost; vLLM batches within it as it sees fit
 

@@ -1,0 +1,1 @@
+"""The log of samples: records, their one JSONL writer, reading, export."""

@@ -1,0 +1,112 @@
+"""Files that replace files: written beside the old one and renamed, so that none is half-written.
+
+A reader sees the old file or the new one, whenever the writer is killed. What is left beside it by
+a kill is named `.<name>.<pid>.tmp`; `remove_torn` sweeps it away.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from groupwise.rewards.errors import UserError
+
+_BESIDE = re.compile(r"^\..+\.(\d+)\.tmp$")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a path beside `path` to write to; on success it takes the place of `path`.
+
+    The new content is on the disk (fsync) before the name points to it. On an error the old file
+    stays as it was. A full disk raises UserError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    try:
+        with full_disk_is_the_users(path):
+            yield beside
+            _fsync(beside)
+            beside.replace(path)
+            _fsync(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Gives a new folder beside `folder` to fill; on success it takes the place of `folder`."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
+    old = folder.parent / f".{folder.name}.{os.getpid()}.old"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        with full_disk_is_the_users(folder):
+            beside.mkdir()
+            yield beside
+            for file in beside.rglob("*"):
+                if file.is_file():
+                    _fsync(file)
+            if folder.exists():
+                folder.rename(old)
+            beside.rename(folder)
+            _fsync(folder.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_torn(folder: Path) -> None:
+    """Removes what killed processes left half-written anywhere in `folder`."""
+    for path in list(folder.rglob(".*.tmp")):
+        found = _BESIDE.match(path.name)
+        if found is None or Path(f"/proc/{found[1]}").exists():
+            continue  # not ours, or another process is at it
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces the file by `text` (UTF-8), all or nothing."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replaces the file by strict JSON, indented, keys in the order given, all or nothing.
+
+    NaN raises ValueError: it is not JSON. Callers write null where a number is undefined.
+    """
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def full_disk_is_the_users(path: Path) -> Iterator[None]:
+    """Turns "no space left" into a message that says where, and leaves other errors alone."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise UserError(
+            f"{path}: the disk is full. Free some space and run the same command again: "
+            "what is finished is kept."
+        ) from error
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

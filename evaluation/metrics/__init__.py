@@ -1,0 +1,1 @@
+"""Pass@K, majority votes, intervals and paired tests."""

@@ -1,0 +1,26 @@
+"""`groupwise chat`: a conversation with a run's tuned model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from groupwise.framework.cli.common import tuned_run
+from groupwise.framework.experiment.chat import chat
+from groupwise.framework.policy import load
+from groupwise.framework.run.terminal import Terminal
+
+
+def run(arguments: argparse.Namespace) -> int:
+    run_dir, config = tuned_run(Path(arguments.run), overrides=[])
+    terminal = Terminal()
+    with terminal.libraries_to(run_dir.log), terminal.stage("Load the model"):
+        policy = load(config.model, config.seed, for_training=False)
+    chat(
+        config,
+        policy,
+        with_base=arguments.compare == "base",
+        temperature=arguments.temperature,
+        max_tokens=arguments.max_tokens or config.eval_max_completion_length,
+    )
+    return 0

@@ -1,0 +1,52 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from groupwise.framework.cli.aliases import alias_overrides
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.run.directory import RunDir, open_run_dir
+from groupwise.rewards.errors import UserError
+
+
+def overrides_of(arguments: argparse.Namespace) -> list[str]:
+    """`--set`, and the options that are short for one; the latter win."""
+    first, last = alias_overrides(arguments)
+    overrides = [*first, *arguments.overrides, *last]
+    if arguments.output_dir is not None:
+        overrides.append(f"output_dir={json.dumps(arguments.output_dir)}")
+    if arguments.name is not None:
+        overrides.append(f"name={json.dumps(arguments.name)}")
+    return overrides
+
+
+def tuned_run(path: Path, overrides: list[str]) -> tuple[RunDir, ExperimentConfig]:
+    """A finished run, and its config with the tuned model in place.
+
+    The toy's parts and the merged base model are the run's own, where it has made some.
+    """
+    from groupwise.framework.data.toy import ToyPaths, with_toy
+    from groupwise.framework.policy.folders import as_saved
+
+    run_dir = open_run_dir(path)
+    config = ExperimentConfig.from_yaml(run_dir.config_resolved, overrides)
+    if not run_dir.final_model.is_dir():
+        raise UserError(f"{path}: the run has no final_model; it did not finish")
+    if run_dir.merged_base.is_dir():
+        merged = replace(
+            config.model, name=str(run_dir.merged_base), adapter=None, adapter_mode="continue"
+        )
+        config = replace(config, model=merged)
+    paths = ToyPaths.under(run_dir.path / "toy")
+    config = with_toy(config, paths.model, paths.train, paths.eval)
+    return run_dir, replace(config, model=as_saved(config.model, run_dir.final_model))
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """In ASCII, which no terminal's encoding and no lone surrogate of a prompt can break."""
+    print(json.dumps(value, allow_nan=False))

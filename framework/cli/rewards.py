@@ -1,0 +1,26 @@
+"""`groupwise rewards`: a log's answers under a config's rewards."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from groupwise.evaluation.tables import print_table
+from groupwise.framework.cli.common import print_json
+from groupwise.framework.config import ExperimentConfig, resolve_config_path
+from groupwise.framework.experiment.rescore import find_logs, rescore_all
+from groupwise.framework.experiment.score_change import change_table
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = ExperimentConfig.from_yaml(resolve_config_path(arguments.config), arguments.overrides)
+    logs = find_logs(Path(arguments.log))
+    output = Path(arguments.output) if arguments.output else None
+    changes = rescore_all(logs, config, output)
+    if arguments.json:
+        print_json({"logs": [change.to_json() for change in changes]})
+        return 0
+    print_table("\n".join(change_table(change) for change in changes))
+    if output is not None:
+        print(f"\nre-scored log: {output}")
+    return 0

@@ -1,0 +1,139 @@
+"""`groupwise train`: a run from its config to what it prints at the end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from groupwise.evaluation.tables import comparison_table, print_table, summary_table
+from groupwise.evaluation.text import folded
+from groupwise.framework.cli.common import overrides_of, print_json
+from groupwise.framework.config import (
+    ExperimentConfig,
+    check_processes,
+    notices,
+    resolve_config_path,
+)
+from groupwise.framework.experiment.early_checks import check_early
+from groupwise.framework.run import processes
+from groupwise.framework.run.directory import RunDir, check_run_dir, create_run_dir
+from groupwise.framework.run.health import read_findings
+from groupwise.framework.run.resume import resume_run_dir
+from groupwise.framework.run.terminal import Terminal
+
+if TYPE_CHECKING:
+    from groupwise.framework.experiment.run import Outcome
+
+_STOPPED = 130  # the exit code after Ctrl-C
+
+
+def run(arguments: argparse.Namespace) -> int:
+    return train(arguments, arguments.config or arguments.preset)
+
+
+def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: bool = False) -> int:
+    """With `name_if_taken` a second run gets another name."""
+    terminal = Terminal(quiet=arguments.quiet)
+    if arguments.dry_run:
+        if not processes.is_main():
+            return 0
+        from groupwise.framework.cli.dry_run import dry_run
+
+        config, _ = _run_config(arguments, config_name, name_if_taken=name_if_taken)
+        return dry_run(config, terminal, json=arguments.json)
+
+    def opened() -> tuple[ExperimentConfig, RunDir]:
+        config, text = _run_config(arguments, config_name, name_if_taken=name_if_taken)
+        check_early(config, ("train", "eval"))
+        for notice in notices(config):
+            terminal.notice(notice)
+        if arguments.resume:
+            return config, resume_run_dir(config, terminal.notice)
+        return config, create_run_dir(config, text)
+
+    config, run_dir = processes.from_main(opened)
+    named = name_if_taken and arguments.name is None  # the name may be another one than asked for
+    resume = "--resume" + (f" --name {config.name}" if named else "")
+    arguments.how_to_go_on = f". Go on with the same command and {resume}"
+    with run_dir:
+        terminal.line(f"groupwise: {config.name} in {run_dir.path}")
+        from groupwise.framework.experiment import run as experiment
+
+        outcome = experiment.run(config, run_dir, terminal)
+    if processes.is_main():
+        if outcome.was_stopped:
+            _say_stopped(outcome, arguments.how_to_go_on)
+        elif arguments.json:
+            _print_as_json(outcome, run_dir)
+        else:
+            _print_as_text(outcome, run_dir)
+    return _STOPPED if outcome.was_stopped else 0
+
+
+def _run_config(
+    arguments: argparse.Namespace, config_name: str, *, name_if_taken: bool
+) -> tuple[ExperimentConfig, str]:
+    """The config of the run that is asked for, whose name is free, and the text it is from."""
+    path = resolve_config_path(config_name)
+    config = ExperimentConfig.from_yaml(path, overrides_of(arguments))
+    if name_if_taken and arguments.name is None and not arguments.resume:
+        config = _with_free_name(config)
+    if not arguments.resume:
+        check_run_dir(config)
+    if processes.count() > 1:
+        check_processes(config, processes.count())
+    return config, path.read_text(encoding="utf-8")
+
+
+def _with_free_name(config: ExperimentConfig) -> ExperimentConfig:
+    name, number = config.name, 2
+    while (Path(config.output_dir) / name).exists():
+        name, number = f"{config.name}-{number}", number + 1
+    return config.with_values({"name": name})
+
+
+def _say_stopped(outcome: Outcome, how_to_go_on: str) -> None:
+    steps = outcome.training.steps if outcome.training else 0
+    said = f"groupwise: stopped after step {steps}, with a checkpoint{how_to_go_on}"
+    print(folded(said, sys.stderr), file=sys.stderr)
+
+
+def _print_as_json(outcome: Outcome, run_dir: RunDir) -> None:
+    print_json(
+        {
+            "run": str(run_dir.path),
+            "evaluations": {k: s.to_json() for k, s in outcome.summaries.items()},
+            "comparison": outcome.comparison.to_json() if outcome.comparison else None,
+            "health": [asdict(finding) for finding in read_findings(run_dir.health)],
+        }
+    )
+
+
+def _print_as_text(outcome: Outcome, run_dir: RunDir) -> None:
+    """The numbers, what was found along the way, and where everything lies."""
+    print()
+    if outcome.comparison:
+        print_table(comparison_table(outcome.comparison))
+    else:
+        for label, summary in outcome.summaries.items():
+            print_table(summary_table(summary, label))
+    print()
+    for finding in read_findings(run_dir.health):
+        print(f"health: {finding}")
+    shown = (
+        ("tuned model", run_dir.final_model),
+        ("best model", run_dir.path / "best_model"),
+        ("every answer", run_dir.path / "evaluations"),
+        ("every rollout", run_dir.rollouts),
+        ("numbers by step", run_dir.metrics),
+        ("findings", run_dir.health),
+        ("comparison", run_dir.comparison),
+        ("report", run_dir.report),
+        ("library output", run_dir.log),
+    )
+    for name, path in shown:
+        if path.exists():
+            print(f"{name + ':':<17} {path}")

@@ -1,1 +1,0 @@
-"""What the commands do, once their arguments are known: one module a command, with its `run`."""

@@ -1,0 +1,105 @@
+"""ExperimentConfig: the sections of the schema as one checked whole, loaded, changed and saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic.dataclasses import dataclass
+
+from groupwise.evaluation.sampler import SamplingParams
+from groupwise.framework.config.load import load_dict, load_yaml, to_dict
+from groupwise.framework.config.rules import refuse_contradictions
+from groupwise.framework.config.schema import SECTIONS, STRICT, Experiment, sampling_params
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ExperimentConfig(Experiment):
+    """One experiment, from the model to the report. Load it with `from_yaml` or `from_dict`.
+
+    A key of a section can be read from the config itself: `config.learning_rate` is
+    `config.training.learning_rate`, and `config.model_name` is `config.model.name`. A key that both
+    training and evaluation have (`temperature`) is training's.
+
+    Raises:
+        ConfigError: two keys contradict each other (a UserError; it lists every such problem).
+        pydantic.ValidationError: a value has the wrong type, where the constructor is called
+            directly; `from_yaml` and `from_dict` turn this into a ConfigError too.
+    """
+
+    def __post_init__(self) -> None:
+        refuse_contradictions(self)
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+        """Load a YAML file; `overrides` are `section.key=value`, as `--set` takes them.
+
+        Raises:
+            ConfigError: the file or an override is wrong; the message lists every problem.
+        """
+        return load_yaml(cls, Path(path), overrides)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], overrides: Sequence[str] = ()) -> ExperimentConfig:
+        """Build a config from nested dictionaries, as YAML would give them. Raises ConfigError."""
+        return load_dict(cls, data, overrides)
+
+    def with_values(self, values: Mapping[str, Any]) -> ExperimentConfig:
+        """A checked copy with other values, by dotted path: {"data.train": "rows.jsonl"}."""
+        data = self.to_dict()
+        for path, value in values.items():
+            *parents, last = path.split(".")
+            section = data
+            for key in parents:
+                section = section[key]
+            section[last] = value
+        return self.from_dict(data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole config, defaults included, as plain lists, dictionaries and scalars."""
+        return to_dict(self)
+
+    def to_yaml(self) -> str:
+        """The whole config as YAML that `from_yaml` reads back as the same config."""
+        return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100))
+
+    def to_json(self) -> str:
+        """The whole config as JSON: what `config.resolved.json` holds."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    @property
+    def eval_sampling_params(self) -> SamplingParams:
+        """How evaluation draws answers, in the sampler's terms."""
+        return sampling_params(self.evaluation, self.eval_max_completion_length, self.seed)
+
+    @property
+    def eval_max_completion_length(self) -> int:
+        """Tokens an answer may have in evaluation."""
+        return self.evaluation.max_completion_length or self.training.max_completion_length
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached when the config itself has no such attribute.
+        section, key = _READ_THROUGH.get(name, (None, name))
+        if section is None:
+            raise AttributeError(f"{type(self).__name__} has no key {name!r}")
+        return getattr(getattr(self, section), key)
+
+
+def _read_through() -> dict[str, tuple[str, str]]:
+    table: dict[str, tuple[str, str]] = {}
+    # Later entries win: training over evaluation, and the explicit names over all.
+    for section in ("tracking", "evaluation", "rewards", "data", "model", "training"):
+        table |= {f.name: (section, f.name) for f in fields(SECTIONS[section])}
+    return table | {
+        "model_name": ("model", "name"),
+        "train_data": ("data", "train"),
+        "eval_data": ("data", "eval"),
+        "lr": ("training", "learning_rate"),
+    }
+
+
+_READ_THROUGH = _read_through()

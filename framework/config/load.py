@@ -1,0 +1,285 @@
+"""From a file or a dictionary to an ExperimentConfig, with every problem reported at once."""
+
+from __future__ import annotations
+
+import copy
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from groupwise.framework.config.errors import ConfigError, Problem
+from groupwise.framework.config.messages import describe
+from groupwise.framework.config.rules import training_contradictions
+from groupwise.framework.config.schema import SECTIONS, TOY, Experiment, TrainingConfig
+from groupwise.framework.config.yaml import KeyPath, parse_yaml
+
+SectionT = TypeVar("SectionT")
+
+ConfigT = TypeVar("ConfigT", bound=Experiment)
+
+PATH_KEYS: tuple[KeyPath, ...] = (
+    ("model", "name"),
+    ("model", "adapter"),
+    ("model", "chat_template"),
+    ("data", "train"),
+    ("data", "eval"),
+    ("training", "warm_start", "data"),
+)
+"""Keys that may hold a path: looked for from the current directory, then from the config's."""
+
+
+def load_yaml(kind: type[ConfigT], path: Path, overrides: Sequence[str] = ()) -> ConfigT:
+    """Load a config file; the run is named after the file unless it says `name`.
+
+    Raises:
+        ConfigError: the file cannot be read or used; all its problems are in the message.
+    """
+    source = str(path)
+    parsed = parse_yaml(read_config_text(path))
+    if parsed.problems:
+        raise ConfigError(parsed.problems, source)
+    if parsed.data is None:
+        raise ConfigError([Problem("", "is empty; `groupwise configs` lists examples")], source)
+    if not isinstance(parsed.data, dict):
+        found = "a list" if isinstance(parsed.data, list) else "a single value"
+        raise ConfigError(
+            [Problem("", f"holds {found} where sections are expected: {', '.join(SECTIONS)}")],
+            source,
+        )
+    data = parsed.data
+    data.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "run")
+    where = {key: f"line {line}" for key, line in parsed.lines.items()}
+    return _load(kind, data, overrides, where, source, path.parent)
+
+
+def load_dict(
+    kind: type[ConfigT], data: Mapping[str, Any], overrides: Sequence[str] = ()
+) -> ConfigT:
+    """Build a config from nested dictionaries. Raises ConfigError."""
+    if not isinstance(data, Mapping):
+        raise ConfigError([Problem("", f"expected a dictionary, not {type(data).__name__}")])
+    return _load(kind, copy.deepcopy(dict(data)), overrides, {}, "", None)
+
+
+def validated(section: type[SectionT], values: Mapping[str, Any]) -> SectionT:
+    """One section of a config, checked by itself: `validated(TrainingConfig, {"beta": 0.04})`.
+
+    Raises:
+        ConfigError: a value is wrong, or two contradict each other.
+    """
+    name = next(name for name, known in SECTIONS.items() if known is section)
+    try:
+        result = TypeAdapter(section).validate_python(dict(values))
+    except ValidationError as error:
+        raise ConfigError(describe(error, {name: values}, (name,))) from None
+    if isinstance(result, TrainingConfig) and (found := list(training_contradictions(result))):
+        raise ConfigError(found)
+    return result
+
+
+def to_dict(config: Experiment) -> dict[str, Any]:
+    """The whole config as plain lists, dictionaries and scalars, in the schema's order."""
+    dumped: dict[str, Any] = _adapter(type(config)).dump_python(config, mode="json")
+    return dumped
+
+
+def read_config_text(path: Path) -> str:
+    """The file's text. Raises ConfigError where there is none."""
+    source = str(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        message = "there is no such file; `groupwise configs` lists the presets"
+    except IsADirectoryError:
+        message = "is a folder; name the YAML file in it"
+    except UnicodeDecodeError:
+        message = "is not UTF-8 text"
+    except OSError as error:
+        message = f"cannot be read: {error.strerror or error}"
+    else:
+        return text
+    raise ConfigError([Problem("", message)], source)
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+def _load(
+    kind: type[ConfigT],
+    data: dict[str, Any],
+    overrides: Sequence[str],
+    where: dict[KeyPath, str],
+    source: str,
+    folder: Path | None,
+) -> ConfigT:
+    data = {str(key): value for key, value in data.items()}
+    for section in SECTIONS:
+        if section in data and data[section] is None:
+            data[section] = {}  # a section whose keys are all commented out
+        if isinstance(data.get(section), dict):
+            data[section] = {str(key): value for key, value in data[section].items()}
+    problems = _apply_overrides(data, overrides, where)
+    if folder is not None:
+        _resolve_paths(data, folder)
+        _resolve_reward_files(data, folder)
+    try:
+        config: ConfigT = _adapter(kind).validate_python(data)
+    except ValidationError as error:
+        found = describe(error, data)
+        problems += found
+        problems += _contradictions_elsewhere(kind, data, found)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        placed = [_placed(problem, where) for problem in problems]
+        raise ConfigError(sorted(placed, key=_line), source)
+    return config
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _apply_overrides(
+    data: dict[str, Any], overrides: Sequence[str], where: dict[KeyPath, str]
+) -> list[Problem]:
+    """Put `section.key=value` into the data, in order, and note where each value came from."""
+    problems = []
+    for text in overrides:
+        origin = f"--set {text}"
+        dotted, equals, value = text.partition("=")
+        keys = tuple(dotted.strip().split("."))
+        if not equals or not all(keys):
+            problems.append(Problem("", "an override is written section.key=value", where=origin))
+            continue
+        target, reached = data, 0
+        for at, key in enumerate(keys[:-1]):
+            if target.get(key) is None:
+                target[key] = {}
+            elif keys[:at] == ("rewards", "parts") and _is_number(target[key]):
+                target[key] = {"weight": target[key]}  # `correctness: 1.0` is short for this
+            if not isinstance(target[key], dict):
+                break
+            target, reached = target[key], reached + 1
+        if reached < len(keys) - 1:
+            parent = ".".join(keys[: reached + 1])
+            problems.append(Problem(dotted, f"{parent} is a value, not a section", where=origin))
+            continue
+        target[keys[-1]] = _override_value(value.strip())
+        where[keys] = origin
+    return problems
+
+
+def _override_value(text: str) -> Any:
+    """YAML's reading of one value on a command line, where `: `, `- ` and `#` mean nothing."""
+    parsed = parse_yaml(text)
+    if parsed.problems or (parsed.data is None and text.startswith("#")):
+        return text
+    if isinstance(parsed.data, str | dict | list) and text[0] not in "\"'{[":
+        return text
+    return parsed.data
+
+
+def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
+    for keys in PATH_KEYS:
+        section: Any = data
+        for key in keys[:-1]:
+            section = section.get(key) if isinstance(section, dict) else None
+        value = section.get(keys[-1]) if isinstance(section, dict) else None
+        if value and isinstance(value, str) and value != TOY:
+            section[keys[-1]] = resolve_path(value, folder)
+
+
+def _resolve_reward_files(data: dict[str, Any], folder: Path) -> None:
+    """The same for rewards written as `path/to/file.py:function`."""
+    rewards = data.get("rewards")
+    parts = rewards.get("parts") if isinstance(rewards, dict) else None
+    for spec in parts.values() if isinstance(parts, dict) else ():
+        use = spec.get("use") if isinstance(spec, dict) else None
+        if isinstance(use, str) and ".py:" in use:
+            file, _, function = use.rpartition(":")
+            spec["use"] = f"{resolve_path(file, folder)}:{function}"
+
+
+def resolve_path(value: str, folder: Path) -> str:
+    """The path as it is found: from the current directory first, then from the config's folder.
+
+    What is found in neither is returned as it is: it may be the name of something on the hub.
+    """
+    try:
+        path = Path(value).expanduser()
+        if path.is_absolute() or path.exists():
+            return str(path)
+        beside = folder / path
+        return str(beside) if beside.exists() else value
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ):  # too long, a NUL, no home: whoever opens it says so
+        return value
+
+
+def _contradictions_elsewhere(
+    kind: type[ConfigT], data: dict[str, Any], found: list[Problem]
+) -> list[Problem]:
+    """Rules broken by the keys that are in order, so that they are reported in the same go."""
+    repaired = copy.deepcopy(data)
+    bad = {problem.path for problem in found}
+    for path in bad:
+        *parents, last = path.split(".")
+        target: Any = repaired
+        for key in parents:
+            target = target.setdefault(key, {}) if isinstance(target, dict) else None
+        if isinstance(target, dict):
+            target.pop(last, None)
+    for section, key in (("model", "name"), ("data", "train")):
+        part = repaired.setdefault(section, {})
+        if isinstance(part, dict):
+            part.setdefault(key, "anything")
+    try:
+        _adapter(kind).validate_python(repaired)
+    except ConfigError as error:
+        return [
+            problem
+            for problem in error.problems
+            if not any(
+                _touches(path, wrong) for path in (problem.path, *problem.others) for wrong in bad
+            )
+        ]
+    except ValidationError:
+        pass  # too broken to say more; what was found already is reported
+    return []
+
+
+def _touches(path: str, wrong: str) -> bool:
+    return path == wrong or path.startswith(f"{wrong}.")
+
+
+def _line(problem: Problem) -> int:
+    """The order of reading: down the file, then what has no line: overrides, whole-file matters."""
+    kind, _, number = problem.where.partition(" ")
+    return int(number) if kind == "line" else sys.maxsize
+
+
+def _placed(problem: Problem, where: dict[KeyPath, str]) -> Problem:
+    """The problem with the line (or override) of its key, or of the nearest key around it."""
+    if problem.where:
+        return problem
+    keys = tuple(problem.path.split("."))
+    others = [tuple(other.split(".")) for other in problem.others]
+    candidates = [keys, *others, *(keys[:end] for end in range(len(keys) - 1, 0, -1))]
+    # Last, what stands inside: `--set a.b.c=1` where there is no a.b
+    candidates += [inner for inner in where if inner[: len(keys)] == keys]
+    place = next((where[c] for c in candidates if c in where), "")
+    return Problem(problem.path, problem.message, problem.others, place)

@@ -1,0 +1,109 @@
+"""From data files to examples: fields by name, held-out part, chat prompts, demonstrations.
+
+    train = load_examples(config.data, "train")  # ExampleSet(examples, report)
+    rendered = render_prompts(train.examples, tokenizer, config.data.max_prompt_length)
+
+Nothing is dropped in silence: rows that cannot be used are refused with their numbers, prompts that
+are too long are counted. No torch here; `datasets` is imported only for a hub data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from groupwise.framework.config import DataConfig
+from groupwise.framework.data.rows import SourceExample, digest, read_examples
+from groupwise.rewards.errors import UserError
+from groupwise.rewards.types import Example
+
+Split = Literal["train", "eval"]
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What was read, in numbers: rows in the source, rows held out of it, questions that repeat."""
+
+    source: str
+    num_rows: int
+    num_examples: int
+    num_held_out: int = 0
+    num_repeated_questions: int = 0
+
+    def __str__(self) -> str:
+        text = f"{self.num_examples} examples from {self.source}"
+        if self.num_examples != self.num_rows:
+            text += f" ({self.num_rows} rows"
+            text += f", {self.num_held_out} held out for evaluation)" if self.num_held_out else ")"
+        if self.num_repeated_questions:
+            text += f"; {self.num_repeated_questions} questions stand there more than once"
+        return text
+
+
+@dataclass(frozen=True)
+class ExampleSet:
+    """Examples, not yet rendered, and where they came from."""
+
+    examples: tuple[Example, ...]
+    report: DataReport
+
+
+def load_examples(data: DataConfig, split: Split) -> ExampleSet:
+    """The problems of one split, in the order of the source, without `prompt`.
+
+    Where `data.eval` is null, `eval_fraction` of train is held out: by the hash of the question, so
+    that the same questions are held out whatever the order of the rows and the seed, and a question
+    that stands twice never lands on both sides. With an `eval_fraction` of 0 there
+    are no problems to evaluate on.
+
+    Raises:
+        UserError: the source is missing, empty or broken, or rows of it cannot be used.
+    """
+    items, report = load_items(data, split)
+    limit = data.max_train_examples if split == "train" else data.max_eval_examples
+    examples = tuple(item.example for item in items[:limit])
+    return ExampleSet(examples, replace(report, num_examples=len(examples)))
+
+
+def overlap(train: Iterable[Example], evaluation: Iterable[Example]) -> list[str]:
+    """Ids of evaluation examples whose question is also in train, but for case and spaces."""
+    seen = {_normalised(example.question) for example in train}
+    return [example.id for example in evaluation if _normalised(example.question) in seen]
+
+
+def load_items(data: DataConfig, split: Split) -> tuple[list[SourceExample], DataReport]:
+    held_out = data.eval is None
+    if split == "eval" and data.eval is not None:
+        source, hub_split = data.eval, data.eval_split
+    else:
+        source, hub_split = data.train, data.train_split
+    items = everything = read_examples(data, source, hub_split)
+    if held_out:
+        for_eval = _held_out(everything, data.eval_fraction)
+        items = [i for i in everything if (i.example.question in for_eval) == (split == "eval")]
+        if not items and data.eval_fraction:
+            rows = f"{len(everything)} row{'s are' if len(everything) > 1 else ' is'}"
+            raise UserError(
+                f"{source}: {rows} too few to hold data.eval_fraction {data.eval_fraction:g} of "
+                "them out for evaluation; name a file under data.eval"
+            )
+    questions = {item.example.question for item in items}
+    report = DataReport(
+        source=source,
+        num_rows=len(everything),
+        num_examples=len(items),
+        num_held_out=len(everything) - len(items) if split == "train" else 0,
+        num_repeated_questions=len(items) - len(questions),
+    )
+    return items, report
+
+
+def _held_out(items: Sequence[SourceExample], fraction: float) -> set[str]:
+    """The questions to hold out: those with the smallest hashes, at least one."""
+    questions = sorted({item.example.question for item in items}, key=digest)
+    return set(questions[: max(1, round(fraction * len(questions)))] if fraction else [])
+
+
+def _normalised(text: str) -> str:
+    return " ".join(text.lower().split())

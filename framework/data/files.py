@@ -1,0 +1,207 @@
+"""Rows out of JSON, JSONL, CSV and Parquet files and hub data sets; what is broken is refused.
+
+Each reader yields plain dictionaries with the place they came from ("line 7", "row 7"), so that a
+message can say where to look. It leaves out what the rows mean: see `framework/data.py`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from groupwise.framework.config.paths import FORMATS, nearby
+from groupwise.rewards.errors import UserError
+
+_HUB_NAME = re.compile(r"^[\w.-]{1,96}(/[\w.-]{1,96})?$")
+_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_MAX_FIELD_CHARS = 2**31 - 1  # csv's own limit of 131,072 is less than some long solutions
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as found, and where: "line 7" of a JSONL file, "row 7" elsewhere, counted from 1."""
+
+    where: str
+    fields: Mapping[str, Any]
+
+
+def read_rows(source: str, *, split: str = "train", config_name: str | None = None) -> list[Row]:
+    """Every row of a file, or of a split of a hub data set.
+
+    The format follows from the suffix; a name without one of the four suffixes, for which no file
+    exists, is a hub name.
+
+    Raises:
+        UserError: there is no such source, it is empty, or a row of it is broken.
+    """
+    path = Path(source).expanduser()
+    suffix = path.suffix.lower()
+    if suffix in FORMATS:
+        rows = _read_file(path, suffix)
+    elif not _HUB_NAME.match(source) or path.exists():
+        raise UserError(_not_data(source, path))
+    else:
+        rows = _read_hub(source, split, config_name)
+    if not rows:
+        raise UserError(f"{source}: has no rows")
+    return rows
+
+
+def _not_data(source: str, path: Path) -> str:
+    kinds = ", ".join(FORMATS)
+    if len(path.name) > 255:
+        return f"{_cut(source)}: no file can have so long a name"
+    if path.is_dir():
+        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in FORMATS)
+        hint = f"; it holds {', '.join(inside[:5])}" if inside else ""
+        return f"{source}: is a folder; name a file ({kinds}){hint}"
+    if path.exists():
+        return f"{source}: unknown format {path.suffix!r}; name it {kinds}"
+    return f"{source}: there is no such file{nearby(path)}, and it is no hub name (owner/name)"
+
+
+def _read_file(path: Path, suffix: str) -> list[Row]:
+    readers = {".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    try:
+        return list(readers[suffix](path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file{nearby(path)}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text{_encoding(path, error)}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _encoding(path: Path, error: UnicodeDecodeError) -> str:
+    """What the file is probably written in, and how to convert it."""
+    start = path.read_bytes()[:2]
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        name, what = "UTF-16", 'but UTF-16, as Excel\'s "Unicode text" is'
+    else:
+        name, what = "WINDOWS-1252", f"(byte {error.start}), but perhaps an older Windows file"
+    return f" {what}; convert it: iconv -f {name} -t UTF-8 {path.name} > new{path.suffix}"
+
+
+def _object(value: Any, path: Path, where: str) -> Row:
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: {where} holds {_kind(value)}, where an object is expected")
+    return Row(where, value)
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    # "utf-8-sig" drops a byte order mark; newline=None reads CRLF as LF, and nothing else (as
+    # str.splitlines would) as the end of a line.
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                reason = getattr(error, "msg", "nested too deeply")
+                raise UserError(f"{path}:{number}: is not JSON: {reason}: {_cut(line)}") from None
+            yield _object(value, path, f"line {number}")
+
+
+def _json(path: Path) -> Iterator[Row]:
+    text = path.read_text(encoding="utf-8-sig")
+    if not text.strip():
+        return
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        hint = ""
+        if error.msg == "Extra data" and text.lstrip().startswith("{"):
+            hint = "; with one object a line it is JSONL: name it .jsonl"
+        raise UserError(f"{path}:{error.lineno}: is not JSON: {error.msg}{hint}") from None
+    except RecursionError:
+        raise UserError(f"{path}: is not JSON that can be read: nested too deeply") from None
+    if not isinstance(values, list):
+        raise UserError(f"{path}: holds {_kind(values)}, where a list of objects is expected")
+    for number, value in enumerate(values, start=1):
+        yield _object(value, path, f"row {number}")
+
+
+def _csv(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(_MAX_FIELD_CHARS)
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        records = csv.reader(lines, strict=True)
+        try:
+            header = next(records, None)
+            if header is None:
+                return
+            if "\0" in "".join(header):
+                raise UserError(
+                    f"{path}: holds zero bytes, as UTF-16 does; convert it: iconv -f UTF-16LE -t "
+                    f"UTF-8 {path.name} > new{path.suffix}"
+                )
+            if len(header) == 1 and (found := [d for d in _OTHER_DELIMITERS if d in header[0]]):
+                raise UserError(
+                    f"{path}: the header {_cut(header[0])!r} is one column, with "
+                    f"{_OTHER_DELIMITERS[found[0]]} in it; CSV here is separated by commas: save "
+                    "it again with commas"
+                )
+            if twice := sorted({name for name in header if header.count(name) > 1}):
+                raise UserError(f"{path}: the column {twice[0]!r} stands twice in the header")
+            for number, record in enumerate((r for r in records if r), start=1):
+                if len(record) != len(header):
+                    raise UserError(
+                        f"{path}:{records.line_num}: row {number} has {len(record)} values, the "
+                        f"header {len(header)}; quote values that hold a comma"
+                    )
+                yield Row(f"row {number}", dict(zip(header, record, strict=True)))
+        except csv.Error as error:
+            raise UserError(f"{path}:{records.line_num}: is not CSV: {error}") from None
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.is_file() and path.stat().st_size == 0:
+        return
+    try:
+        values = pq.read_table(path).to_pylist()
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: is not Parquet: {str(error).splitlines()[0]}") from None
+    for number, value in enumerate(values, start=1):
+        yield Row(f"row {number}", value)
+
+
+def _read_hub(name: str, split: str, config_name: str | None) -> list[Row]:
+    import datasets
+
+    try:
+        values = datasets.load_dataset(name, config_name, split=split)
+    # The library raises a dozen kinds of errors for a wrong name, a wrong split, a data set behind
+    # a login, and no network. All of them are the user's to mend, and their texts say how.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{name}: there is no such file, and it cannot be loaded as a hub data set "
+            f"(data.config_name {config_name!r}, split {split!r}): {type(error).__name__}: "
+            f"{_cut(reason, 300)}"
+        ) from error
+    return [Row(f"row {number}", dict(value)) for number, value in enumerate(values, start=1)]
+
+
+def _kind(value: Any) -> str:
+    kinds = {
+        dict: "an object",
+        list: "a list",
+        str: "text",
+        bool: "true or false",
+        type(None): "null",
+    }
+    return kinds.get(type(value), "a number")
+
+
+def _cut(text: str, limit: int = 60) -> str:
+    text = text.strip()
+    return text if len(text) <= limit else text[: limit - 3] + "..."

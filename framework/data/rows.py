@@ -1,0 +1,168 @@
+"""Rows of a data file as examples: fields by name, ids, reference answers, metadata.
+
+Rows that cannot be used are refused with their numbers, never left out in silence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from groupwise.framework.config import TOY, DataConfig
+from groupwise.framework.data.files import Row, read_rows
+from groupwise.rewards.errors import UserError
+from groupwise.rewards.types import Example, Message
+
+_SHOWN_ROWS = 5
+
+
+@dataclass(frozen=True)
+class SourceExample:
+    """An example with the row it came from."""
+
+    example: Example
+    row: Row
+
+
+def read_examples(data: DataConfig, source: str, hub_split: str) -> list[SourceExample]:
+    """Every row of the source, in its order. Raises UserError where rows cannot be used."""
+    if source == TOY:
+        raise ValueError("the toy's files are made first, and named in the config: with_toy()")
+    rows = read_rows(source, split=hub_split, config_name=data.config_name)
+    questions = _column(rows, source, data.question_field, "data.question_field")
+    answers = _column(rows, source, data.answer_field, "data.answer_field")
+    if data.answer_after is not None:
+        answers = _after(rows, source, answers, data)
+    ids = _ids(rows, source, questions, data.id_field)
+    kept = _kept_fields(rows, source, data)
+    return [
+        SourceExample(
+            Example(
+                id=example_id,
+                question=question,
+                answer=answer,
+                messages=_messages(question, data),
+                metadata={k: _plain(row.fields[k]) for k in kept if k in row.fields},
+            ),
+            row,
+        )
+        for row, question, answer, example_id in zip(rows, questions, answers, ids, strict=True)
+    ]
+
+
+def _messages(question: str, data: DataConfig) -> tuple[Message, ...]:
+    user = {"role": "user", "content": data.prompt_template.replace("{question}", question)}
+    if data.system_prompt is None:
+        return (user,)
+    return ({"role": "system", "content": data.system_prompt}, user)
+
+
+def _column(rows: Sequence[Row], source: str, name: str, key: str) -> list[str]:
+    """The values of a field as text. Raises UserError where rows have none."""
+    values = [text_of(row.fields.get(name)) for row in rows]
+    bad = [row for row, value in zip(rows, values, strict=True) if value is None]
+    if not bad:
+        return [value for value in values if value is not None]
+    present = list(dict.fromkeys(field for row in rows for field in row.fields))
+    if name not in present:
+        close = get_close_matches(name, present, 1)
+        hint = f"did you mean {close[0]!r}? The" if close else "the"
+        raise UserError(
+            f"{source}: no row has a field {name!r}; {hint} fields are {', '.join(present)}; "
+            f"set {key}"
+        )
+    odd = next(
+        (row.fields[name] for row in bad if isinstance(row.fields.get(name), list | dict)), None
+    )
+    what = "no text" if odd is None else f"a {type(odd).__name__} instead of text"
+    remedy = f"; mend or remove them, or set {key}"
+    raise unusable(source, bad, len(rows), f"{what} in {name!r}", remedy)
+
+
+def text_of(value: Any) -> str | None:
+    """A value as text: numbers are written out; null, NaN, blank text, lists, objects are None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # how pandas writes a missing value
+    if isinstance(value, bool | int | float):
+        return str(value)
+    if not isinstance(value, str):
+        return None
+    # JSON can spell half a character ("\\ud800"), which no tokenizer takes: it becomes U+FFFD.
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip() or None
+
+
+def _after(rows: Sequence[Row], source: str, answers: Sequence[str], data: DataConfig) -> list[str]:
+    mark = data.answer_after or ""
+    found = [answer.rpartition(mark) for answer in answers]
+    bad = [
+        row for row, (_, sep, tail) in zip(rows, found, strict=True) if not sep or not tail.strip()
+    ]
+    if bad:
+        what = f"nothing after {mark!r} in {data.answer_field!r}"
+        remedy = "; mend or remove them, or set data.answer_after"
+        raise unusable(source, bad, len(rows), what, remedy)
+    return [tail.strip() for _, _, tail in found]
+
+
+def _ids(
+    rows: Sequence[Row], source: str, questions: Sequence[str], id_field: str | None
+) -> list[str]:
+    if id_field is None:
+        counts: dict[str, int] = {}
+        ids = []
+        for question in questions:
+            counts[question] = counts.get(question, 0) + 1
+            times = counts[question]
+            ids.append(digest(question)[:12] + (f"-{times}" if times > 1 else ""))
+        return ids
+    ids = _column(rows, source, id_field, "data.id_field")
+    first: dict[str, Row] = {}
+    for row, example_id in zip(rows, ids, strict=True):
+        if example_id in first:
+            raise UserError(
+                f"{source}: the id {example_id!r} stands twice ({first[example_id].where} and "
+                f"{row.where}); ids in data.id_field {id_field!r} must differ"
+            )
+        first[example_id] = row
+    return ids
+
+
+def _kept_fields(rows: Sequence[Row], source: str, data: DataConfig) -> list[str]:
+    present = list(dict.fromkeys(field for row in rows for field in row.fields))
+    if data.metadata_fields is None:
+        used = {data.question_field, data.answer_field, data.id_field}
+        return [field for field in present if field not in used]
+    if missing := [field for field in data.metadata_fields if field not in present]:
+        close = get_close_matches(missing[0], present, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(present)}"
+        raise UserError(f"{source}: no row has data.metadata_fields {missing[0]!r}; {hint}")
+    return list(data.metadata_fields)
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON can hold: dates and the like, which Parquet has, become text."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return str(value)
+
+
+def unusable(source: str, bad: Sequence[Row], total: int, what: str, remedy: str) -> UserError:
+    """The error that `bad` of all rows have `what`; it names the first of them."""
+    shown = [row.where for row in bad[:_SHOWN_ROWS]]
+    more = f" and {len(bad) - len(shown)} more" if len(bad) > len(shown) else ""
+    have = "has" if len(bad) == 1 else "have"
+    return UserError(
+        f"{source}: {len(bad)} of {total} rows {have} {what} ({', '.join(shown)}{more}){remedy}"
+    )
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,193 @@
+"""Completions that come with scores: the file format, and a log of ours turned into it. No torch.
+
+One JSON object a group, as JSON Lines or as a JSON list:
+
+    {"prompt": "<|im_start|>user\\n2+2=?…", "completions": [{"text": "4", "score": 1.0}, …]}
+
+`prompt` is a text exactly as the model sees it, or a list of messages for the chat template. A
+completion may say `finished: false` where it was cut off: it then gets no end-of-text token, so
+that nobody learns to stop there. `logprob` is its log-probability under the model that wrote it,
+all tokens together, where that is known. Groups may differ in size; they need two completions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from groupwise.evaluation.log.files import replacing
+from groupwise.evaluation.log.jsonl import dumps_line
+from groupwise.evaluation.log.records import (
+    ROLLOUTS,
+    SAMPLES,
+    RolloutRecord,
+    SampleRecord,
+    read_records,
+)
+from groupwise.framework.data.files import Row, read_rows
+from groupwise.rewards.errors import UserError
+from groupwise.rewards.types import Message
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredCompletion:
+    """One answer with its score; `logprob` is of the whole sequence, its end included."""
+
+    text: str
+    score: float
+    finished: bool = True
+    logprob: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredGroup:
+    """The answers to one prompt: a text as the model sees it, or messages."""
+
+    prompt: str | tuple[Message, ...]
+    completions: tuple[ScoredCompletion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What became of a log: groups and completions written, and what was left out and why."""
+
+    groups: int
+    completions: int
+    unscored: int
+    too_small: int
+    equal: int
+
+    def __str__(self) -> str:
+        text = f"{self.groups} groups with {self.completions} completions"
+        reasons = (
+            (self.unscored, "completions without a score"),
+            (self.too_small, "groups with fewer than two completions"),
+            (self.equal, "groups whose scores are all equal"),
+        )
+        left_out = [f"{count} {what}" for count, what in reasons if count]
+        return text + (f"; left out: {', '.join(left_out)}" if left_out else "")
+
+
+def read_groups(source: str) -> list[ScoredGroup]:
+    """The groups of a file (.jsonl, .json, .parquet) or of a hub data set.
+
+    Raises:
+        UserError: there is no such source, or a row is no group; the message says which and why.
+    """
+    return [_group(row, source) for row in read_rows(source)]
+
+
+def _group(row: Row, source: str) -> ScoredGroup:
+    def wrong(what: str) -> UserError:
+        return UserError(f"{source}, {row.where}: {what}")
+
+    prompt, completions = row.fields.get("prompt"), row.fields.get("completions")
+    if isinstance(prompt, list) and prompt and all(_is_message(turn) for turn in prompt):
+        prompt = tuple(prompt)
+    elif not isinstance(prompt, str) or not prompt:
+        raise wrong("`prompt` must be a text, or a list of messages with role and content")
+    if not isinstance(completions, list) or len(completions) < 2:
+        raise wrong("`completions` must be a list of at least two")
+    found = []
+    for number, item in enumerate(completions, start=1):
+        if not isinstance(item, Mapping) or not isinstance(item.get("text"), str):
+            raise wrong(f"completion {number} needs a `text`")
+        for key, needed in (("score", True), ("logprob", False)):
+            value = item.get(key)
+            if value is None and not needed:
+                continue
+            if not _is_finite(value):
+                raise wrong(f"completion {number}: `{key}` is {value!r:.40}, no finite number")
+        finished, logprob = item.get("finished"), item.get("logprob")
+        if finished not in (None, True, False):
+            raise wrong(f"completion {number}: `finished` is {finished!r:.40}, not true or false")
+        found.append(
+            ScoredCompletion(
+                item["text"],
+                float(item["score"]),
+                finished is not False,
+                None if logprob is None else float(logprob),
+            )
+        )
+    return ScoredGroup(prompt, tuple(found))
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # true and false are no numbers
+
+
+def _is_message(turn: Any) -> bool:
+    return isinstance(turn, Mapping) and all(
+        isinstance(turn.get(key), str) for key in ("role", "content")
+    )
+
+
+def export_groups(
+    run: str | Path, to: str | Path, *, score: str = "score", keep_equal: bool = False
+) -> Export:
+    """Writes the log of `run` (`samples.jsonl`, `rollouts.jsonl`, or its folder) as scored groups.
+
+    A group is the samples of one problem, in a rollout log those of one problem at one step.
+    `score` says what counts: `score` (the rubric's total), `correct` (1 or 0), or a reward's name.
+    An answer that could not be judged is left out, and so is a group whose scores are all equal,
+    which says nothing about what is better; `keep_equal` keeps it.
+
+    Raises:
+        UserError: there is no such log or score, or nothing is left.
+    """
+    log, to = _log(Path(run)), Path(to)
+    if to.suffix != ".jsonl":
+        raise UserError(f"{to}: groups are written as JSON Lines; end the name in .jsonl")
+    groups: dict[tuple[int, str, str], list[dict[str, Any]]] = {}
+    unscored, names = 0, set[str]()
+    kind = RolloutRecord if log.name == ROLLOUTS else SampleRecord
+    for record in read_records(log, kind, log.name):
+        names |= record.parts.keys()
+        step = record.step if isinstance(record, RolloutRecord) else 0
+        group = groups.setdefault((step, record.example_id, record.prompt), [])
+        value = _score(record, score)
+        if value is None or record.status in ("timeout", "bad_reference"):
+            unscored += 1  # nothing is known about the answer
+            continue
+        finished = {} if record.finish_reason == "stop" else {"finished": False}
+        group.append({"text": record.completion, "score": float(value), **finished})
+    if score not in ("score", "correct", *names):
+        known = ", ".join(["score", "correct", *sorted(names)])
+        raise UserError(f"--score {score}: the log has no such score; it has {known}")
+    big = {key: group for key, group in groups.items() if len(group) >= 2}
+    kept = {k: g for k, g in big.items() if keep_equal or len({c["score"] for c in g}) > 1}
+    export = Export(
+        groups=len(kept),
+        completions=sum(map(len, kept.values())),
+        unscored=unscored,
+        too_small=len(groups) - len(big),
+        equal=len(big) - len(kept),
+    )
+    if not kept:
+        raise UserError(f"{log}: no group is left to train on ({export})")
+    with replacing(to) as beside, beside.open("w", encoding="utf-8") as file:
+        for (_, _, prompt), group in kept.items():
+            file.write(dumps_line({"prompt": prompt, "completions": group}))
+    return export
+
+
+def _score(record: SampleRecord, name: str) -> float | None:
+    if name == "score":
+        return record.score
+    return record.correct if name == "correct" else record.parts.get(name)
+
+
+def _log(run: Path) -> Path:
+    """The log that a path means: a log itself, or the one in a folder: of samples, or of a run."""
+    if not run.is_dir():
+        return run
+    for name in (SAMPLES, ROLLOUTS):
+        if (run / name).is_file():
+            return run / name
+    raise UserError(
+        f"{run}: has neither {SAMPLES} nor {ROLLOUTS}; the samples of a run lie in "
+        f"{run / 'evaluations'}/LABEL"
+    )

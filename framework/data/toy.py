@@ -1,0 +1,259 @@
+"""A tiny model and problems made on the spot, so that everything runs without a download or a GPU.
+
+The model stands in for what people download: a Qwen3-architecture base model (0.5 million
+parameters, byte-level tokenizer, chat template) that has seen two-digit addition, half of it
+wrong. So it knows the sums and is not sure of them, and writes think/answer tags only now and then:
+a warm start teaches the format, and GRPO has something to sharpen. From a model that cannot add at
+all, nothing would move.
+
+What it leaves out: carries are not spelled out, and no number is above 79.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+
+from typing import Any
+
+from groupwise.framework.config import TOY, ExperimentConfig
+
+NUMBERS_BELOW = 40
+NUM_HELD_OUT = 200
+WRONG_SHARE = 0.5
+PRETRAINING_STEPS = 400
+PRETRAINING_BATCH_SIZE = 64
+PRETRAINING_LEARNING_RATE = 5e-3
+TAGGED_SHARE = 0.3  # of the pretraining texts: how often the base model writes the tags unasked
+
+
+# Errors that real models make: a digit off, a carry forgotten or invented.
+_SLIPS = (-20, -11, -10, -9, -2, -1, 1, 2, 9, 10, 11, 20)
+
+
+# The format of Qwen's own templates. A user's system prompt is rendered; the toy has none.
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}
+<|im_start|>assistant
+{% endif -%}"""
+
+
+_SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+_WORDS = ("<think>", "</think>", "<answer>", "</answer>", "system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class ToyPaths:
+    """Where the toy's parts lie: a model folder, and JSON Lines of problems."""
+
+    model: Path
+    train: Path
+    eval: Path
+
+    @classmethod
+    def under(cls, folder: Path) -> ToyPaths:
+        return cls(folder / "model", folder / "train.jsonl", folder / "eval.jsonl")
+
+
+def make_toy(
+    folder: Path,
+    seed: int,
+    *,
+    with_model: bool = True,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> ToyPaths:
+    """Makes problems and model in `folder`; `on_step(step, steps, loss)` hears of the progress."""
+    folder.mkdir(parents=True, exist_ok=True)
+    train, held_out = make_problems(seed)
+    paths = ToyPaths.under(folder)
+    rng = random.Random(f"demonstrations/{seed}")
+    _write_jsonl(paths.train, [_row(a, b, rng) for a, b in train])
+    _write_jsonl(paths.eval, [_row(a, b, None) for a, b in held_out])
+    if with_model:
+        make_model(paths.model, train, seed, on_step)
+    return paths
+
+
+def make_problems(seed: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """All sums of two numbers below `NUMBERS_BELOW`, shuffled: (train, held out), disjoint."""
+    problems = [(a, b) for a in range(NUMBERS_BELOW) for b in range(NUMBERS_BELOW)]
+    random.Random(f"problems/{seed}").shuffle(problems)
+    return problems[NUM_HELD_OUT:], problems[:NUM_HELD_OUT]
+
+
+def question(a: int, b: int) -> str:
+    return f"{a}+{b}=?"
+
+
+def _row(a: int, b: int, rng: random.Random | None) -> dict[str, object]:
+    """One line of the data: the answer is right, the demonstrated `solution` half the time."""
+    row: dict[str, object] = {
+        "question": question(a, b),
+        "answer": str(a + b),
+        "category": "carry" if a % 10 + b % 10 >= 10 else "no carry",
+    }
+    if rng is not None:
+        row["solution"] = _tagged(_thought(a, b), _stated_sum(a, b, rng))
+    return row
+
+
+def _thought(a: int, b: int) -> str:
+    return f"{a % 10}+{b % 10}={a % 10 + b % 10}"
+
+
+def _tagged(thought: str, answer: int) -> str:
+    return f"<think>{thought}</think><answer>{answer}</answer>"
+
+
+def _stated_sum(a: int, b: int, rng: random.Random) -> int:
+    wrong = rng.random() < WRONG_SHARE
+    return max(0, a + b + rng.choice(_SLIPS)) if wrong else a + b
+
+
+def _write_jsonl(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer without merges: one token a byte, and one for each tag and role.
+
+    Any text can be encoded, so that real data meets the real pipeline with the toy model too.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in _SPECIAL_TOKENS])
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in _WORDS])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def make_model(
+    folder: Path,
+    train: list[tuple[int, int]],
+    seed: int,
+    on_step: Callable[[int, int, float], None] | None = None,
+    steps: int = PRETRAINING_STEPS,
+) -> None:
+    """Pretrains the toy base model on sums from `train` and saves it with its tokenizer.
+
+    Runs on the CPU in float32 wherever it is: it takes seconds there, and gives the same model.
+    """
+    import torch
+    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer = make_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen3ForCausalLM(
+            Qwen3Config(
+                vocab_size=len(tokenizer),
+                hidden_size=128,  # bitsandbytes quantises nothing narrower than 64
+                intermediate_size=384,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                head_dim=32,
+                max_position_embeddings=1024,
+                tie_word_embeddings=True,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                bos_token_id=None,
+                dtype="float32",
+            )
+        )
+        _pretrain(model, tokenizer, train, seed, steps, on_step)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _pretrain(
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerFast,
+    train: list[tuple[int, int]],
+    seed: int,
+    steps: int,
+    on_step: Callable[[int, int, float], None] | None,
+) -> None:
+    import torch
+
+    rng = random.Random(f"pretraining/{seed}")
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=PRETRAINING_LEARNING_RATE, betas=(0.9, 0.98)
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=PRETRAINING_LEARNING_RATE, total_steps=steps, pct_start=0.1
+    )
+    # Not worth learning; the few prompt tokens behind it do no harm.
+    shortest_prompt = len(tokenizer(_prompt(0, 0)).input_ids)
+    model.train()
+    for step in range(steps):
+        texts = [_pretraining_text(*rng.choice(train), rng) for _ in range(PRETRAINING_BATCH_SIZE)]
+        batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+        labels = batch.input_ids.masked_fill(batch.attention_mask == 0, -100)  # (B, T)
+        labels[:, :shortest_prompt] = -100
+        loss = model(**batch, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if on_step is not None:
+            on_step(step + 1, steps, float(loss.detach()))
+    model.eval()
+
+
+def _pretraining_text(a: int, b: int, rng: random.Random) -> str:
+    thought, stated = _thought(a, b), _stated_sum(a, b, rng)
+    reply = _tagged(thought, stated) if rng.random() < TAGGED_SHARE else f"{thought} {stated}"
+    return f"{_prompt(a, b)}{reply}<|im_end|>"
+
+
+def _prompt(a: int, b: int) -> str:
+    """What the chat template makes of a question."""
+    return f"<|im_start|>user\n{question(a, b)}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def with_toy(
+    config: ExperimentConfig, model: Path, train: Path, evaluation: Path
+) -> ExperimentConfig:
+    """The config with the toy's own files wherever it says `toy`, its worked answers included."""
+    values: dict[str, Any] = {}
+    if config.model.name == TOY:
+        values["model.name"] = str(model)
+    if config.data.train == TOY:
+        values["data.train"] = str(train)
+        if config.data.eval is None:
+            values["data.eval"] = str(evaluation)
+        if config.training.warm_start.completion_field is None:
+            values["training.warm_start.completion_field"] = "solution"
+            values["training.warm_start.completion_template"] = "{solution}"  # tags and all
+    if config.data.eval == TOY:
+        values["data.eval"] = str(evaluation)
+    return config.with_values(values) if values else config

@@ -1,0 +1,1 @@
+"""A run from its config to its report: data, preflight, training, evaluation, comparison."""

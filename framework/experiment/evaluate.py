@@ -1,0 +1,126 @@
+"""Pass@K of a config's models: the engine, the rubric and the settings that a config asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from groupwise.evaluation import EvaluationSettings, Progress, Summary, evaluate
+from groupwise.evaluation.text import percent
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.policy import Policy
+from groupwise.framework.run.directory import RunDir
+from groupwise.framework.run.terminal import Terminal
+from groupwise.rewards import Rubric, build_rubric
+from groupwise.rewards.types import Example
+
+if TYPE_CHECKING:
+    from groupwise.evaluation.sampler import Sampler
+    from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
+
+
+def rubric_of(config: ExperimentConfig) -> Rubric:
+    """The rewards of a config as one rubric."""
+    return build_rubric(
+        config.rewards.parts,
+        on_error=config.rewards.on_error,
+        aggregation=config.rewards.aggregation,
+    )
+
+
+def evaluation_rubric(config: ExperimentConfig) -> Rubric:
+    """The same, summed: what is normalised within a group says nothing of a single answer."""
+    return build_rubric(config.rewards.parts, on_error=config.rewards.on_error)
+
+
+def measure(
+    label: str,
+    config: ExperimentConfig,
+    policy: Policy,
+    held_out: tuple[Example, ...],
+    run_dir: RunDir,
+    terminal: Terminal,
+    *,
+    model: str | None = None,
+) -> Summary:
+    """Pass@K on the held-out problems; every answer goes to the log of `label`.
+
+    `model` names what is evaluated, in the log's settings: a log that was made of another model is
+    refused. Within a run the label does.
+    """
+    sampler = evaluation_sampler(config, policy)
+    with evaluation_rubric(config) as rubric, terminal.stage(f"Evaluate: {label}") as stage:
+        summary = evaluate(
+            held_out,
+            sampler,
+            rubric,
+            evaluation_settings(config, model or label),
+            run_dir.evaluation(label),
+            on_progress=lambda p: stage.update(p.done, p.total, progress_numbers(p)),
+        )
+        stage.summary = f"pass@1 {percent(summary.pass_at_k[min(summary.pass_at_k)].value, 1)}"
+        report_skipped(rubric, terminal)
+    return summary
+
+
+def report_skipped(rubric: Rubric, terminal: Terminal) -> None:
+    """What `on_error: skip` has left out, with the first failure of each reward."""
+    for name, count in rubric.skipped.items():
+        terminal.notice(f"{count} values were left out; the first: {rubric.errors[name]}")
+
+
+def evaluation_sampler(config: ExperimentConfig, policy: Policy) -> Sampler:
+    """The engine that samples the answers of an evaluation."""
+    from groupwise.framework.sampling import make_sampler
+
+    return make_sampler(
+        policy.model,
+        policy.tokenizer,
+        engine=config.evaluation.sampler,
+        max_rows=config.evaluation.max_rows,
+    )
+
+
+def evaluation_settings(config: ExperimentConfig, model: str) -> EvaluationSettings:
+    """How a config's models are evaluated; `model` says which one, in the log's settings."""
+    evaluation = config.evaluation
+    return EvaluationSettings(
+        num_samples=evaluation.num_samples,
+        ks=evaluation.k,
+        params=config.eval_sampling_params,
+        model=model,
+        identity={"rewards": config.to_dict()["rewards"]},
+        solved_at=evaluation.solved_at,
+        category_fields=evaluation.category_fields,
+    )
+
+
+def progress_numbers(progress: Progress) -> str:
+    """The numbers beside an evaluation's bar."""
+    if not progress.made:
+        return ""
+    speed = progress.num_tokens / progress.seconds if progress.seconds else 0
+    return f"right {percent(progress.correct / progress.made)}  {speed:,.0f} tokens/s"
+
+
+def periodic_evaluation(
+    config: ExperimentConfig,
+    policy: Policy,
+    held_out: tuple[Example, ...],
+    run_dir: RunDir,
+    terminal: Terminal,
+) -> PeriodicEvaluation | None:
+    """The evaluation during training that a config asks for."""
+    from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
+
+    if config.evaluation.every_steps is None:
+        return None
+    return PeriodicEvaluation(
+        config.evaluation,
+        policy,
+        held_out,
+        evaluation_sampler(config, policy),
+        evaluation_rubric(config),
+        evaluation_settings(config, "in training"),
+        run_dir.path,
+        lambda text: terminal.line(f"      {text}"),
+    )

@@ -1,0 +1,196 @@
+"""Other rewards on answers that exist: `groupwise rewards --log LOG --config CONFIG`.
+
+    for change in rescore_all(find_logs(Path("runs/first")), config):
+        print(change_table(change))
+
+A log is read once, a few hundred lines at a time, and is never changed; the re-scored one goes to a
+file that the user names. What it leaves out: token ids, which a log does not hold.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Any
+
+from groupwise.evaluation.log.files import replacing
+from groupwise.evaluation.log.records import (
+    ROLLOUTS,
+    SAMPLES,
+    RolloutRecord,
+    SampleRecord,
+    read_rollouts,
+    read_samples,
+    to_line,
+)
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.data.examples import Split, load_examples
+from groupwise.framework.experiment.score_change import ScoreChange, ScoreTally
+from groupwise.rewards import Rubric, UserError
+from groupwise.rewards.types import Completion, Example, Score
+
+_SPLITS: tuple[Split, ...] = ("train", "eval")
+_CHUNK = 256  # samples that are read and scored at a time
+
+
+def find_logs(target: Path) -> list[Path]:
+    """The log itself, that of an evaluation's folder, or every log of a run.
+
+    Raises:
+        UserError: there is none.
+    """
+    if target.is_file():
+        return [target]
+    found = [target / SAMPLES, target / ROLLOUTS, *sorted(target.glob(f"evaluations/*/{SAMPLES}"))]
+    logs = [path for path in found if path.is_file()]
+    if not logs:
+        raise UserError(
+            f"--log {target}: no log; name a {SAMPLES} or {ROLLOUTS}, the folder of an evaluation, "
+            "or a run directory"
+        )
+    return logs
+
+
+def rescore_all(
+    logs: Sequence[Path], config: ExperimentConfig, output: Path | None = None
+) -> list[ScoreChange]:
+    """Every log under a config's rewards.
+
+    Raises:
+        UserError: `output` for more than one log, or one of them cannot be read.
+    """
+    from groupwise.framework.experiment.evaluate import evaluation_rubric, rubric_of
+
+    if output is not None and len(logs) > 1:
+        raise UserError(
+            f"--output {output}: takes one log, and there are {len(logs)}; name one with --log: "
+            + ", ".join(str(path) for path in logs)
+        )
+    questions = load_questions(config)
+    changes = []
+    for path in logs:
+        make = rubric_of if _has_steps(path) else evaluation_rubric
+        with make(config) as rubric:
+            steps = config.training.max_steps
+            changes.append(rescore(path, rubric, questions, output=output, max_steps=steps))
+    return changes
+
+
+def load_questions(config: ExperimentConfig) -> dict[str, Example]:
+    """The examples of a config by id: a log holds the rendered prompt, rewards ask for more."""
+    from groupwise.framework.experiment.rehearsal import with_toy_problems
+
+    with tempfile.TemporaryDirectory() as scratch:
+        config = with_toy_problems(config, Path(scratch))
+        return {
+            example.id: example
+            for split in _SPLITS
+            for example in load_examples(config.data, split).examples
+        }
+
+
+def rescore(
+    path: Path,
+    rubric: Rubric,
+    questions: Mapping[str, Example],
+    *,
+    output: Path | None = None,
+    max_steps: int | None = None,
+) -> ScoreChange:
+    """Scores every answer of a log; `output` gets the log with the new scores.
+
+    `max_steps` places rollouts on the schedule of the weights; without it the last step counts as
+    the end of the training. Advantages are null in the output: they belong to the old rewards.
+
+    Raises:
+        UserError: the log cannot be read, or `output` is the log itself.
+        RewardError: a reward failed, and the rubric's `on_error` is `stop`.
+    """
+    if output is not None and output.exists() and output.samefile(path):
+        raise UserError(f"--output {output}: is the log itself; name another file")
+    is_rollouts = _has_steps(path)
+    if is_rollouts and max_steps is None and any(s.schedule for s in rubric.specs.values()):
+        max_steps = max((record.step for record in read_rollouts(path)), default=1)
+    tally = ScoreTally()
+    unknown_questions = 0
+    destination: AbstractContextManager[Path | None] = (
+        replacing(output) if output is not None else nullcontext()
+    )
+    with destination as beside, _writing(beside) as file:
+        for records in _batches(path, is_rollouts):
+            examples = [_example(record, questions) for record in records]
+            unknown_questions += sum(r.example_id not in questions for r in records)
+            scores = rubric.score_batch(
+                examples,
+                [Completion(r.completion, r.num_tokens, r.finish_reason) for r in records],
+                progress=_progress(records[0], max_steps),
+            )
+            for record, score in zip(records, scores, strict=True):
+                after = _rescored(record, score)
+                tally.add(record, after)
+                if file is not None:
+                    file.write(to_line(after))
+    return tally.change(path, unknown_questions)
+
+
+def _writing(path: Path | None) -> AbstractContextManager[IO[str] | None]:
+    return nullcontext() if path is None else path.open("w", encoding="utf-8", newline="\n")
+
+
+def _has_steps(path: Path) -> bool:
+    """Whether a log holds rollouts: by its first line, whatever its name."""
+    try:
+        with path.open("rb") as log:
+            first = json.loads(log.readline() or b"{}")
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and "step" in first and "advantage" in first
+
+
+def _batches(path: Path, is_rollouts: bool) -> Iterator[list[SampleRecord]]:
+    """Rollouts by step, so that rewards can be normalised in their groups; samples by hundreds."""
+    if is_rollouts:
+        for _, step in groupby(read_rollouts(path), key=lambda record: record.step):
+            yield list(step)
+        return
+    batch: list[SampleRecord] = []
+    for record in read_samples(path):
+        batch.append(record)
+        if len(batch) == _CHUNK:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _example(record: SampleRecord, questions: Mapping[str, Example]) -> Example:
+    known = questions.get(record.example_id)
+    if known is None:
+        known = Example(record.example_id, question=record.prompt, answer=record.answer)
+    return replace(known, answer=record.answer, prompt=record.prompt, metadata=record.metadata)
+
+
+def _progress(record: SampleRecord, max_steps: int | None) -> float:
+    if not isinstance(record, RolloutRecord) or not max_steps:
+        return 0.0
+    return min(1.0, (record.step - 1) / max_steps)
+
+
+def _rescored(record: SampleRecord, score: Score) -> SampleRecord:
+    grade = score.grade
+    changes: dict[str, Any] = {
+        "score": None if math.isnan(score.total) else score.total,
+        "parts": score.parts,
+        "status": grade.status if grade else None,
+        "correct": grade.correct if grade else None,
+        "extracted": grade.extracted if grade else None,
+    }
+    if isinstance(record, RolloutRecord):
+        changes["advantage"] = None
+    return replace(record, **changes)

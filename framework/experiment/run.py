@@ -1,0 +1,301 @@
+"""The story of a run: load, warm up, evaluate, train, evaluate again, compare.
+
+    outcome = run(config, create_run_dir(config), Terminal())
+
+Each verb below is a stage. What they are made of stands in `run_data.py` (problems), `measuring.py`
+(Pass@K), the trainers, and `rehearsal.py` (all that needs no model).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from groupwise.evaluation import Comparison, Summary, compare, write_comparison
+from groupwise.evaluation.log.files import replacing_folder
+from groupwise.evaluation.report import write_report
+from groupwise.evaluation.text import percent, rounded
+from groupwise.framework.config import TOY, ExperimentConfig
+from groupwise.framework.data.demonstrations import load_demonstrations, render_demonstrations
+from groupwise.framework.data.toy import with_toy
+from groupwise.framework.experiment.data import Data, evaluates, load_data
+from groupwise.framework.experiment.evaluate import (
+    measure,
+    periodic_evaluation,
+    report_skipped,
+    rubric_of,
+)
+from groupwise.framework.experiment.rehearsal import tokenizer_of
+from groupwise.framework.policy import Policy, load
+from groupwise.framework.policy.folders import as_saved, check_model_folder
+from groupwise.framework.policy.unsloth import load_unsloth
+from groupwise.framework.run import processes
+from groupwise.framework.run.checkpoints import latest_checkpoint
+from groupwise.framework.run.directory import RunDir
+from groupwise.framework.run.processes import from_main
+from groupwise.framework.run.terminal import Terminal
+from groupwise.rewards import Rubric
+
+if TYPE_CHECKING:
+    from groupwise.framework.trainers.common import TrainResult
+
+BASE, TUNED = "base", "tuned"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to. `comparison` is None unless it was evaluated before and after.
+
+    A run that was stopped in training has neither final model nor evaluation after; the same
+    config goes on with it.
+    """
+
+    run: RunDir
+    summaries: Mapping[str, Summary]
+    comparison: Comparison | None
+    training: TrainResult | None
+
+    @property
+    def was_stopped(self) -> bool:
+        return self.training is not None and self.training.was_stopped
+
+
+def run(config: ExperimentConfig, run_dir: RunDir, terminal: Terminal) -> Outcome:
+    """Everything a config asks for; what libraries print goes to the run's log.
+
+    Each stage leaves something whole behind: called again on the same directory, the run goes on
+    where it was, and comes out as if it had never stopped.
+
+    Several processes share the supervised training and GRPO, with the model on each; all else the
+    main process does, and the others wait.
+    """
+    with terminal.libraries_to(run_dir.log), rubric_of(config) as rubric:
+        config = from_main(lambda: make_toy_parts(config, run_dir.path / "toy", terminal))
+        check_model_folder(config.model)
+        config = from_main(lambda: merge_adapter(config, run_dir, terminal))
+        if config.training.method == "grpo":
+            from_main(lambda: probe_rewards(config, rubric, terminal))
+        config = from_main(lambda: plan_checkpointing(config, terminal))
+        policy, is_trained = load_policy(config, run_dir, terminal)
+        data = load_data(config, policy, terminal)
+
+        def measured(label: str) -> Callable[[], Summary]:
+            return lambda: measure(label, config, policy, data.held_out, run_dir, terminal)
+
+        summaries: dict[str, Summary] = {}
+        training = None
+        if not is_trained:
+            if config.training.method == "grpo":
+                warm_start(config, policy, run_dir, terminal)
+            if config.evaluation.before:
+                summaries[BASE] = from_main(measured(BASE))
+            if config.training.method == "sft":
+                warm_start(config, policy, run_dir, terminal)
+            else:
+                training = train(config, policy, data, rubric, run_dir, terminal)
+                if training.was_stopped:
+                    return Outcome(run_dir, summaries, None, training)
+            from_main(lambda: policy.save(run_dir.final_model))
+        if config.evaluation.after:
+            summaries[TUNED] = from_main(measured(TUNED))
+        comparison = from_main(lambda: compare_both(config, run_dir))
+        if evaluates(config) or config.training.method == "grpo":  # else there is no answer to show
+            from_main(lambda: report(run_dir, terminal))
+        return Outcome(run_dir, summaries, comparison, training)
+
+
+def report(run_dir: RunDir, terminal: Terminal) -> None:
+    """The run as one page."""
+    with terminal.stage("Write the report"):
+        write_report(run_dir.path)
+
+
+def merge_adapter(
+    config: ExperimentConfig, run_dir: RunDir, terminal: Terminal
+) -> ExperimentConfig:
+    """With `model.adapter_mode: merge`, the base model with the earlier adapter in its weights."""
+    from groupwise.framework.policy.merge import merged, requantised
+
+    if config.model.adapter_mode != "merge":
+        return config
+    with terminal.stage("Merge the earlier adapter"):
+        model = merged(config.model, run_dir.merged_base)
+    if note := requantised(config.model):
+        terminal.notice(note)
+    return replace(config, model=model)
+
+
+def plan_checkpointing(config: ExperimentConfig, terminal: Terminal) -> ExperimentConfig:
+    """What `model.use_gradient_checkpointing: auto` comes to with this model and this machine."""
+    from groupwise.framework.policy.checkpointing import checkpointing, with_checkpointing
+
+    if config.model.use_gradient_checkpointing != "auto":
+        return config
+    load_unsloth()  # it has to come before transformers, which knows the model's shape
+    choice = checkpointing(config)
+    terminal.line(f"  {choice}")
+    return with_checkpointing(config, choice)
+
+
+def load_policy(
+    config: ExperimentConfig, run_dir: RunDir, terminal: Terminal
+) -> tuple[Policy, bool]:
+    """The model as the run has it so far, and whether it is trained already."""
+    is_trained = run_dir.final_model.is_dir()
+    model = config.model
+    if is_trained:
+        model = as_saved(model, run_dir.final_model)
+    elif warm_started(run_dir).is_dir():
+        model = as_saved(model, warm_started(run_dir))
+    needs_template = config.training.method != "group_scores" or evaluates(config)
+    with terminal.stage("Load the model"):
+        return load(model, config.seed, needs_chat_template=needs_template), is_trained
+
+
+def warm_started(run_dir: RunDir) -> Path:
+    """Where the model lies as it was after the warm start."""
+    return run_dir.path / "warm_start" / "model"
+
+
+def make_toy_parts(config: ExperimentConfig, folder: Path, terminal: Terminal) -> ExperimentConfig:
+    """Makes the toy model and problems where the config asks for them, and points it to them."""
+    if TOY not in (config.model.name, config.data.train, config.data.eval):
+        return config
+    from groupwise.framework.data import toy
+
+    paths = toy.ToyPaths.under(folder)
+    if folder.is_dir():
+        return with_toy(config, paths.model, paths.train, paths.eval)
+    with terminal.stage("Make the toy model") as stage, replacing_folder(folder) as new:
+        toy.make_toy(
+            new,
+            config.seed,
+            with_model=config.model.name == TOY,
+            on_step=lambda step, steps, loss: stage.update(step, steps, f"loss {loss:.2f}"),
+        )
+    return with_toy(config, paths.model, paths.train, paths.eval)
+
+
+def probe_rewards(config: ExperimentConfig, rubric: Rubric, terminal: Terminal) -> None:
+    """`groupwise check` on a few examples; what it finds is said, and stops nothing."""
+    from groupwise.framework.experiment.preflight import quick_check
+
+    with terminal.stage("Check the rewards") as stage:
+        load_unsloth()  # it has to come before transformers, which the tokenizer needs
+        found = quick_check(config, tokenizer_of(config), rubric)
+        count = len(found.problems)
+        stage.summary = f"{count} problems" if count else f"{len(found.proof.parts)} rewards work"
+    for problem in found.problems:
+        terminal.notice(problem)
+    if found.problems:
+        terminal.notice("`groupwise check` with this config says more")
+
+
+def warm_start(
+    config: ExperimentConfig, policy: Policy, run_dir: RunDir, terminal: Terminal
+) -> None:
+    """Supervised training on worked answers; `policy` changes in place, once in a run's life."""
+    from groupwise.framework.trainers.sft import warm_start as train_supervised
+
+    if not config.training.warm_start.enabled or warm_started(run_dir).is_dir():
+        return
+    demonstrations = render_demonstrations(
+        load_demonstrations(config.data, config.training.warm_start),
+        policy.tokenizer,
+        config.data.max_prompt_length,
+    )
+    with terminal.stage("Warm start (SFT)") as stage:
+        train_supervised(
+            policy,
+            demonstrations,
+            config.training.warm_start,
+            seed=config.seed,
+            max_length=config.model.max_seq_length,
+            folder=run_dir.path / "warm_start",
+            on_metrics=lambda step, steps, m: stage.update(
+                step, steps, f"loss {m['policy_loss'] or 0:.3f}"
+            ),
+        )
+    from_main(lambda: policy.save(warm_started(run_dir)))
+    if not policy.is_adapter:
+        # TRL loads the reference model from the folder that the model's config names; after a warm
+        # start of all weights that has to be the warm-started model, or the KL starts above 0.
+        policy.model.config._name_or_path = str(warm_started(run_dir))
+
+
+def train(
+    config: ExperimentConfig,
+    policy: Policy,
+    data: Data,
+    rubric: Rubric,
+    run_dir: RunDir,
+    terminal: Terminal,
+) -> TrainResult:
+    """GRPO from the policy as it is now, sampled or offline; `policy` changes in place."""
+    if config.training.method == "group_scores":
+        from groupwise.framework.trainers.group_score_run import train_on_groups
+
+        return train_on_groups(config, policy, data.groups, run_dir, terminal)
+    from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
+    from groupwise.framework.run.tracking import Tracker
+
+    terminal.line(f"  {config.training.batch_shape.shared_by(processes.count())}")
+    tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
+    try:
+        with terminal.stage("Train (GRPO)") as stage:
+            trainer = GRPOTrainer(
+                policy,
+                rubric,
+                GRPOArguments.from_config(
+                    config.training,
+                    seed=config.seed,
+                    output_dir=str(run_dir.path),
+                    use_gradient_checkpointing=config.model.use_gradient_checkpointing,
+                ),
+                data.train,
+                evaluation=periodic_evaluation(config, policy, data.held_out, run_dir, terminal),
+                tracker=tracker,
+                notify=terminal.notice,
+                on_metrics=lambda step, steps, m: stage.update(step, steps, training_numbers(m)),
+            )
+            checkpoint = from_main(lambda: latest_checkpoint(run_dir.checkpoints))
+            result = trainer.train(resume_from=checkpoint)
+            if result.was_stopped:
+                stage.ended = "stopped"
+    finally:
+        if tracker:
+            tracker.finish()
+    report_skipped(rubric, terminal)
+    return result
+
+
+def training_numbers(metrics: Mapping[str, float | None]) -> str:
+    """The numbers beside the training bar."""
+    shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+        ("reward", "reward/mean", lambda x: rounded(x, 2)),
+        ("right", "correct", percent),
+        ("KL", "kl_divergence", lambda x: rounded(x, 3)),
+    )
+    parts = [
+        f"{name} {text(value)}"
+        for name, key, text in shown
+        if (value := metrics.get(key)) is not None
+    ]
+    if (length := metrics.get("completion_length/mean")) is not None:
+        parts.append(f"length {rounded(length, 0)}")
+    return "  ".join(parts)
+
+
+def compare_both(config: ExperimentConfig, run_dir: RunDir) -> Comparison | None:
+    """Base against tuned, paired by problem, written to `comparison.json`."""
+    if not (config.evaluation.before and config.evaluation.after):
+        return None
+    comparison = compare(
+        {label: run_dir.evaluation(label) for label in (BASE, TUNED)},
+        ks=config.evaluation.k,
+        solved_at=config.evaluation.solved_at,
+    )
+    write_comparison(run_dir.path, comparison)
+    return comparison

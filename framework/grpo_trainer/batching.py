@@ -1,0 +1,81 @@
+"""A step's rows in the fewest forwards: those that carry a gradient first, padding cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    pass
+
+
+Batch = dict[str, Any]
+
+
+"""TRL's inputs of a forward: (B, P) prompt tensors, (B, C) completion tensors, (B,) advantages."""
+
+
+# By which share a forward's loss shrinks when rows are left out of it, by TRL's loss type: those
+# that average over rows, over tokens of the forward, and over the whole step (not at all).
+_BY_ROWS = frozenset({"grpo", "sapo", "luspo", "dr_grpo"})
+_BY_TOKENS = frozenset({"bnpo"})
+
+
+def packed(batches: list[Batch], *, trim: bool) -> list[Batch]:
+    """The same rows in as many equal batches: those with an advantage first, by length.
+
+    The forwards at the end then hold nothing but zero advantages and can be left out; rows of like
+    length share a forward and need little padding.
+    """
+    whole = {key: _joined([batch[key] for batch in batches]) for key in batches[0]}
+    length = whole["completion_mask"].sum(1)  # (B,)
+    no_gradient = (whole["advantages"] == 0).long()
+    longest_first = length.max() - length
+    order = torch.argsort(no_gradient * (length.max() + 1) + longest_first, stable=True)
+    size = len(order) // len(batches)
+    parts = [rows(whole, order[i * size : (i + 1) * size]) for i in range(len(batches))]
+    return [trimmed(part) for part in parts] if trim else parts
+
+
+def _joined(values: list[Any]) -> Any:
+    first = values[0]
+    if isinstance(first, torch.Tensor) and first.dim() > 0:
+        return torch.cat(values)
+    return first  # one value for the whole step, such as num_items_in_batch
+
+
+def rows(batch: Mapping[str, Any], which: torch.Tensor) -> Batch:
+    """The rows of a batch that `which` names, by index or by mask."""
+    return {
+        key: value[which] if isinstance(value, torch.Tensor) and value.dim() > 0 else value
+        for key, value in batch.items()
+    }
+
+
+def trimmed(batch: Batch) -> Batch:
+    """Without columns that are padding in every row: on the left of prompts, right of completions.
+
+    A row that TRL has masked as truncated counts as empty: it is left out of the loss in any case.
+    """
+    prompt = max(1, int(batch["prompt_mask"].sum(1).max()))
+    completion = max(1, int(batch["completion_mask"].sum(1).max()))
+    cut = dict(batch)
+    for key, value in batch.items():
+        if not isinstance(value, torch.Tensor) or value.dim() < 2:
+            continue
+        if key.startswith("prompt"):
+            cut[key] = value[:, -prompt:]
+        elif value.shape[1] == batch["completion_mask"].shape[1]:
+            cut[key] = value[:, :completion]
+    return cut
+
+
+def loss_share(whole: Batch, kept: Batch, loss_type: str) -> float:
+    """What the mean over the kept rows has to be multiplied with to be the mean over all."""
+    if loss_type in _BY_ROWS:
+        return len(kept["advantages"]) / len(whole["advantages"])
+    if loss_type in _BY_TOKENS:
+        return float(kept["completion_mask"].sum() / whole["completion_mask"].sum().clamp(min=1))
+    return 1.0

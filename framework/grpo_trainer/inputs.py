@@ -1,0 +1,85 @@
+"""What a trainer is given from Python code, as what it works with: a rubric, and examples.
+
+In the forms that TRL takes (functions, rows with a `prompt`) and in those of this project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from groupwise.rewards import Example, RewardSpec, Rubric, UserError
+from groupwise.rewards.user_functions import adapt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def as_rubric(reward_funcs: Rubric | Sequence[Any]) -> Rubric:
+    """A rubric of equal weights from a list of functions, as TRL takes them."""
+    if isinstance(reward_funcs, Rubric):
+        return reward_funcs
+    if callable(reward_funcs):
+        reward_funcs = [reward_funcs]
+    if not reward_funcs:
+        raise UserError("reward_funcs: at least one reward is needed")
+    rewards: dict[str, Any] = {}
+    for function in reward_funcs:
+        if not callable(function) and not hasattr(function, "score_batch"):
+            raise UserError(f"reward_funcs: a function is expected, not {function!r}")
+        name = getattr(function, "__name__", type(function).__name__)
+        if name in rewards:
+            raise UserError(f"reward_funcs: two of them are called {name!r}; names must differ")
+        rewards[name] = adapt(function)
+    return Rubric(rewards, {name: RewardSpec() for name in rewards})
+
+
+def as_examples(rows: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+    """Examples with rendered prompts, from examples or from rows as TRL's data sets have them.
+
+    A row has `prompt` (text, or messages) or `question`, and `answer`; other columns become
+    metadata, where functions in TRL's form find them.
+    """
+    examples = [
+        row if isinstance(row, Example) else _example_of_row(i, row) for i, row in enumerate(rows)
+    ]
+    return [example if example.prompt else _rendered(example, tokenizer) for example in examples]
+
+
+def check_data_size(num_examples: int, prompts_per_step: int) -> None:
+    """Refuses less data than a step needs: TRL would make no step and raise no error."""
+    if num_examples < prompts_per_step:
+        raise UserError(
+            f"training.prompts_per_step: {prompts_per_step} problems per step, but the training "
+            f"data has {num_examples}. Set prompts_per_step to {max(num_examples, 1)} or less, or "
+            "add data."
+        )
+
+
+def _example_of_row(number: int, row: Any) -> Example:
+    if isinstance(row, tuple) and len(row) == 2:
+        row = {"question": row[0], "answer": row[1]}
+    if not isinstance(row, Mapping):
+        raise UserError(f"train_dataset: row {number} is a {type(row).__name__}, not a mapping")
+    columns = dict(row)
+    asked = columns.pop("prompt", None) or columns.pop("question", None)
+    if not asked:
+        raise UserError(f"train_dataset: row {number} has neither `prompt` nor `question`")
+    is_text = isinstance(asked, str)
+    messages = ({"role": "user", "content": asked},) if is_text else tuple(asked)
+    return Example(
+        id=str(columns.pop("id", number)),
+        question=asked if is_text else str(messages[-1]["content"]),
+        answer=str(columns.pop("answer", "")),
+        messages=messages,
+        metadata=columns,
+    )
+
+
+def _rendered(example: Example, tokenizer: PreTrainedTokenizerBase) -> Example:
+    messages = example.messages or ({"role": "user", "content": example.question},)
+    prompt = tokenizer.apply_chat_template(
+        [dict(message) for message in messages], add_generation_prompt=True, tokenize=False
+    )
+    return replace(example, messages=messages, prompt=str(prompt))

@@ -1,0 +1,163 @@
+"""The worst step first: what will not fit into memory fails in the first minute, with a remedy.
+
+Before step 1, one forward and backward is made of the longest prompts with completions of full
+length. No optimiser step follows, the gradients are dropped and the random states put back, so that
+the run comes out the same to the bit.
+
+What it leaves out: the optimiser's state, which the first step makes, and the sampling engine's KV
+cache, which `training.max_rows` bounds.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from groupwise.rewards.errors import UserError
+
+if TYPE_CHECKING:
+    from groupwise.framework.config import TrainingConfig
+
+Attempt = Callable[[int], None]
+"""Makes a forward and backward of so many completions; raises where memory is short."""
+
+
+def try_longest(trainer: Any, config: TrainingConfig, prompt_ids: Sequence[Sequence[int]]) -> None:
+    """Raises UserError, naming a setting that fits, where the longest step does not.
+
+    `trainer` is a GroupwiseTrainer whose training is about to begin; `prompt_ids` are those of all
+    problems.
+    """
+    longest = sorted(prompt_ids, key=len, reverse=True)
+    size = config.completions_per_forward
+
+    def attempt(count: int) -> None:
+        batch = longest_batch(
+            longest, count, config, trainer._tokenizer.pad_token_id, trainer.args.device
+        )
+        trainer.try_forward(batch)
+
+    with nothing_changed(trainer):
+        if is_out_of_memory(attempt, size):
+            total = config.batch_shape.completions_per_step
+            refuse_too_long(attempt, [d for d in range(size - 1, 0, -1) if total % d == 0], config)
+
+
+def refuse_too_long(attempt: Attempt, smaller: Sequence[int], config: TrainingConfig) -> None:
+    """Tries the smaller settings, largest first, and raises UserError with the first that fits."""
+    wanted, length = config.completions_per_forward, config.max_completion_length
+    problem = (
+        f"training.completions_per_forward: {wanted} of the longest prompts with completions of "
+        f"{length} tokens do not fit into memory."
+    )
+    for size in smaller:
+        if not is_out_of_memory(attempt, size):
+            raise UserError(f"{problem} {size} fit: set it to {size}; the result is the same.")
+    raise UserError(
+        f"{problem} A single one does not fit either: lower training.max_completion_length to "
+        f"{max(1, length // 2)}, or set model.use_gradient_checkpointing: unsloth, or take a "
+        "smaller model."
+    )
+
+
+def is_out_of_memory(attempt: Attempt, size: int) -> bool:
+    try:
+        attempt(size)
+    except RuntimeError as error:
+        if not is_memory_error(error):
+            raise
+        short = True
+    else:
+        short = False
+    gc.collect()  # the frames of the error hold tensors
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return short
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Of the GPU, or of the CPU's allocator, which has no exception of its own."""
+    is_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return is_cpu or isinstance(error, torch.OutOfMemoryError)
+
+
+def longest_batch(
+    longest: Sequence[Sequence[int]],
+    count: int,
+    config: TrainingConfig,
+    pad_token_id: int,
+    device: Any,
+) -> dict[str, Any]:
+    """TRL's inputs of one forward: B = `count` rows of the longest prompts, completions full."""
+    prompts = [list(longest[i % len(longest)]) for i in range(count)]
+    width = max(map(len, prompts))
+    shape = (count, config.max_completion_length)
+    mask = [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
+    ids = [[pad_token_id] * (width - len(p)) + p for p in prompts]
+    completion_ids = torch.full(shape, prompts[0][0], device=device)  # (B, C): any token
+    batch: dict[str, Any] = {
+        "prompt_ids": torch.tensor(ids, device=device),  # (B, P)
+        "prompt_mask": torch.tensor(mask, device=device),
+        "completion_ids": completion_ids,
+        "completion_mask": torch.ones_like(completion_ids),
+        "advantages": torch.ones(count, device=device),  # (B,)
+        "num_items_in_batch": completion_ids.new_tensor(float(completion_ids.numel())).float(),
+    }
+    if config.beta > 0:
+        batch["ref_per_token_logps"] = torch.zeros(shape, device=device)
+    if config.num_iterations > 1:
+        batch["old_per_token_logps"] = torch.zeros(shape, device=device)
+    return batch
+
+
+@contextmanager
+def nothing_changed(trainer: Any) -> Iterator[None]:
+    """Puts back random states and the numbers that a forward logs, and drops the gradients."""
+    metrics = copy.deepcopy(trainer._metrics)
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(devices=list(devices)):
+            yield
+    finally:
+        trainer._metrics = metrics
+        trainer.model.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+
+@contextmanager
+def out_of_memory_is_the_users(config: TrainingConfig) -> Iterator[None]:
+    """Turns "out of memory" in training into the settings that need less, with values to try."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_memory_error(error):
+            raise
+        raise UserError(out_of_memory_message(config, error)) from error
+
+
+def out_of_memory_message(config: TrainingConfig, error: BaseException) -> str:
+    total, size = config.batch_shape.completions_per_step, config.completions_per_forward
+    tries: list[str] = []
+    if size > 1:
+        less = max(d for d in range(1, size // 2 + 1) if total % d == 0)
+        tries.append(
+            f"training.completions_per_forward: {less} (now {size}; the result is the same)"
+        )
+    rows = config.max_rows or total
+    if rows > 1:
+        tries.append(f"training.max_rows: {max(1, rows // 2)} (completions sampled at once)")
+    tries.append("model.use_gradient_checkpointing: unsloth, where it is not")
+    length = config.max_completion_length
+    tries.append(f"training.max_completion_length: {max(1, length * 3 // 4)} (now {length})")
+    reason = str(error).splitlines()[0][:200]
+    return (
+        f"out of memory in training: {reason}\nThe last checkpoint is kept. Try, one after the "
+        "other:\n" + "\n".join(f"  {line}" for line in tries)
+    )

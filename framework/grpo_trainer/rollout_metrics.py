@@ -1,0 +1,104 @@
+"""Numbers of a step's completions, under the names of `metrics.jsonl`. Plain Python."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from groupwise.framework.grpo_trainer.rollout_batch import RolloutBatch
+from groupwise.rewards import Score
+
+FLAT = 1e-6
+"""A group whose rewards have a smaller standard deviation than this has no variance."""
+
+Numbers = dict[str, float | None]
+
+
+def rollout_metrics(batch: RolloutBatch, group_size: int, reward_names: Sequence[str]) -> Numbers:
+    """B completions in groups of `group_size`, one after the other."""
+    return {
+        **_reward_numbers(batch.first_scores, group_size, reward_names),
+        **_grade_numbers(batch.first_scores),
+        **_completion_numbers(batch, group_size),
+        **_cost_numbers(batch),
+    }
+
+
+def flat_groups(scores: Sequence[Score], size: int) -> list[int]:
+    """The rows at which groups begin whose rewards are all the same."""
+    starts = range(0, len(scores), size)
+    return [i for i, std in zip(starts, _group_stds(scores, size), strict=True) if std < FLAT]
+
+
+def _reward_numbers(scores: Sequence[Score], size: int, names: Sequence[str]) -> Numbers:
+    totals = _known(scores)
+    stds = _group_stds(scores, size)
+    numbers: Numbers = {
+        "reward/mean": _mean(totals) if totals else None,
+        "reward/std": _std(totals) if totals else None,
+        "reward/group_std": _mean(stds) if stds else None,
+    }
+    for name in names:
+        values = [v for score in scores if (v := score.parts.get(name)) is not None]
+        numbers[f"reward/{name}/mean"] = _mean(values) if values else None
+        numbers[f"reward/{name}/std"] = _std(values) if values else None
+    return numbers
+
+
+def _grade_numbers(scores: Sequence[Score]) -> Numbers:
+    graded = [score.grade for score in scores if score.grade is not None]
+    if not graded:
+        return {}
+    numbers: Numbers = {"correct": _mean([float(grade.correct) for grade in graded])}
+    for status in ("unparseable", "timeout", "bad_reference"):
+        numbers[f"status/{status}"] = _mean([float(g.status == status) for g in graded])
+    return numbers
+
+
+def _completion_numbers(batch: RolloutBatch, size: int) -> Numbers:
+    samples = batch.first_samples
+    lengths = [len(sample.token_ids) for sample in samples]
+    texts = [sample.text for sample in samples]
+    starts = range(0, len(texts), size)
+    return {
+        "completion_length/mean": _mean(lengths),
+        "completion_length/max": float(max(lengths)),
+        "truncated": _mean([float(s.finish_reason == "length") for s in samples]),
+        "zero_variance_groups": len(flat_groups(batch.first_scores, size)) / len(starts),
+        "distinct_completions": _mean([len(set(texts[i : i + size])) / size for i in starts]),
+        "most_common_completion": Counter(texts).most_common(1)[0][1] / len(texts),
+    }
+
+
+def _cost_numbers(batch: RolloutBatch) -> Numbers:
+    tokens = sum(len(sample.token_ids) for sample in batch.samples)
+    tokens += sum(record.num_tokens for record in batch.untrained)
+    return {
+        "completion_tokens": float(tokens),
+        "rollout_seconds": batch.seconds,
+        "rollout_tokens_per_second": tokens / batch.seconds if batch.seconds else None,
+        "reward_seconds": batch.reward_seconds,
+        "skipped_forwards": batch.skipped_forwards / batch.forwards if batch.forwards else 0.0,
+    }
+
+
+def _known(scores: Sequence[Score]) -> list[float]:
+    """The totals, without NaN: no reward had a say there."""
+    return [score.total for score in scores if not math.isnan(score.total)]
+
+
+def _group_stds(scores: Sequence[Score], size: int) -> list[float]:
+    return [_std(_known(scores[i : i + size])) for i in range(0, len(scores), size)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _std(values: Sequence[float]) -> float:
+    """Sample standard deviation (n - 1), as TRL has it; 0 for a single value."""
+    if len(values) < 2:
+        return 0.0
+    mean = _mean(values)
+    return float((sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5)

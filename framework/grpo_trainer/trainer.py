@@ -1,0 +1,291 @@
+"""GRPO on one card: our rollouts, rewards and logs around the GRPOTrainer of TRL and Unsloth.
+
+    args = GRPOArguments(lr=5e-6, num_generations=8)
+    GRPOTrainer(model, [correctness_reward], args, train_dataset, tokenizer=tokenizer).train()
+
+What TRL does stays TRL's: loss, optimiser, checkpoints. Through its own hooks come the sampling
+engine (`rollout_func`), the rubric (one reward function) and the logs (callbacks). What needs more
+than a hook stands in `trl_trainer.py`.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groupwise.evaluation.log.files import full_disk_is_the_users
+from groupwise.framework.config import shared_batch_shape
+from groupwise.framework.grpo_trainer.arguments import GRPOArguments
+from groupwise.framework.grpo_trainer.inputs import as_examples, as_rubric, check_data_size
+from groupwise.framework.grpo_trainer.rollouts import Rollouts
+from groupwise.framework.grpo_trainer.trl_config import refuse_dropped, trl_arguments, trl_classes
+from groupwise.framework.policy import Policy
+from groupwise.framework.policy.loading import save_pretrained
+from groupwise.framework.policy.unsloth import adapter_precision
+from groupwise.framework.run import processes
+from groupwise.framework.run.checkpoints import step_of
+from groupwise.framework.run.health import HealthLog, RunHealth, parts_of
+from groupwise.framework.run.metrics import OnMetrics, TrainingLog
+from groupwise.framework.run.stop import StopRequest
+from groupwise.framework.trainers.common import TrainResult
+from groupwise.framework.trainers.effective_config import recorder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from groupwise.evaluation import Summary
+    from groupwise.evaluation.sampler import Sampler
+    from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
+    from groupwise.framework.run.tracking import Tracker
+    from groupwise.rewards import Rubric
+
+
+def print_note(text: str) -> None:
+    """Something the user should know, on standard error; of several processes one says it."""
+    if processes.is_main():
+        print(f"note: {text}", file=sys.stderr)
+
+
+class GRPOTrainer:
+    """Trains `model` by GRPO on `train_dataset`, with rewards from `reward_funcs`.
+
+    `reward_funcs` is a `Rubric`, or a list of functions: of TRL's form
+    (`prompts, completions, **columns -> list[float]`), or this project's rewards. `train_dataset`
+    is a list of `Example` with rendered prompts, or rows (mappings, a `datasets.Dataset`) with
+    `prompt` or `question`, and `answer`. `evaluate()` measures Pass@K on `eval_dataset`, which is
+    the same. `tokenizer` may be left out if `model` is a `Policy`.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel | Policy,
+        reward_funcs: Rubric | Sequence[Callable[..., Any]],
+        args: GRPOArguments | None = None,
+        train_dataset: Iterable[Any] = (),
+        eval_dataset: Iterable[Any] | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        sampler: Sampler | None = None,
+        tracker: Tracker | None = None,
+        on_metrics: OnMetrics | None = None,
+        evaluation: PeriodicEvaluation | None = None,
+        notify: Callable[[str], None] = print_note,
+    ) -> None:
+        self.args = args or GRPOArguments()
+        if isinstance(model, Policy):
+            tokenizer = tokenizer or model.tokenizer
+            model = model.model
+        if tokenizer is None:
+            raise TypeError("GRPOTrainer needs tokenizer=, unless model is a Policy")
+        self.model, self.tokenizer = model, tokenizer
+        self.config = self.args.training_config()
+        self.output_dir = Path(self.args.output_dir)
+        self.examples = as_examples(train_dataset, tokenizer)
+        self.eval_examples = as_examples(eval_dataset, tokenizer) if eval_dataset else []
+        self.shape = shared_batch_shape(self.config, processes.count())
+        check_data_size(len(self.examples), self.config.prompts_per_step)
+        self.rollouts = Rollouts(
+            sampler=sampler or self._make_sampler(),
+            rubric=as_rubric(reward_funcs),
+            examples=self.examples,
+            config=self.config,
+            seed=self.args.seed,
+            log_path=self.output_dir / "rollouts.jsonl",
+        )
+        self._notify = notify
+        self._stop = StopRequest(notify)
+        self.health = HealthLog(
+            self.output_dir / "health.jsonl",
+            RunHealth(self.config, parts_of(self.rollouts.rubric)),
+            stop_on=self.config.stop_on,
+            stop=self._stop.end,
+            notify=notify,
+            tracker=tracker,
+        )
+        self.log = TrainingLog(
+            self.output_dir / "metrics.jsonl",
+            self.rollouts,
+            tracker=tracker,
+            on_metrics=on_metrics,
+            health=self.health,
+        )
+        self._evaluation = evaluation
+        self.trl_trainer = self._build()
+
+    def train(self, resume_from: Path | None = None) -> TrainResult:
+        """Runs all steps; the adapter or the weights are then in `self.model`.
+
+        `resume_from`: a checkpoint of the same run to go on from; steps after it are made again.
+        Ctrl-C once ends the step in flight and writes a checkpoint, twice stops at once.
+        """
+        from groupwise.framework.grpo_trainer.memory_trial import out_of_memory_is_the_users
+
+        last_step = step_of(resume_from) if resume_from else 0
+        for log in (self.rollouts, self.log):
+            log.open(last_step)
+        try:
+            was_ended = processes.from_main(lambda: self.health.stopped_by is not None)
+            if resume_from and (was_ended or last_step >= self._num_steps()):
+                return self._as_it_ended(resume_from)
+            with (
+                self._stop.listening(),
+                frozen_heap(),
+                full_disk_is_the_users(self.output_dir),
+                out_of_memory_is_the_users(self.config),
+            ):
+                output = self.trl_trainer.train(
+                    resume_from_checkpoint=str(resume_from) if resume_from else None
+                )
+        finally:
+            self.rollouts.close()
+            self.log.close()
+        steps = int(output.global_step)
+        return TrainResult(
+            steps,
+            float(output.metrics["train_runtime"]),
+            self.log.last,
+            was_stopped=self._stop.is_asked and steps < int(self.trl_trainer.state.max_steps),
+        )
+
+    def _num_steps(self) -> int:
+        """How many optimiser steps there are in all, as transformers counts them."""
+        trainer = self.trl_trainer
+        values = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
+        return int(values[-1])
+
+    def _as_it_ended(self, checkpoint: Path) -> TrainResult:
+        """The result of a training that was over when it was cut off; transformers would go on."""
+        self.trl_trainer._load_from_checkpoint(str(checkpoint))
+        return TrainResult(step_of(checkpoint), 0.0, self.log.last)
+
+    def evaluate(
+        self,
+        num_samples: int = 8,
+        k: Sequence[int] = (1, 2, 4, 8),
+        *,
+        solved_at: float | None = None,
+    ) -> Summary:
+        """Pass@K of the model as it is now, on `eval_dataset`.
+
+        Every answer is kept in `evaluations/step-<steps made>/` of the output directory; called
+        again for the same step, it goes on with what is missing there. Right is what is graded so,
+        or with `solved_at`, what gets that reward in all.
+        """
+        from groupwise.evaluation import EvaluationSettings, evaluate
+
+        if not self.eval_examples:
+            raise TypeError("GRPOTrainer.evaluate needs eval_dataset=")
+        # What is normalised within a group says nothing of a single answer.
+        rubric = replace(self.rollouts.rubric, aggregation="sum")
+        label = f"step-{int(self.trl_trainer.state.global_step)}"
+        settings = EvaluationSettings(
+            num_samples=num_samples,
+            ks=tuple(k),
+            params=self.config.sampling_params(self.args.seed),
+            model=label,
+            identity={"training": asdict(self.config), "rewards": rubric.weights},
+            solved_at=solved_at,
+        )
+        folder = self.output_dir / "evaluations" / label
+        return evaluate(self.eval_examples, self.rollouts.sampler, rubric, settings, folder)
+
+    def save_model(self, folder: Path | str) -> None:
+        """Adapter or weights, and the tokenizer, as plain transformers + peft load them."""
+        save_pretrained(self.model, self.tokenizer, Path(folder))
+
+    def _make_sampler(self) -> Sampler:
+        from groupwise.framework.sampling import make_sampler
+
+        return make_sampler(
+            self.model, self.tokenizer, engine=self.config.sampler, max_rows=self.config.max_rows
+        )
+
+    def _build(self) -> Any:
+        from datasets import Dataset
+
+        from groupwise.framework.grpo_trainer.trl_subclass import groupwise_trainer
+
+        _drop_reference(self.model)
+        trainer_class, config_class = trl_classes()
+        requested = trl_arguments(self.config, self.shape, self.args, self.model)
+        trl_args = config_class(**requested)
+        refuse_dropped(requested, trl_args)
+        dataset = Dataset.from_list(
+            [{"prompt": example.prompt, "example_id": example.id} for example in self.examples]
+        )
+        with adapter_precision(self.model):
+            return groupwise_trainer(trainer_class)(
+                rollouts=self.rollouts,
+                skip_zero_advantage=self.config.skip_zero_advantage,
+                model=self.model,
+                reward_funcs=[self.rollouts.reward],
+                args=trl_args,
+                train_dataset=dataset,
+                processing_class=self.tokenizer,
+                callbacks=[
+                    self.log.callback(),
+                    recorder(
+                        self.output_dir,
+                        self.config,
+                        sampler=type(self.rollouts.sampler).__name__,
+                        rewards=dict(self.rollouts.rubric.weights),
+                    ),
+                    self._stop.callback(self.config.num_iterations),
+                    *([self._longest_first()] if self._tries_longest() else []),
+                    *([self._evaluation.callback(self.log)] if self._evaluation else []),
+                ],
+                rollout_func=self.rollouts.sample,
+            )
+
+    def _tries_longest(self) -> bool:
+        import torch
+
+        asked = self.config.longest_first
+        if processes.count() > 1:  # one short of memory would leave the others waiting
+            if asked:
+                self._notify("training.longest_first: left out with several processes")
+            return False
+        return torch.cuda.is_available() if asked is None else asked
+
+    def _longest_first(self) -> Any:
+        """The `transformers.TrainerCallback` that tries the longest step before the first."""
+        from transformers import TrainerCallback
+
+        from groupwise.framework.grpo_trainer.memory_trial import try_longest
+
+        ours = self
+
+        class LongestFirst(TrainerCallback):  # type: ignore[misc]
+            def on_train_begin(self, *_: Any, **__: Any) -> None:
+                prompts = [example.prompt for example in ours.examples]
+                prompt_ids = ours.rollouts.prompt_ids(prompts, ours.trl_trainer)
+                try_longest(ours.trl_trainer, ours.config, prompt_ids)
+
+        return LongestFirst()
+
+
+@contextmanager
+def frozen_heap() -> Iterator[None]:
+    """Python's garbage collector passes over what exists already: modules, the model, the data.
+
+    Each full collection takes half a second otherwise, with the million objects of these libraries.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _drop_reference(model: Any) -> None:
+    """An earlier training's reference: TRL copies the adapter as "ref" and would refuse a second.
+
+    The new one is a copy of the adapter as it is now.
+    """
+    if "ref" in getattr(model, "peft_config", {}):
+        model.delete_adapter("ref")

@@ -1,0 +1,104 @@
+"""What TRL is told: its classes as Unsloth left them, its arguments, and that it took them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groupwise.framework.config import BatchShape, TrainingConfig
+from groupwise.framework.policy.loading import compute_dtype
+from groupwise.framework.policy.unsloth import load_unsloth
+from groupwise.rewards.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from groupwise.framework.grpo_trainer import GRPOArguments
+
+
+def trl_classes() -> tuple[type, type]:
+    """TRL's trainer and config as Unsloth provides them: rewritten on a GPU, TRL's own on a CPU."""
+    load_unsloth()
+    import torch
+    from trl import GRPOConfig, GRPOTrainer
+
+    if torch.cuda.is_available() and not GRPOTrainer.__name__.startswith("Unsloth"):
+        raise RuntimeError(
+            "Unsloth did not patch TRL's GRPOTrainer (import order, or a version mismatch): this "
+            "would train without Unsloth's memory savings. `groupwise doctor` compares versions."
+        )
+    return GRPOTrainer, GRPOConfig
+
+
+def trl_arguments(
+    config: TrainingConfig, shape: BatchShape, args: GRPOArguments, model: PreTrainedModel
+) -> dict[str, Any]:
+    """Every TRL argument that matters, set explicitly: Unsloth's own defaults differ from TRL's."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    optim = config.optim
+    if not on_gpu and "adamw" in optim:
+        optim = "adamw_torch_fused"  # bitsandbytes' have no CPU kernels; the others are slower
+    dtype = compute_dtype(model)
+    return {
+        "output_dir": str(Path(args.output_dir) / "checkpoints"),
+        "seed": args.seed,
+        "max_steps": -1 if config.max_steps is None else config.max_steps,
+        "num_train_epochs": config.num_train_epochs,
+        **shape.trl_arguments(),
+        "max_completion_length": config.max_completion_length,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.lr_scheduler_type,
+        "warmup_steps": config.warmup_ratio,  # below 1: a share of all steps
+        "optim": optim,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "adam_beta1": config.adam_beta1,
+        "adam_beta2": config.adam_beta2,
+        "beta": config.beta,
+        "epsilon": config.epsilon,
+        "epsilon_high": config.clip_high,
+        "loss_type": config.loss_type,
+        "importance_sampling_level": config.importance_sampling_level,
+        "scale_rewards": config.scale_rewards,
+        "mask_truncated_completions": config.mask_truncated_completions,
+        "top_entropy_quantile": config.top_entropy_quantile,
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "top_k": config.top_k,
+        "min_p": config.min_p,
+        "repetition_penalty": config.repetition_penalty,
+        "bf16": dtype == torch.bfloat16,
+        "fp16": dtype == torch.float16,
+        "gradient_checkpointing": bool(args.use_gradient_checkpointing),
+        "save_strategy": "steps",
+        "save_steps": config.save_steps,
+        "save_total_limit": config.save_total_limit,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a NaN is to be seen, not averaged away
+        "report_to": [],
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": on_gpu,
+        "use_cpu": not on_gpu,
+    }
+
+
+def refuse_dropped(requested: Mapping[str, Any], effective: Any) -> None:
+    """Asserts that the library took every argument as it was given.
+
+    Unsloth's config changes some values and drops unknown keys with no more than a warning.
+    """
+    changed = []
+    for name, value in requested.items():
+        got = getattr(effective, name, None)
+        got = getattr(got, "value", got)  # enums of transformers
+        if got != value and not (name == "report_to" and not got):
+            changed.append(f"  {name}: asked for {value!r}, the library has {got!r}")
+    if changed:
+        raise UserError(
+            "The installed TRL/Unsloth did not take these training settings as given:\n"
+            + "\n".join(changed)
+        )

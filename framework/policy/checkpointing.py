@@ -1,0 +1,115 @@
+"""Gradient checkpointing where memory needs it: what `use_gradient_checkpointing: auto` comes to.
+
+    choice = checkpointing(config)     # choice.use is "unsloth" or False; choice.why says so
+
+Without it a backward pass keeps every layer's activations, which spares computing them twice. They
+are counted by what a layer of a Qwen or Llama keeps for each token (in elements: 4 F + 8 H + 2 (q +
+2 kv) + 2 q, for feed-forward, hidden and attention widths), times layers, times tokens of a
+forward. A quarter of the memory is theirs; weights, optimiser and sampling have the rest.
+
+What it leaves out: models of another build (mixtures of experts, vision towers). Where the widths
+are not known, checkpointing stays on.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from groupwise.framework.config import TOY, ExperimentConfig
+
+SHARE = 0.25  # of the memory, for activations: a margin for what this count does not know
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointing:
+    """What `use_gradient_checkpointing` comes to, and why, in a sentence with the numbers."""
+
+    use: Literal["unsloth", True, False]
+    why: str
+
+    def __str__(self) -> str:
+        name = {"unsloth": "unsloth", True: "on", False: "off"}[self.use]
+        return f"gradient checkpointing {name}: {self.why}"
+
+
+def checkpointing(config: ExperimentConfig, memory_bytes: float | None = None) -> Checkpointing:
+    """The choice for this config and model; only the model's shape is read.
+
+    `memory_bytes`: of the card, or of the machine where there is none; None looks it up.
+    """
+    asked = config.model.use_gradient_checkpointing
+    if asked != "auto":
+        return Checkpointing(asked, "as model.use_gradient_checkpointing says")
+    if config.model.name == TOY:
+        return Checkpointing(False, "the toy is tiny")
+    shape = _shape(config)
+    per_token = None if shape is None else bytes_per_token(shape)
+    if per_token is None:
+        return Checkpointing("unsloth", "the shape of this model is not known")
+    tokens = _tokens_of_a_forward(config)
+    in_32_bits = 2 if config.model.dtype == "float32" else 1
+    needed = tokens * per_token * in_32_bits / 1e9  # GB of 1e9 bytes
+    memory = (_memory_bytes() if memory_bytes is None else memory_bytes) / 1e9
+    fits = needed <= SHARE * memory
+    return Checkpointing(
+        False if fits else "unsloth",
+        f"the activations of {tokens:,} tokens in a forward take about {needed:.2g} GB, "
+        f"{'less' if fits else 'more'} than a quarter of the {memory:.0f} GB there are",
+    )
+
+
+def with_checkpointing(config: ExperimentConfig, choice: Checkpointing) -> ExperimentConfig:
+    """The config with the choice in the place of `auto`."""
+    return replace(config, model=replace(config.model, use_gradient_checkpointing=choice.use))
+
+
+def bytes_per_token(shape: Any) -> int | None:
+    """Bytes that all layers keep for a token of a forward, in 16 bits (in 32: twice that).
+
+    `shape` is a model's config of transformers. None where it does not say enough.
+    """
+    try:
+        hidden, wide = int(shape.hidden_size), int(shape.intermediate_size)
+        heads = int(shape.num_attention_heads)
+        layers = int(shape.num_hidden_layers)
+    except (AttributeError, TypeError):
+        return None
+    if getattr(shape, "num_experts", None) or getattr(shape, "num_local_experts", None):
+        return None
+    width = int(getattr(shape, "head_dim", None) or hidden // heads)
+    q, kv = heads * width, int(getattr(shape, "num_key_value_heads", None) or heads) * width
+    return 2 * layers * (4 * wide + 8 * hidden + 2 * (q + 2 * kv) + 2 * q)
+
+
+def _tokens_of_a_forward(config: ExperimentConfig) -> int:
+    """The most there can be, padding included."""
+    training = config.training
+    rows = training.completions_per_forward
+    length = config.data.max_prompt_length + training.max_completion_length
+    if training.method == "sft":
+        rows, length = training.warm_start.batch_size, config.model.max_seq_length
+    return rows * length
+
+
+def _shape(config: ExperimentConfig) -> Any:
+    """The model's config of transformers, or None where it cannot be had."""
+    from transformers import AutoConfig
+
+    try:
+        found = AutoConfig.from_pretrained(
+            config.model.name, trust_remote_code=config.model.trust_remote_code
+        )
+    except (OSError, ValueError):  # loading it will say what is wrong
+        return None
+    return getattr(found, "text_config", None) or found
+
+
+def _memory_bytes() -> float:
+    """All memory of the GPU, or of this machine where there is none."""
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(0).total_memory)
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

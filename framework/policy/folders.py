@@ -1,0 +1,126 @@
+"""Model folders: what can be known before anything heavy is imported, and where they lie now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from groupwise.evaluation.log.files import write_json
+from groupwise.rewards.errors import UserError
+
+if TYPE_CHECKING:
+    from groupwise.framework.config import ModelConfig
+
+
+def check_model_folder(config: ModelConfig, name_key: str = "model.name") -> None:
+    """What can be known of a local model before anything heavy is imported.
+
+    `name_key`: what the user wrote the name to.
+    """
+    for key, name in ((name_key, config.name), ("model.adapter", config.adapter)):
+        if name is None:
+            continue
+        folder = Path(name)
+        if not folder.exists():
+            if _looks_like_path(name):
+                hint = "" if "/" in name else ", and a name on the hub is written owner/name"
+                raise UserError(f"{key}: there is no folder {name}{hint}")
+            continue  # a hub name: only the hub knows
+        is_adapter = (folder / "adapter_config.json").is_file()
+        if not is_adapter and not (folder / "config.json").is_file():
+            raise UserError(
+                f"{key}: {name} is no model folder: it has neither config.json nor "
+                "adapter_config.json"
+            )
+        if key == "model.adapter" and not is_adapter:
+            raise UserError(f"{key}: {name} has no adapter_config.json: not a LoRA adapter")
+        has_tokenizer = any(
+            (folder / file).is_file()
+            for file in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+        )
+        if not has_tokenizer and not is_adapter:
+            raise UserError(
+                f"{key}: {name} has no tokenizer (no tokenizer.json). Save one beside the weights: "
+                f"tokenizer.save_pretrained({name!r})"
+            )
+
+
+def base_of_adapter(folder: Path) -> str | None:
+    """The base model an adapter folder names; None if `folder` holds no adapter."""
+    file = folder / "adapter_config.json"
+    if not file.is_file():
+        return None
+    name = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return str(name) if name else None
+
+
+def absolute(name: str) -> str:
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
+
+
+def follow_moved_base(adapter: Path, name: str) -> None:
+    """Points an adapter whose base model has moved to where the config says that it is now.
+
+    A run directory that holds its base model may be copied or moved: the absolute path in the
+    adapter is then of another place.
+    """
+    base = base_of_adapter(adapter)
+    if base is None or Path(base).is_dir() or not _looks_like_path(base):
+        return
+    if not Path(name).is_dir():
+        raise UserError(
+            f"model.adapter: {adapter} belongs to the base model {base}, which is not there. Set "
+            "model.name to the folder where it is now."
+        )
+    file = adapter / "adapter_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    write_json(file, settings | {"base_model_name_or_path": absolute(name)})
+
+
+def as_saved(config: ModelConfig, folder: Path) -> ModelConfig:
+    """The config that loads what `Policy.save` wrote to `folder`."""
+    if (folder / "adapter_config.json").is_file():
+        return replace(config, adapter=str(folder), adapter_mode="continue")
+    return replace(config, name=str(folder), adapter=None, adapter_mode="continue")
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") != 1 or name.endswith("/")
+
+
+def read_chat_template(path: str) -> str:
+    """The text of `model.chat_template`. Raises UserError where it cannot be read."""
+    if not Path(path).is_file():
+        raise UserError(f"model.chat_template: there is no file {path}")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(f"model.chat_template: {path} cannot be read: {reason}") from error
+
+
+def identity_of(config: ModelConfig) -> str:
+    """A name for a model as it is loaded, in which its weights have a say.
+
+    Of local weights the sizes and both ends of each file are taken, which a training changes; a hub
+    name stands for itself.
+    """
+    folder = Path(config.adapter or config.name)
+    precision = "4 bit" if config.load_in_4bit else "8 bit" if config.load_in_8bit else config.dtype
+    if not folder.is_dir():
+        return f"{folder} ({precision})"
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted(folder.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as weights:
+            digest.update(weights.read(_END))
+            weights.seek(max(0, size - _END))
+            digest.update(weights.read())
+    return f"{folder.name} ({precision}, weights {digest.hexdigest()})"
+
+
+_END = 1 << 20  # bytes of each end of a file of weights

@@ -1,0 +1,182 @@
+"""The model being tuned: loaded through Unsloth, saved as plain transformers + peft load it.
+
+Unsloth is imported here first, and nowhere before: it patches transformers, peft and TRL, and has
+to come in front of them. The import takes seconds, so it happens inside `load_unsloth`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from groupwise.evaluation.log.files import replacing_folder
+from groupwise.framework.policy.folders import (
+    absolute,
+    check_model_folder,
+    follow_moved_base,
+    read_chat_template,
+)
+from groupwise.framework.policy.unsloth import load_unsloth
+from groupwise.framework.run.errors import unwritable_is_the_users
+from groupwise.rewards.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from groupwise.framework.config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A loaded model with its tokenizer. `is_adapter`: only LoRA weights are trained and saved."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    config: ModelConfig
+    is_adapter: bool
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = next(iter(self.model.parameters())).device
+        return device
+
+    def save(self, folder: Path) -> None:
+        """Writes adapter or weights, and the tokenizer; replaces `folder` all or nothing."""
+        with replacing_folder(folder) as new, unwritable_is_the_users(folder):
+            save_pretrained(self.model, self.tokenizer, new)
+
+
+def save_pretrained(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> None:
+    """`save_pretrained` of both; the adapter's frozen copy that serves as reference is left out."""
+    adapters = getattr(model, "peft_config", None)
+    only = {"selected_adapters": ["default"]} if adapters else {}
+    model.save_pretrained(str(folder), **only)
+    tokenizer.save_pretrained(str(folder))
+
+
+def compute_dtype(model: PreTrainedModel) -> torch.dtype:
+    """What the model computes in: a quantised model's compute dtype, else its weights' dtype."""
+    quantised = (m for m in model.modules() if "Linear4bit" in type(m).__name__)
+    dtype: torch.dtype = getattr(next(quantised, None), "compute_dtype", None) or model.dtype
+    return dtype
+
+
+def load(
+    config: ModelConfig,
+    seed: int = 42,
+    *,
+    for_training: bool = True,
+    needs_chat_template: bool = True,
+) -> Policy:
+    """Loads base model and adapter as the config says; with `for_training`, adds what is trained.
+
+    Without `needs_chat_template`, a tokenizer may lack one: for prompts that are complete texts.
+
+    Raises UserError for what the user can mend: a missing folder, a folder without a tokenizer, a
+    tokenizer without a chat template, a precision that this machine does not have.
+    """
+    check_model_folder(config)
+    if config.adapter_mode == "merge":
+        raise UserError(
+            "model.adapter_mode: merge makes a base model of its own: "
+            "groupwise.framework.policy.merge.merged(config.model, folder) writes it and gives the "
+            "config to load (`groupwise train` does so)"
+        )
+    fast_model = load_unsloth()
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    if config.use_gradient_checkpointing == "auto":  # lengths are not known here: the safe choice
+        config = replace(config, use_gradient_checkpointing="unsloth" if on_gpu else False)
+    if not on_gpu:
+        _refuse_gpu_only(config)
+    if config.adapter is not None:
+        follow_moved_base(Path(config.adapter), config.name)
+    with unusable_is_the_users(config):
+        model, tokenizer = fast_model.from_pretrained(
+            # Absolute, because an adapter that is saved names its base as it was named here.
+            model_name=absolute(config.adapter or config.name),
+            max_seq_length=config.max_seq_length,
+            dtype=None if config.dtype == "auto" else getattr(torch, config.dtype),
+            load_in_4bit=config.load_in_4bit,
+            load_in_8bit=config.load_in_8bit,
+            load_in_16bit=not (
+                config.load_in_4bit or config.load_in_8bit or config.full_finetuning
+            ),
+            full_finetuning=config.full_finetuning,
+            fast_inference=config.fast_inference,
+            gpu_memory_utilization=config.gpu_memory_utilization,
+            max_lora_rank=config.lora_r,
+            use_gradient_checkpointing=config.use_gradient_checkpointing,
+            trust_remote_code=config.trust_remote_code,
+            random_state=seed,
+        )
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a processor of a vision model
+    if config.load_in_4bit and not _is_quantised(model):
+        raise UserError(
+            f"model.load_in_4bit: {config.name} could not be quantised here (bitsandbytes on a CPU "
+            "takes no layer narrower than 64). Set model.load_in_4bit: false."
+        )
+    _set_chat_template(tokenizer, config, needed=needs_chat_template)
+    is_adapter = hasattr(model, "peft_config")
+    if for_training and not is_adapter and not config.full_finetuning:
+        model = fast_model.get_peft_model(
+            model,
+            r=config.lora_r,
+            target_modules=list(config.target_modules),
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            bias="none",
+            use_gradient_checkpointing=config.use_gradient_checkpointing,
+            random_state=seed,
+            max_seq_length=config.max_seq_length,
+        )
+        is_adapter = True
+    return Policy(model, tokenizer, config, is_adapter)
+
+
+@contextmanager
+def unusable_is_the_users(config: ModelConfig) -> Iterator[None]:
+    """Broken files, names that the hub does not have, no connection: in one line."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        name = config.adapter or config.name
+        key = "model.adapter" if config.adapter else "model.name"
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{key}: {name} cannot be loaded: {reason}") from error
+
+
+def _refuse_gpu_only(config: ModelConfig) -> None:
+    """Unsloth's CPU backend would silently load 16 bits in place of 8, and raise on vLLM."""
+    if config.load_in_8bit:
+        raise UserError(
+            "model.load_in_8bit: 8-bit weights need a GPU. Set model.load_in_8bit: false "
+            "(model.load_in_4bit: true works on a CPU)."
+        )
+    if config.fast_inference:
+        raise UserError("model.fast_inference: vLLM needs a GPU. Set model.fast_inference: false.")
+
+
+def _is_quantised(model: torch.nn.Module) -> bool:
+    return any("Linear4bit" in type(module).__name__ for module in model.modules())
+
+
+def _set_chat_template(
+    tokenizer: PreTrainedTokenizerBase, config: ModelConfig, *, needed: bool
+) -> None:
+    if config.chat_template is not None:
+        tokenizer.chat_template = read_chat_template(config.chat_template)
+    if needed and not tokenizer.chat_template:
+        raise UserError(
+            f"model.name: the tokenizer of {config.name} has no chat template. Take the -Instruct "
+            "version of the model, or set model.chat_template to a Jinja file."
+        )

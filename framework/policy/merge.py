@@ -1,0 +1,114 @@
+"""An earlier adapter merged into its base model, so that a new one can be trained on top of it.
+
+    model = merged(config.model, folder)    # the config that loads the merged base model
+
+The merging is PEFT's own, on the CPU and in 16 bits or more, into weights that were never
+quantised: to merge into 4 bits would mean to round them twice. What it leaves out: base models of
+which only the quantised weights exist are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from groupwise.evaluation.log.files import replacing_folder
+from groupwise.framework.policy.folders import base_of_adapter
+from groupwise.framework.policy.loading import unusable_is_the_users
+from groupwise.framework.policy.unsloth import load_unsloth
+from groupwise.framework.run.errors import unwritable_is_the_users
+from groupwise.rewards.errors import UserError
+
+if TYPE_CHECKING:
+    from groupwise.framework.config import ModelConfig
+
+# What the names of ready-quantised copies of a model end in.
+_QUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
+
+
+def merged(config: ModelConfig, folder: Path) -> ModelConfig:
+    """Writes base model + adapter as one plain model to `folder`; the config that loads it.
+
+    A `folder` that is there already is taken as it is: a run that is resumed merges once.
+
+    Raises:
+        UserError: the adapter is of another base model, the base model is quantised already, one of
+            them cannot be loaded, or the disk is full.
+    """
+    if config.adapter is None:
+        raise UserError("model.adapter_mode: merge, but model.adapter is null")
+    if not folder.is_dir():
+        _check_base(config, Path(config.adapter))
+        with unusable_is_the_users(config), replacing_folder(folder) as new:
+            _merge(config, config.adapter, new, folder)
+    return replace(config, name=str(folder), adapter=None, adapter_mode="continue")
+
+
+def _merge(config: ModelConfig, adapter: str, new: Path, folder: Path) -> None:
+    load_unsloth()  # it has to come before transformers and peft
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    remote = {"trust_remote_code": config.trust_remote_code}
+    base = AutoModelForCausalLM.from_pretrained(
+        config.name, dtype="auto", device_map={"": "cpu"}, **remote
+    )
+    # safe_merge: weights that are not finite are an error here, and not in the training.
+    model = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
+    has_tokenizer = (Path(adapter) / "tokenizer_config.json").is_file()
+    tokenizer = AutoTokenizer.from_pretrained(adapter if has_tokenizer else config.name, **remote)
+    with unwritable_is_the_users(folder):
+        model.save_pretrained(str(new))
+        tokenizer.save_pretrained(str(new))
+
+
+def requantised(config: ModelConfig) -> str | None:
+    """What the user should know where the merged weights are quantised; None where they are not."""
+    if not (config.load_in_4bit or config.load_in_8bit):
+        return None
+    bits = 4 if config.load_in_4bit else 8
+    return (
+        f"model.adapter_mode: merge, with model.load_in_{bits}bit: the merged weights are rounded "
+        f"to {bits} bits anew, and what the earlier adapter learned is rounded with them; the "
+        "evaluation before the training says what is left of it. adapter_mode: continue rounds "
+        "nothing"
+    )
+
+
+def _check_base(config: ModelConfig, adapter: Path) -> None:
+    """Refuses another base model than the adapter's own, and one that is quantised already."""
+    own = base_of_adapter(adapter)
+    if own is not None and not _is_same(own, config.name):
+        raise UserError(
+            f"model.name: {config.name}, but the adapter {adapter} was trained on {own}; set "
+            "model.name to that model, in 16 bits"
+        )
+    file = Path(config.name) / "config.json"
+    is_quantised = config.name.endswith(_QUANTISED) or (
+        file.is_file() and "quantization_config" in json.loads(file.read_text(encoding="utf-8"))
+    )
+    if is_quantised:
+        raise UserError(
+            f"model.name: {config.name} is quantised already, and merging into quantised weights "
+            "would round them twice. Name the same model in 16 bits (load_in_4bit: true quantises "
+            "it after merging), or set model.adapter_mode: continue"
+        )
+
+
+def _is_same(own: str, name: str) -> bool:
+    """Whether an adapter's base model is the one that is named, quantised or not, moved or not."""
+    if Path(own).is_dir() and Path(name).is_dir():
+        return Path(own).resolve() == Path(name).resolve()
+    if Path(own).is_absolute() or Path(name).is_dir():
+        return True  # moved or renamed: PEFT refuses what does not fit
+    return _bare(own) == _bare(name)
+
+
+def _bare(name: str) -> str:
+    """`unsloth/Qwen3-4B-unsloth-bnb-4bit` and `Qwen/Qwen3-4B` are one model."""
+    last = name.rsplit("/", 1)[-1]
+    for ending in _QUANTISED:
+        last = last.removesuffix(ending)
+    return last.lower()

@@ -1,0 +1,66 @@
+"""Going on where a run stopped: the last whole checkpoint, and logs cut back to it.
+
+The trainer writes `trainer_state.json` last, and removes older checkpoints only after that: a
+folder in which it can be read is whole, and what a kill left half-written is never picked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from groupwise.evaluation.log.files import replacing
+
+_NAME = re.compile(r"^checkpoint-(\d+)$")
+_WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimiser step after which a checkpoint was written."""
+    found = _NAME.match(checkpoint.name)
+    if found is None:
+        raise ValueError(f"{checkpoint} is not named checkpoint-N")
+    return int(found[1])
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end."""
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    has_weights = any((checkpoint / name).is_file() for name in _WEIGHTS)
+    return has_weights and state.get("global_step") == step_of(checkpoint)
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The last whole checkpoint in `folder`; removes what is half-written."""
+    whole = whole_checkpoints(folder)
+    for path in set(_checkpoints(folder)) - set(whole):
+        shutil.rmtree(path)
+    return max(whole, key=step_of, default=None)
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """Those in `folder` that a run could go on from."""
+    return [path for path in _checkpoints(folder) if is_whole(path)]
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("checkpoint-*") if _NAME.match(path.name)]
+
+
+def cut_log(path: Path, last_step: int) -> None:
+    """Drops the lines of a JSON Lines log that are of later steps, and a torn last line."""
+    if not path.is_file():
+        return
+    with replacing(path) as new, path.open("rb") as old, new.open("wb") as kept:
+        for line in old:
+            try:
+                step = json.loads(line)["step"]
+            except (ValueError, KeyError):
+                break  # torn by a kill: nothing whole comes after it
+            if step <= last_step:
+                kept.write(line)

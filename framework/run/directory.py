@@ -1,0 +1,305 @@
+"""Where a run keeps its things: made whole or not at all, and locked while in use.
+
+    with create_run_dir(config, config_text) as run:
+        run.metrics, run.evaluation("base") / "samples.jsonl"
+
+A run directory is never reused: what is in it belongs to one config. The lock is the kernel's
+(`flock`), so that a killed process leaves none behind. No torch: versions come from the packages'
+metadata.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import platform
+import re
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from groupwise.evaluation.log.files import write_json, write_text
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.config.paths import nearby
+from groupwise.framework.run import machine
+from groupwise.rewards.errors import UserError
+
+_LABEL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+class RunDir:
+    """The paths of one run. As a context manager, and until `close()`, it holds the run's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    @property
+    def config_yaml(self) -> Path:
+        """The config as the user gave it."""
+        return self.path / "config.yaml"
+
+    @property
+    def config_resolved(self) -> Path:
+        """The config as it ran, defaults and overrides included."""
+        return self.path / "config.resolved.json"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, hardware, seed and git revision."""
+        return self.path / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def rollouts(self) -> Path:
+        return self.path / "rollouts.jsonl"
+
+    @property
+    def health(self) -> Path:
+        return self.path / "health.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What the libraries print: kept here instead of on the screen."""
+        return self.path / "libraries.log"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def final_model(self) -> Path:
+        return self.path / "final_model"
+
+    @property
+    def merged_base(self) -> Path:
+        """The base model with an earlier adapter merged into it (`model.adapter_mode: merge`)."""
+        return self.path / "merged_base"
+
+    @property
+    def comparison(self) -> Path:
+        return self.path / "comparison.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def evaluation(self, label: str) -> Path:
+        """The folder of one evaluation: base, tuned, step-N, or the user's own label.
+
+        Raises:
+            UserError: the label cannot be the name of a folder.
+        """
+        if not _LABEL.match(label):
+            raise UserError(f"the label {label!r} must be letters, digits, '.', '-' and '_'")
+        return self.path / "evaluations" / label
+
+    def config(self) -> ExperimentConfig:
+        """The config as it ran. Raises UserError where it cannot be read."""
+        return ExperimentConfig.from_yaml(self.config_resolved)
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether this object holds the run's lock."""
+        return self._lock is not None
+
+    def lock(self) -> None:
+        """Claim the run for this process. Raises UserError where another one has it."""
+        path = self.path / ".lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(handle, 32).decode("ascii", "replace").strip() or "another"
+            os.close(handle)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise UserError(
+                    f"{self.path}: is in use by process {holder}; wait until it ends, or stop it"
+                ) from None
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                raise
+            return  # some network file systems have no locks: go on without one
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        self._lock = handle
+
+    def close(self) -> None:
+        """Release the lock.
+
+        The file stays: to remove it would let two processes hold "the lock", one of them on a file
+        that has no name any more.
+        """
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, UserError) and self.is_locked and _is_bare(self):
+            # Refused before anything was made of it: the mended config may have the same name.
+            _remove_made(self, keep_folder=False)
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"RunDir({str(self.path)!r})"
+
+    def __reduce__(self) -> tuple[type[RunDir], tuple[Path]]:
+        """Another process gets the paths, and not the lock: it is held once."""
+        return RunDir, (self.path,)
+
+
+def check_run_dir(config: ExperimentConfig) -> Path:
+    """The folder that the run would get; nothing is made.
+
+    Raises:
+        UserError: the folder holds something already.
+    """
+    path = Path(config.output_dir).expanduser() / config.name
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file, where the run's folder is to be made")
+    try:
+        # What a kill left before there was a config is no run: the name is free.
+        taken = path.is_dir() and not (_is_bare(RunDir(path)) and not _is_run(path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if taken:
+        holder = _holder(path)
+        what = "holds a run already" if _is_run(path) else "is not empty, and holds no run"
+        if holder:
+            what = f"holds a run that is in use by process {holder}"
+        raise UserError(
+            f"{path}: {what}; choose another place with --set name={_free_name(path)} or "
+            "--output-dir, or remove the folder"
+        )
+    return path
+
+
+def check_writable(config: ExperimentConfig) -> None:
+    """Raises UserError where the run's folder could not be made; what is tried is removed again."""
+    path = Path(config.output_dir).expanduser()
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    try:
+        Path(tempfile.mkdtemp(dir=there)).rmdir()
+    except OSError as error:
+        raise _cannot_be_made(path / config.name, error) from error
+
+
+def _cannot_be_made(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot be made: {error.strerror or error}; choose another place with --output-dir"
+    )
+
+
+def create_run_dir(config: ExperimentConfig, config_text: str | None = None) -> RunDir:
+    """Make the run's folder with config and manifest, and lock it.
+
+    `config_text` is the YAML as the user gave it, kept as it is; None writes the resolved one. When
+    anything fails, what was made is removed again.
+
+    Raises:
+        UserError: the folder holds something, cannot be written, or the disk is full.
+    """
+    path = check_run_dir(config)
+    run = RunDir(path)
+    was_there = path.is_dir()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        run.lock()
+        if _is_run(path):  # made by another process since we looked
+            run.close()
+            check_run_dir(config)
+        write_text(run.config_yaml, config.to_yaml() if config_text is None else config_text)
+        write_json(run.manifest, make_manifest(config))
+        write_json(run.config_resolved, config.to_dict())
+    except BaseException as error:
+        if run.is_locked:  # without the lock, what lies there is another process's
+            _remove_made(run, keep_folder=was_there)
+        run.close()
+        if isinstance(error, OSError):
+            raise _cannot_be_made(path, error) from error
+        raise
+    return run
+
+
+def open_run_dir(path: Path) -> RunDir:
+    """An existing run, not locked. Raises UserError where the folder holds none."""
+    if not path.is_dir():
+        raise UserError(f"{path}: there is no such run{nearby(path)}")
+    if not _is_run(path):
+        raise UserError(f"{path}: holds no run: config.resolved.json is missing")
+    return RunDir(path)
+
+
+def make_manifest(config: ExperimentConfig) -> dict[str, Any]:
+    """What a result depends on beside its config: versions, hardware, seed, revision."""
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: machine.installed(name) for name in ("groupwise", *machine.STACK)},
+        "hardware": machine.hardware(),
+        "git": machine.git_revision(Path(__file__).resolve().parents[2]),
+    }
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "config.resolved.json").is_file()
+
+
+def _holder(path: Path) -> str:
+    """The process that holds the run's lock; empty where none does."""
+    lock = path / ".lock"
+    if not lock.is_file():
+        return ""
+    with lock.open() as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return handle.read().strip()
+    return ""
+
+
+def _free_name(path: Path) -> str:
+    number = 2
+    while (path.parent / f"{path.name}-{number}").exists():
+        number += 1
+    return f"{path.name}-{number}"
+
+
+def _is_bare(run: RunDir) -> bool:
+    """Whether the folder holds nothing that a stage of the run has made."""
+    made = set(_made_at_once(run))
+    return all(path in made or _is_torn(path) for path in run.path.iterdir())
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a kill left this file beside the one that it was to replace (evaluation.files)."""
+    return path.name.startswith(".") and path.name.endswith(".tmp") and path.is_file()
+
+
+def _made_at_once(run: RunDir) -> tuple[Path, ...]:
+    return run.config_yaml, run.manifest, run.config_resolved, run.log, run.path / ".lock"
+
+
+def _remove_made(run: RunDir, *, keep_folder: bool) -> None:
+    for file in _made_at_once(run):
+        file.unlink(missing_ok=True)
+    if not keep_folder and run.path.is_dir() and not any(run.path.iterdir()):
+        run.path.rmdir()

@@ -1,0 +1,185 @@
+"""What a person sees while a run goes on: stages by name, one progress bar, one summary.
+
+Progress and notices go to standard error, results to standard output. What libraries print goes to
+a log file: both streams are redirected below Python, because some libraries write there from C.
+Without a terminal there are no colours and no moving bars, but a line at the start and the end of
+each stage and every quarter of the way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from groupwise.evaluation.text import folded, printable, width_of
+from groupwise.framework.run import processes
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+_NUMBERS = 64  # columns beside the bar: how far it is, the time left, and the stage's numbers
+_ERASE = "\r\x1b[2K"  # what stands in the line of the cursor
+
+
+class Stage:
+    """One stage of a run. Tell it how far it is with `update`; it draws the bar."""
+
+    def __init__(self, terminal: Terminal, name: str) -> None:
+        self._terminal, self.name = terminal, name
+        self._started = time.perf_counter()
+        self._numbers = ""
+        self._progress: Progress | None = None
+        self._next_quarter = 1
+        self.summary = ""  # what the closing line says; the last numbers, if nothing else
+        self.ended = ""  # how, where it was not by being done: "stopped", "failed"
+
+    def update(self, done: int, total: int, numbers: str = "") -> None:
+        """`numbers`: the few that matter, such as "reward 0.41  length 12"."""
+        self._numbers = numbers
+        if self._terminal.is_interactive:
+            self._draw(done, total or None)
+        elif total and self._next_quarter * total <= done * 4 < total * 4:
+            self._next_quarter = done * 4 // total + 1
+            self._terminal.line(f"      {done}/{total}  {numbers}")
+
+    def _draw(self, done: int, total: int | None) -> None:
+        if self._progress is None:
+            self._progress = self._terminal.new_progress(self.name)
+        self._progress.update(
+            self._progress.task_ids[0], completed=done, total=total, numbers=self._numbers
+        )
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._terminal.has_bar = False
+        seconds = time.perf_counter() - self._started
+        mark = f"{self.ended} after" if self.ended else "done in"
+        said = self.summary or self._numbers
+        head = f"  {self.name:<20} {mark} {seconds:5.1f} s"
+        if said and not self._terminal.fits(f"{head}   {said}"):
+            self._terminal.line(f"{head}\n      {said}")
+        else:
+            self._terminal.line(f"{head}   {said}".rstrip())
+
+
+class Terminal:
+    """Standard error as a person reads it. `quiet`: notices only.
+
+    Of several processes the main one speaks.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+        self._stream = stream or (sys.stderr if processes.is_main() else _silence())
+        self.quiet = quiet
+        self.is_interactive = (
+            self._stream.isatty() and not quiet and os.environ.get("TERM", "dumb") != "dumb"
+        )
+        self._console: Console | None = None
+        self.has_bar = False
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        stage = Stage(self, name)
+        if not self.is_interactive:
+            self.line(f"  {name} …")
+        else:
+            stage.update(0, 0)
+        try:
+            yield stage
+        except BaseException as error:
+            stage.ended = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            raise
+        finally:
+            stage.close()
+
+    def line(self, text: str) -> None:
+        if not self.quiet:
+            self._print(text)
+
+    def notice(self, text: str) -> None:
+        """Something the user should know, quiet or not. The text may come from anywhere."""
+        self._print(f"  note: {printable(text, lines=True)}")
+
+    def fits(self, line: str) -> bool:
+        """Whether a line needs no folding."""
+        width = width_of(self._stream)
+        return width is None or len(line) <= width
+
+    def _print(self, text: str) -> None:
+        # Written past rich, which draws the bar anew in the next line: this may be the handler of a
+        # signal that came while rich held its locks.
+        erase = _ERASE if self.has_bar else ""
+        print(erase + folded(text, self._stream), file=self._stream, flush=True)
+
+    def new_progress(self, name: str) -> Progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+        from rich.table import Column
+
+        if self._console is None:
+            self._console = Console(file=self._stream, highlight=False)
+        bar = min(24, self._console.width - 24 - _NUMBERS)
+        drawn = (TextColumn("  {task.description:<20}"), BarColumn(bar_width=bar))
+        whole = Column(no_wrap=True)
+        progress = Progress(
+            *(drawn if bar >= 8 else (TextColumn("  {task.description}"),)),
+            MofNCompleteColumn(table_column=whole),
+            Remaining(compact=True, table_column=whole),
+            # What there is no room for is cut off here, and not from the figures before it.
+            TextColumn(
+                "{task.fields[numbers]}",
+                markup=False,
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
+            expand=True,
+            console=self._console,
+            transient=True,
+            refresh_per_second=4,
+            redirect_stdout=False,  # what libraries print belongs into their log
+            redirect_stderr=False,
+        )
+        progress.add_task(name, total=None, numbers="")
+        progress.start()
+        self.has_bar = True
+        return progress
+
+    @contextmanager
+    def libraries_to(self, log: Path) -> Iterator[None]:
+        """Sends what libraries print to `log`, whatever they print it with; this object stays."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        own = os.fdopen(os.dup(self._stream.fileno()), "w", encoding="utf-8", buffering=1)
+        kept = [os.dup(1), os.dup(2)]
+        sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        before, self._stream, self._console = self._stream, own, None
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        logging.captureWarnings(True)
+        try:
+            with warnings.catch_warnings():
+                yield
+        finally:
+            logging.captureWarnings(False)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(kept[0], 1)
+            os.dup2(kept[1], 2)
+            for descriptor in (*kept, sink):
+                os.close(descriptor)
+            self._stream, self._console = before, None
+            own.close()
+
+
+def _silence() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")

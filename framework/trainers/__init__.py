@@ -1,0 +1,1 @@
+"""Supervised, offline and reward-model training, and what all trainers share."""

@@ -1,0 +1,111 @@
+"""The warm start: supervised training on worked answers, on completions only, through TRL."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groupwise.framework.policy import Policy
+from groupwise.framework.policy.loading import compute_dtype
+from groupwise.framework.policy.unsloth import adapter_precision, load_unsloth
+from groupwise.framework.run import processes
+from groupwise.framework.run.metrics import OnMetrics, TrainingLog
+from groupwise.framework.trainers.effective_config import recorder
+from groupwise.rewards.errors import UserError
+from groupwise.rewards.types import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from groupwise.framework.config import WarmStartConfig
+
+IGNORED = -100  # label of a token that is not learned from: PyTorch's cross-entropy ignores it
+
+
+def warm_start(
+    policy: Policy,
+    demonstrations: Sequence[tuple[Example, str]],
+    config: WarmStartConfig,
+    *,
+    seed: int,
+    max_length: int,
+    folder: Path,
+    on_metrics: OnMetrics | None = None,
+) -> int:
+    """Trains `policy` in place on (example with rendered prompt, completion); returns the steps.
+
+    `max_length` is in tokens, of prompt and completion together: longer demonstrations are left
+    out, since one that is cut off teaches not to end. `folder` gets `metrics.jsonl`. Several
+    processes share each batch.
+    """
+    rows = [tokenized(policy.tokenizer, example, text) for example, text in demonstrations]
+    kept = [row for row in rows if len(row["input_ids"]) <= max_length]
+    if not kept:
+        raise UserError(
+            f"training.warm_start: none of the {len(rows)} demonstrations fits into "
+            f"{max_length} tokens. Raise model.max_seq_length, or shorten the demonstrations."
+        )
+    load_unsloth()
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    on_gpu = torch.cuda.is_available()
+    dtype = compute_dtype(policy.model)
+    log = TrainingLog(folder / "metrics.jsonl", on_metrics=on_metrics)
+    with adapter_precision(policy.model):
+        trainer = SFTTrainer(
+            model=policy.model,
+            processing_class=policy.tokenizer,
+            train_dataset=Dataset.from_list(kept),
+            callbacks=[log.callback(), recorder(folder, config, demonstrations=len(kept))],
+            args=SFTConfig(
+                output_dir=str(folder / "trainer"),
+                seed=seed,
+                num_train_epochs=config.num_train_epochs,
+                max_steps=-1 if config.max_steps is None else config.max_steps,
+                per_device_train_batch_size=config.batch_size // processes.count(),
+                gradient_accumulation_steps=1,
+                learning_rate=config.learning_rate,
+                lr_scheduler_type="linear",
+                warmup_steps=0.1,  # below 1: a share of all steps
+                optim="adamw_8bit" if on_gpu else "adamw_torch_fused",
+                max_grad_norm=1.0,
+                weight_decay=0.0,
+                bf16=dtype == torch.bfloat16,
+                fp16=dtype == torch.float16,
+                gradient_checkpointing=bool(policy.config.use_gradient_checkpointing),
+                dataset_kwargs={"skip_prepare_dataset": True},  # tokenised above, labels and all
+                max_length=None,
+                save_strategy="no",
+                logging_steps=1,
+                report_to=[],
+                disable_tqdm=True,
+                remove_unused_columns=False,
+                dataloader_pin_memory=on_gpu,
+                use_cpu=not on_gpu,
+            ),
+        )
+    log.open()
+    try:
+        steps = int(trainer.train().global_step)
+    finally:
+        log.close()
+        shutil.rmtree(folder / "trainer", ignore_errors=True)
+    return steps
+
+
+def tokenized(
+    tokenizer: PreTrainedTokenizerBase, example: Example, completion: str
+) -> dict[str, Any]:
+    """`input_ids` and `labels` of one demonstration; the prompt and nothing else is ignored.
+
+    Prompt and completion are tokenised apart, as they are when the model samples, and the
+    completion ends with the end-of-text token, so that ending is learned too.
+    """
+    prompt = tokenizer(example.prompt, add_special_tokens=False)["input_ids"]
+    answer = tokenizer(completion, add_special_tokens=False)["input_ids"]
+    answer = [*answer, tokenizer.eos_token_id]
+    return {"input_ids": [*prompt, *answer], "labels": [IGNORED] * len(prompt) + answer}

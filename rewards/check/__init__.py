@@ -1,0 +1,1 @@
+"""Proof that rewards do what they should on a user's own data."""

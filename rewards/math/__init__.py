@@ -1,0 +1,1 @@
+"""Grading: find the answer in a text, read it, compare it with the reference."""

@@ -1,0 +1,445 @@
+"""Problems out of files: what is read, what is refused and how, what becomes a demonstration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from groupwise.framework.config import DataConfig, ExperimentConfig, WarmStartConfig
+from groupwise.framework.data.demonstrations import load_demonstrations, render_demonstrations
+from groupwise.framework.data.examples import load_examples, overlap
+from groupwise.framework.data.prompts import render_prompts
+from groupwise.framework.data.toy import with_toy
+from groupwise.rewards.errors import UserError
+from groupwise.rewards.types import Example
+
+ROWS = [
+    {"question": "1+1?", "answer": "2", "level": "easy"},
+    {"question": "2+2?", "answer": 4, "level": "easy"},
+    {"question": 'say "a, b"\nand stop', "answer": "0.5", "level": "hard"},
+]
+ANSWERS = ["2", "4", "0.5"]
+
+GSM8K = [
+    {
+        "question": f"Ann has {n} apples and buys {n} more. How many?",
+        "answer": f"She has {n}+{n} = <<{n}+{n}={2 * n}>>{2 * n}.\nThat is all.\n#### {2 * n}",
+    }
+    for n in range(1, 21)
+]
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]], newline: str = "\n") -> str:
+    path.write_bytes(b"".join((json.dumps(row) + newline).encode() for row in rows))
+    return str(path)
+
+
+def config(train: str, **values: Any) -> DataConfig:
+    return DataConfig(train=train, **{"eval": train, **values})
+
+
+def write(folder: Path, suffix: str) -> str:
+    path = folder / f"rows{suffix}"
+    if suffix == ".jsonl":
+        return jsonl(path, ROWS)
+    if suffix == ".json":
+        path.write_text(json.dumps(ROWS))
+    elif suffix == ".csv":
+        path.write_text(
+            'question,answer,level\n1+1?,2,easy\n2+2?,4,easy\n"say ""a, b""\nand stop",0.5,hard\n'
+        )
+    else:
+        pa = pytest.importorskip("pyarrow")
+        import pyarrow.parquet as pq
+
+        pq.write_table(
+            pa.table({k: [str(row[k]) for row in ROWS] for k in ("question", "answer", "level")}),
+            path,
+        )
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".parquet"])
+def test_every_format_gives_the_same_examples(tmp_path: Path, suffix: str) -> None:
+    source = write(tmp_path, suffix)
+    found = load_examples(config(source), "train")
+    assert [e.question for e in found.examples] == [row["question"] for row in ROWS]
+    assert [e.answer for e in found.examples] == ANSWERS
+    assert [e.metadata for e in found.examples] == [
+        {"level": "easy"},
+        {"level": "easy"},
+        {"level": "hard"},
+    ]
+    reference = load_examples(config(jsonl(tmp_path / "other.jsonl", ROWS)), "train")
+    assert found.examples == reference.examples
+    assert str(found.report) == f"3 examples from {source}"
+
+
+def test_byte_order_mark_windows_lines_and_blank_lines(tmp_path: Path) -> None:
+    (tmp_path / "w.csv").write_bytes(b"\xef\xbb\xbfquestion,answer\r\na,1\r\n\r\nb,2\r\n")
+    (tmp_path / "w.jsonl").write_bytes(
+        b'\xef\xbb\xbf{"question": "a", "answer": 1}\r\n\r\n{"question": "b", "answer": 2}'
+    )
+    for name in ("w.csv", "w.jsonl"):
+        found = load_examples(config(str(tmp_path / name)), "train").examples
+        assert [(e.question, e.answer) for e in found] == [("a", "1"), ("b", "2")]
+
+
+def test_a_line_separator_inside_a_text_is_no_new_line(tmp_path: Path) -> None:
+    path = tmp_path / "u.jsonl"
+    path.write_text('{"question": "a\u2028b\x85c", "answer": "1"}\n', encoding="utf-8")
+    assert load_examples(config(str(path)), "train").examples[0].question == "a\u2028b\x85c"
+
+
+def test_messages_hold_the_system_prompt_and_the_template(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "r.jsonl", [{"question": "Is {x} > $1?", "answer": "yes"}])
+    data = config(source, system_prompt="Be brief.", prompt_template="Problem: {question} {end}")
+    example = load_examples(data, "train").examples[0]
+    assert example.messages == (
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Problem: Is {x} > $1? {end}"},
+    )
+    assert example.prompt == ""
+
+
+def test_ids_are_stable_and_differ(tmp_path: Path) -> None:
+    rows = [*ROWS, ROWS[0]]
+    ids = [e.id for e in load_examples(config(jsonl(tmp_path / "a.jsonl", rows)), "train").examples]
+    assert len(set(ids)) == 4
+    assert ids[3] == f"{ids[0]}-2"
+    turned = load_examples(config(jsonl(tmp_path / "b.jsonl", ROWS[::-1])), "train").examples
+    assert [e.id for e in turned] == ids[2::-1]
+    assert ids[0] == "cfe29f43bcc2"  # part of the logs that people keep: it must never change
+
+
+def test_named_ids_and_metadata(tmp_path: Path) -> None:
+    rows = [{"n": 7, **ROWS[0], "notes": "long"}]
+    data = config(jsonl(tmp_path / "a.jsonl", rows), id_field="n", metadata_fields=["level"])
+    example = load_examples(data, "train").examples[0]
+    assert (example.id, example.metadata) == ("7", {"level": "easy"})
+
+
+def test_gsm8k(tmp_path: Path) -> None:
+    data = config(jsonl(tmp_path / "g.jsonl", GSM8K), answer_after="####")
+    found = load_examples(data, "train").examples
+    assert [e.answer for e in found[:3]] == ["2", "4", "6"]
+
+
+def test_the_held_out_part(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "g.jsonl", [*GSM8K, GSM8K[0]])
+    data = config(source, eval=None, eval_fraction=0.25)
+    train, held_out = (load_examples(data, split) for split in ("train", "eval"))
+    questions = {e.question for e in held_out.examples}
+    assert len(questions) == 5
+    assert questions.isdisjoint(e.question for e in train.examples)
+    assert len(train.examples) + len(held_out.examples) == 21
+    assert "held out for evaluation" in str(train.report)
+
+    turned = config(jsonl(tmp_path / "t.jsonl", GSM8K[::-1]), eval=None, eval_fraction=0.25)
+    assert {e.question for e in load_examples(turned, "eval").examples} == questions
+
+
+def test_limits(tmp_path: Path) -> None:
+    data = config(jsonl(tmp_path / "g.jsonl", GSM8K), max_train_examples=3, max_eval_examples=2)
+    assert len(load_examples(data, "train").examples) == 3
+    assert len(load_examples(data, "eval").examples) == 2
+
+
+def test_overlap() -> None:
+    train = [Example("a", "What is  2+2?", "4")]
+    evaluation = [Example("b", "what is 2+2?", "4"), Example("c", "3+3?", "6")]
+    assert overlap(train, evaluation) == ["b"]
+
+
+# The file's name, its content, further keys, and the message (the folder cut off).
+BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "missing": ("", "", {"train": "none.jsonl"}, "none.jsonl: there is no such file"),
+    "misspelt file": (
+        "train.jsonl",
+        "{}",
+        {"train": "tain.jsonl"},
+        "tain.jsonl: there is no such file (did you mean train.jsonl?)",
+    ),
+    "empty": ("a.jsonl", "\n\n", {}, "a.jsonl: has no rows"),
+    "empty json": ("a.json", "", {}, "a.json: has no rows"),
+    "only a header": ("a.csv", "question,answer\n", {}, "a.csv: has no rows"),
+    "unknown format": (
+        "a.txt",
+        "x",
+        {},
+        "a.txt: unknown format '.txt'; name it .json, .jsonl, .csv, .parquet",
+    ),
+    "broken line": (
+        "a.jsonl",
+        '{"question": "a", "answer": "1"}\n{"question": "b", \n',
+        {},
+        "a.jsonl:2: is not JSON: Expecting property name enclosed in double quotes: "
+        '{"question": "b",',
+    ),
+    "a list in a line": (
+        "a.jsonl",
+        "[1]\n",
+        {},
+        "a.jsonl: line 1 holds a list, where an object is expected",
+    ),
+    "an object, not a list": (
+        "a.json",
+        '{"question": "a"}',
+        {},
+        "a.json: holds an object, where a list of objects is expected",
+    ),
+    "lines in a .json": (
+        "a.json",
+        '{"question": "a"}\n{"question": "b"}\n',
+        {},
+        "a.json:2: is not JSON: Extra data; with one object a line it is JSONL: name it .jsonl",
+    ),
+    "ragged csv": (
+        "a.csv",
+        "question,answer\na,1\nb,2,3\n",
+        {},
+        "a.csv:3: row 2 has 3 values, the header 2; quote values that hold a comma",
+    ),
+    "a column twice": (
+        "a.csv",
+        "question,answer,answer\na,1,2\n",
+        {},
+        "a.csv: the column 'answer' stands twice in the header",
+    ),
+    "not parquet": ("a.parquet", "hello", {}, None),
+    "no such field": (
+        "a.jsonl",
+        '{"question": "a", "anwser": "1"}\n',
+        {},
+        "a.jsonl: no row has a field 'answer'; did you mean 'anwser'? The fields are question, "
+        "anwser; set data.answer_field",
+    ),
+    "no field like it": (
+        "a.jsonl",
+        '{"question": "a", "b": "1"}\n',
+        {},
+        "a.jsonl: no row has a field 'answer'; the fields are question, b; set data.answer_field",
+    ),
+    "rows without answer": (
+        "a.jsonl",
+        '{"question": "a", "answer": "1"}\n'
+        + '{"question": "b"}\n{"question": "c", "answer": " "}\n' * 4,
+        {},
+        "a.jsonl: 8 of 9 rows have no text in 'answer' (line 2, line 3, line 4, line 5, line 6 and "
+        "3 more); mend or remove them, or set data.answer_field",
+    ),
+    "an answer that pandas lost": (
+        "a.jsonl",
+        '{"question": "a", "answer": NaN}\n',
+        {},
+        "a.jsonl: 1 of 1 rows has no text in 'answer' (line 1); mend or remove them, or set "
+        "data.answer_field",
+    ),
+    "a question that is a list": (
+        "a.jsonl",
+        '{"question": [1], "answer": "1"}\n',
+        {},
+        "a.jsonl: 1 of 1 rows has a list instead of text in 'question' (line 1); mend or remove "
+        "them, or set data.question_field",
+    ),
+    "no mark": (
+        "a.jsonl",
+        '{"question": "a", "answer": "#### 1"}\n{"question": "b", "answer": "1"}\n',
+        {"answer_after": "####"},
+        "a.jsonl: 1 of 2 rows has nothing after '####' in 'answer' (line 2); mend or remove them, "
+        "or set data.answer_after",
+    ),
+    "an id twice": (
+        "a.jsonl",
+        '{"question": "a", "answer": 1, "id": 3}\n{"question": "b", "answer": 1, "id": "3"}\n',
+        {"id_field": "id"},
+        "a.jsonl: the id '3' stands twice (line 1 and line 2); ids in data.id_field 'id' must "
+        "differ",
+    ),
+    "no such metadata": (
+        "a.jsonl",
+        '{"question": "a", "answer": 1, "level": 3}\n',
+        {"metadata_fields": ["levle"]},
+        "a.jsonl: no row has data.metadata_fields 'levle'; did you mean 'level'?",
+    ),
+    "too few to hold out": (
+        "a.jsonl",
+        '{"question": "a", "answer": 1}\n',
+        {"eval": None},
+        "a.jsonl: 1 row is too few to hold data.eval_fraction 0.1 of them out for evaluation; "
+        "name a file under data.eval",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_refused(tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, content, values, expected = BROKEN[case]
+    monkeypatch.chdir(tmp_path)
+    if name:
+        Path(name).write_text(content)
+    data = config(**{"train": name, **values})
+    with pytest.raises(UserError) as caught:
+        load_examples(data, "train")
+    if expected is None:
+        assert str(caught.value).startswith(f"{name}: is not Parquet: ")
+    else:
+        assert str(caught.value) == expected
+
+
+def test_half_characters_are_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "a\\ud800b\\ud83d\\ude00", "answer": "1"}\n')
+    assert load_examples(config(str(path)), "train").examples[0].question == "a\ufffdb\U0001f600"
+
+
+def test_the_toys_own_files_take_the_place_of_its_name(tmp_path: Path) -> None:
+    asked = ExperimentConfig.from_dict({"model": {"name": "toy"}, "data": {"train": "toy"}})
+    found = with_toy(asked, Path("m"), Path("t.jsonl"), Path("e.jsonl"))
+    assert (found.model.name, found.data.train, found.data.eval) == ("m", "t.jsonl", "e.jsonl")
+    assert found.training.warm_start.completion_field == "solution"
+    assert found.training.warm_start.completion_template == "{solution}"
+    own = asked.with_values(
+        {"model.name": "org/model", "data.train": jsonl(tmp_path / "r.jsonl", ROWS)}
+    )
+    assert with_toy(own, Path("m"), Path("t.jsonl"), Path("e.jsonl")) == own
+
+
+def test_text_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "latin.csv"
+    path.write_bytes("question,answer\ncaf\xe9,1\n".encode("latin-1"))
+    with pytest.raises(UserError, match="is not UTF-8 text"):
+        load_examples(config(str(path)), "train")
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").touch()
+    with pytest.raises(UserError, match=r"is a folder; name a file .*; it holds train.jsonl"):
+        load_examples(config(str(tmp_path)), "train")
+
+
+def test_demonstrations_of_gsm8k(tmp_path: Path) -> None:
+    data = config(jsonl(tmp_path / "g.jsonl", GSM8K), answer_after="####")
+    found = load_demonstrations(data, WarmStartConfig(enabled=True, max_examples=2))
+    assert len(found) == 2
+    assert found[0][0].answer == "2"
+    assert found[0][1] == "<think>She has 1+1 = 2.\nThat is all.</think><answer>2</answer>"
+
+
+# Keys of warm_start, the row, the completion.
+DEMONSTRATIONS = [
+    ({"completion_field": "s"}, {"s": "2+2=4"}, "<think>2+2=4</think><answer>4</answer>"),
+    # The worked answer's own result is imitated, right or wrong.
+    ({"completion_field": "s"}, {"s": "2+2=5 #### 5"}, "<think>2+2=5</think><answer>5</answer>"),
+    (
+        {"completion_field": "s", "completion_template": "{solution}"},
+        {"s": "<think>{answer}</think>4"},
+        "<think>{answer}</think>4",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "row", "expected"), DEMONSTRATIONS)
+def test_demonstrations(
+    tmp_path: Path, keys: dict[str, Any], row: dict[str, Any], expected: str
+) -> None:
+    data = config(jsonl(tmp_path / "d.jsonl", [{"question": "2+2?", "answer": "4", **row}]))
+    found = load_demonstrations(data, WarmStartConfig(enabled=True, **keys))
+    assert [text for _, text in found] == [expected]
+
+
+def test_demonstrations_leave_the_held_out_part_alone(tmp_path: Path) -> None:
+    data = config(jsonl(tmp_path / "g.jsonl", GSM8K), eval=None, answer_after="####")
+    held_out = {e.id for e in load_examples(data, "eval").examples}
+    shown = {e.id for e, _ in load_demonstrations(data, WarmStartConfig(enabled=True))}
+    assert len(shown) == 18
+    assert shown.isdisjoint(held_out)
+
+
+def test_tags_are_not_written_twice(tmp_path: Path) -> None:
+    row = {"question": "2+2?", "answer": "4", "s": "<think>2+2</think><answer>4</answer>"}
+    data = config(jsonl(tmp_path / "d.jsonl", [row]))
+    with pytest.raises(UserError, match=r"1 of 1 rows has '<think>' already \(line 1\), and "):
+        load_demonstrations(data, WarmStartConfig(enabled=True, completion_field="s"))
+
+
+def test_demonstrations_without_a_worked_answer(tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "d.jsonl", [{"question": "2+2?", "answer": "4", "s": None}])
+    with pytest.raises(UserError, match=r"1 of 1 rows has no worked answer in 's' \(line 1\)"):
+        load_demonstrations(config(source), WarmStartConfig(enabled=True, completion_field="s"))
+
+
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def tokenizer(template: str | None = TEMPLATE) -> Any:
+    """One token a word, and a start token that must not be added to a rendered prompt."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.WordLevel({"[UNK]": 0, "[BOS]": 1}, unk_token="[UNK]"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.post_processor = processors.TemplateProcessing(
+        single="[BOS] $A", special_tokens=[("[BOS]", 1)]
+    )
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[UNK]", bos_token="[BOS]")
+    made.chat_template = template
+    return made
+
+
+def examples(*questions: str) -> list[Example]:
+    return [
+        Example(str(n), text, "0", messages=({"role": "user", "content": text},))
+        for n, text in enumerate(questions)
+    ]
+
+
+@pytest.mark.stack
+def test_prompts_are_rendered_and_long_ones_counted() -> None:
+    found = render_prompts(examples("one two", "a b c d e", "x"), tokenizer(), 3)
+    assert [e.prompt for e in found.examples] == ["<user>one two<assistant>", "<user>x<assistant>"]
+    assert [(item.id, item.num_tokens) for item in found.left_out] == [("1", 5)]
+    assert str(found) == (
+        "2 prompts, the longest has 2 tokens; 1 left out with more than data.max_prompt_length 3 "
+        "tokens (up to 5)"
+    )
+
+
+@pytest.mark.stack
+def test_demonstrations_are_rendered_with_their_texts() -> None:
+    shown = examples("one two", "a b c d e", "x")
+    found = render_demonstrations([(e, f"answer {e.id}") for e in shown], tokenizer(), 3)
+    assert [(e.prompt, text) for e, text in found] == [
+        ("<user>one two<assistant>", "answer 0"),
+        ("<user>x<assistant>", "answer 2"),
+    ]
+
+
+@pytest.mark.stack
+def test_no_prompt_is_short_enough() -> None:
+    with pytest.raises(UserError) as caught:
+        render_prompts(examples("a b c", "a b c d"), tokenizer(), 2)
+    assert str(caught.value) == (
+        "data.max_prompt_length: 2 leaves no prompt: the shortest of 2 has 3 tokens"
+    )
+
+
+@pytest.mark.stack
+def test_chat_templates_that_are_missing_or_fail() -> None:
+    with pytest.raises(UserError, match=r"no chat template.*set model.chat_template"):
+        render_prompts(examples("a"), tokenizer(None), 9)
+    assert render_prompts(examples("a"), tokenizer(None), 9, TEMPLATE).longest_prompt == 1
+    picky = "{{ raise_exception('System role not supported') }}"
+    example = Example("0", "a", "0", messages=({"role": "system", "content": "s"},))
+    with pytest.raises(UserError) as caught:
+        render_prompts([example], tokenizer(picky), 9)
+    assert str(caught.value) == (
+        "the chat template fails: System role not supported; if it takes no system message, set "
+        "data.system_prompt: null"
+    )

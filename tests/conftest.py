@@ -24,6 +24,7 @@ import yaml
 from groupwise.framework.config import ExperimentConfig, ModelConfig
 
 ROOT = Path(__file__).parents[1]
+HANG_S = 900  # guards against hanging; says nothing of speed
 GOLDEN = Path(__file__).parent / "golden"
 
 # Spinning threads of two processes on two cores can slow both a hundredfold; no test looks up a

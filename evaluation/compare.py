@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from groupwise.evaluation.log.files import write_json
 from groupwise.evaluation.log.problems import Problems, collect, mean_score, status_counts
 from groupwise.evaluation.log.records import read_samples
-from groupwise.evaluation.log.writer import load_settings, setting_differences
+from groupwise.evaluation.log.settings import load_settings, setting_differences
 from groupwise.evaluation.metrics.intervals import (
     CONFIDENCE,
     RESAMPLES,

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from groupwise.evaluation.log.record_log import RecordLog
 from groupwise.evaluation.log.records import SAMPLES, SampleRecord, fields_of, read_samples
-from groupwise.evaluation.log.writer import RecordLog, load_settings
+from groupwise.evaluation.log.settings import load_settings
 from groupwise.evaluation.metrics.intervals import CONFIDENCE, RESAMPLES
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, Sampler, SamplingParams
 from groupwise.evaluation.summary import KS, Summary, summarise, write_summary

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from groupwise.evaluation.compare import compare, write_comparison
+from groupwise.evaluation.comparison import compare, write_comparison
 from groupwise.evaluation.log.records import RolloutRecord, SampleRecord, to_line
 from groupwise.evaluation.log.settings import SETTINGS
 

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from groupwise.evaluation.log.record_log import RecordLog
 from groupwise.evaluation.log.records import SAMPLES, SampleRecord, fields_of, read_samples
-from groupwise.evaluation.log.writer import RecordLog, load_settings
 from groupwise.evaluation.metrics.intervals import CONFIDENCE, RESAMPLES
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, Sampler, SamplingParams
 from groupwise.evaluation.summary import KS, Summary, summarise, write_summary
@@ -121,15 +121,6 @@ def evaluate(
         )
         write_summary(out_dir, summary)
     return summary
-
-
-def samples_owed(examples: Sequence[Example], num_samples: int, out_dir: str | Path) -> int:
-    """How many samples the log still lacks: 0 means that no model need be loaded to go on."""
-    log = Path(out_dir) / SAMPLES
-    prompts = _owed(_by_id(examples), num_samples, log) if log.exists() else None
-    if prompts is None:
-        return len(examples) * num_samples
-    return sum(num_samples - len(prompt.done) for prompt in prompts)
 
 
 def log_settings(
@@ -301,15 +292,3 @@ def _digest(rows: Iterable[tuple[str, ...]]) -> str:
     for row in sorted(rows):
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()[:16]
-
-
-__all__ = [
-    "EvaluationSettings",
-    "Progress",
-    "Scorer",
-    "evaluate",
-    "load_settings",
-    "log_settings",
-    "make_record",
-    "samples_owed",
-]

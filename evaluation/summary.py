@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from groupwise.evaluation.log.files import write_json
 from groupwise.evaluation.log.problems import Problem, Problems, collect, mean_score, status_counts
-from groupwise.evaluation.log.records import SAMPLES, read_samples
+from groupwise.evaluation.log.records import read_samples
 from groupwise.evaluation.metrics.intervals import (
     CONFIDENCE,
     RESAMPLES,
@@ -162,8 +164,6 @@ def summarise_problems(
     seed: int = 0,
 ) -> Summary:
     """As `summarise`, from what `collect` gave."""
-    import numpy as np
-
     ks = sorted(set(ks))
     columns = [problems.pass_at_k(k) for k in ks]
     columns += [problems.pass_hat_k(k) for k in ks]
@@ -226,8 +226,6 @@ def _by_category(
 def _group(
     problems: Problems, members: list[Problem], ks: Sequence[int], options: dict[str, Any]
 ) -> Group:
-    import numpy as np
-
     part = replace(problems, problems=members)
     columns = np.stack([part.pass_at_k(k) for k in ks], axis=1)
     return Group(
@@ -244,9 +242,3 @@ def _group(
 
 def _by_k(estimates: dict[int, Estimate]) -> dict[str, dict[str, float | None]]:
     return {str(k): estimate.to_json() for k, estimate in estimates.items()}
-
-
-def log_of(run: str | Path) -> Path:
-    """The log that a path means: a log itself, or the folder it lies in."""
-    path = Path(run)
-    return path / SAMPLES if path.is_dir() else path

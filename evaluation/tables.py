@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import sys
 import textwrap
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from groupwise.evaluation.compare import Comparison, Difference, Pair, Side
-from groupwise.evaluation.metrics.intervals import Estimate
-from groupwise.evaluation.summary import Group, Summary
 from groupwise.evaluation.text import percent, printable, rounded
+
+if TYPE_CHECKING:  # NumPy and SciPy stay out of start-up: every command prints tables
+    from groupwise.evaluation.comparison import Comparison, Difference, Pair, Side
+    from groupwise.evaluation.metrics.intervals import Estimate
+    from groupwise.evaluation.summary import Group, Summary
 
 _LABEL = 24  # characters of a label or category that are shown
 _NONE = "-"

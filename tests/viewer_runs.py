@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from groupwise.evaluation.compare import compare, write_comparison
+from groupwise.evaluation.comparison import compare, write_comparison
 from groupwise.evaluation.log.records import RolloutRecord, SampleRecord, to_line
-from groupwise.evaluation.log.writer import SETTINGS
+from groupwise.evaluation.log.settings import SETTINGS
 
 NUM_PROBLEMS = 120
 NUM_SAMPLES = 4

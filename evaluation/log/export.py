@@ -19,8 +19,13 @@ from typing import Any, Literal
 
 from groupwise.evaluation.log.files import replacing
 from groupwise.evaluation.log.jsonl import clean
-from groupwise.evaluation.log.records import ROLLOUTS, RolloutRecord, SampleRecord, read_records
-from groupwise.evaluation.summary import log_of
+from groupwise.evaluation.log.records import (
+    ROLLOUTS,
+    RolloutRecord,
+    SampleRecord,
+    log_of,
+    read_records,
+)
 from groupwise.rewards.errors import UserError
 
 _ROWS = 1_000  # a Parquet row group, and what is held at once

@@ -13,7 +13,9 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from groupwise.evaluation.log.records import SampleRecord
 from groupwise.evaluation.metrics.intervals import number
@@ -21,11 +23,7 @@ from groupwise.evaluation.metrics.majority import answer_class, maj_at_k
 from groupwise.evaluation.metrics.pass_at_k import pass_at_k, pass_hat_k
 from groupwise.rewards.types import STATUSES
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 UNGRADED = "ungraded"
 _UNIT = 2**40
@@ -124,34 +122,24 @@ class Problems:
 
     def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(n, c), each (problems,)."""
-        import numpy as np
-
         n = np.array([problem.n for problem in self.problems], dtype=np.int64)
         return n, np.array([problem.c for problem in self.problems], dtype=np.int64)
 
     def pass_at_k(self, k: int) -> Floats:
         """(problems,), NaN where nothing decides or a problem has fewer than k samples."""
-        import numpy as np
-
         n, c = self.counts()
         return np.asarray(pass_at_k(n, c, k)) if self.decided else np.full(len(n), np.nan)
 
     def pass_hat_k(self, k: int) -> Floats:
-        import numpy as np
-
         n, c = self.counts()
         return np.asarray(pass_hat_k(n, c, k)) if self.decided else np.full(len(n), np.nan)
 
     def maj_at_k(self, k: int) -> Floats:
-        import numpy as np
-
         if not (self.decided and self.votes):
             return np.full(len(self.problems), np.nan)
         return np.array([problem.maj_at_k(k) for problem in self.problems])
 
     def mean_score(self) -> Floats:
-        import numpy as np
-
         return np.array([problem.mean_score for problem in self.problems])
 
 

@@ -117,6 +117,12 @@ def from_line(line: str | bytes, kind: type[RecordT]) -> RecordT:
     return kind(**{name: value for name, value in data.items() if name in names})
 
 
+def log_of(run: str | Path) -> Path:
+    """The log that a path names: a log itself, or `samples.jsonl` in the folder."""
+    path = Path(run)
+    return path / SAMPLES if path.is_dir() else path
+
+
 def read_samples(path: str | Path) -> Iterator[SampleRecord]:
     """The records of a log, or of the folder that holds `samples.jsonl`, one at a time.
 

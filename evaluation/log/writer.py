@@ -1,125 +1,146 @@
-"""RecordLog: an append-only log of records that outlives any kill.
+"""JsonlWriter: the one writer of append-only JSON Lines files, with one stated durability.
 
-`settings.json` beside the log says with what it was made; it is written first, so that a log
-without it is somebody else's. The log itself has no header: every line is a record.
+    with JsonlWriter(path, last_step=resumed_step) as log:
+        log.append([line, line])
 
-What is promised: a record is handed to the operating system when `append` returns, so a killed
-process (`kill -9` included) loses none. After a power cut, what came in the last ten seconds may be
-gone: the disk is told to write (fsync) that often and on closing, not for every line, which on a
-laptop's disk would take longer than sampling. A torn last line is cut off when the log is opened,
-and its sample is owed again.
+Samples, rollouts, metrics, findings and reviews are all written by it:
+
+- When `append` returns, the lines are with the operating system: a killed process (`kill -9`
+  included) loses none of them.
+- After a power cut, the last ten seconds may be missing: the disk is told to write (fsync) that
+  often and on closing. For every line it would take longer than sampling.
+- A line is written whole or not at all, as far as the process lives: on an error (a full disk,
+  Ctrl-C) the file is cut back to its last whole line. What a kill leaves of a line is cut off when
+  the file is opened next.
+
+What it leaves out: making lines (`jsonl.dumps_line`, `records.to_line`), and what may stand in a
+log (`record_log`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Literal, Self
 
-from groupwise.evaluation.log.files import full_disk_is_the_users, write_json
-from groupwise.evaluation.log.jsonl import clean
-from groupwise.evaluation.log.records import RecordT, from_line, to_line
+from groupwise.evaluation.log.files import full_disk_as_user_error
+from groupwise.evaluation.log.lock import take_lock
 from groupwise.rewards.errors import UserError
 
-SETTINGS = "settings.json"
 _FSYNC_EVERY_S = 10.0
+_BLOCK_BYTES = 65_536
 
 
-class RecordLog(Generic[RecordT]):
-    """Opens or creates a log for appending; locked against a second writer until it is closed.
+class JsonlWriter:
+    """Opens or creates a JSON Lines file for appending; `close` it, or use it in a `with` block.
 
-    `settings` must be what JSON can hold. Those named in `may_grow` may be larger than in the log
-    (num_samples: the samples that exist stay valid). UserError if the log was made with other
-    settings, has a broken line, or is in use.
+    Args:
+        path: the file; its folder is made if it is missing.
+        last_step: drop all lines after this training step (each line has a "step", in ascending
+            order): pass the step of the checkpoint that a run resumes from, 0 for a new run. None
+            keeps all lines.
+        parse: reads a line, and raises ValueError for one that is not whole. A last line without
+            its newline is kept if it can be read, and cut off otherwise.
+        lock: what a second writer of the same file gets. "none": no lock is taken (something else,
+            such as the run's own lock, keeps others out); "refuse": UserError; "wait": its turn.
+        check: called once the file is open and locked, before anything in it is changed; if it
+            raises, the file stays as it is.
+        follow_links: False refuses a path that is a symbolic link (OSError).
+
+    Raises:
+        UserError: another process writes this file (`lock="refuse"`).
     """
 
     def __init__(
         self,
         path: Path,
-        kind: type[RecordT],
-        settings: Mapping[str, Any],
-        may_grow: tuple[str, ...] = (),
+        *,
+        last_step: int | None = None,
+        parse: Callable[[bytes], Any] = json.loads,
+        lock: Literal["none", "refuse", "wait"] = "none",
+        check: Callable[[], None] = lambda: None,
+        follow_links: bool = True,
     ) -> None:
-        self.path, self.kind = path, kind
+        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | (0 if follow_links else os.O_NOFOLLOW)
+        self._file = os.open(path, flags, 0o644)
         try:
-            self._lock()
-            settings = clean(settings)
-            self._check(settings, may_grow)
-            if load_settings(path.parent) != settings:
-                write_json(path.parent / SETTINGS, settings)
-            self._mend_last_line()
+            if lock != "none" and take_lock(self._file, wait=lock == "wait") == "held":
+                raise UserError(
+                    f"{path}: another process is writing this log. Wait for it, stop it, or "
+                    "choose another folder."
+                )
+            check()
+            with full_disk_as_user_error(path):
+                if last_step is not None:
+                    self._drop_after(last_step)
+                self._repair_last_line(parse)
         except BaseException:
-            os.close(self._file)
+            os.close(self._file)  # gives the lock back, too
             raise
         self._synced = time.monotonic()
 
-    def append(self, records: Iterable[RecordT]) -> None:
-        """Writes the records at the end; they are safe from a kill when this returns."""
-        data = memoryview("".join(map(to_line, records)).encode("utf-8"))
-        with full_disk_is_the_users(self.path):
-            while data:
-                data = data[os.write(self._file, data) :]
+    def append(self, lines: Iterable[str]) -> None:
+        """Writes lines, each with its newline, at the end; a kill loses none once this returns.
+
+        Raises:
+            UserError: the disk is full; then none of the lines is in the file.
+        """
+        data = memoryview("".join(lines).encode("utf-8"))
+        end = os.fstat(self._file).st_size
+        with full_disk_as_user_error(self.path):
+            try:
+                while data:
+                    data = data[os.write(self._file, data) :]
+            except BaseException:
+                with suppress(OSError):  # the error that says why comes first
+                    os.ftruncate(self._file, end)  # half a line would swallow the next one
+                raise
             if time.monotonic() - self._synced > _FSYNC_EVERY_S:
                 os.fsync(self._file)
                 self._synced = time.monotonic()
 
     def close(self) -> None:
-        if self._file >= 0:
-            os.fsync(self._file)
-            os.close(self._file)  # gives the lock back, too
-            self._file = -1
+        """Tells the disk to write (fsync), and gives back the lock. A second call does nothing."""
+        if self._file < 0:
+            return
+        file, self._file = self._file, -1
+        try:
+            with full_disk_as_user_error(self.path):
+                os.fsync(file)
+        finally:
+            os.close(file)
 
-    def __enter__(self) -> RecordLog[RecordT]:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{self.path}: another process is writing this log. Wait for it, stop it, or "
-                "choose another folder."
-            ) from None
+    def _drop_after(self, last_step: int) -> None:
+        """Cuts the file before the first line that is of a later step, or that cannot be read."""
+        end = 0
+        with open(self._file, "rb", closefd=False) as log:
+            for line in log:
+                try:
+                    step = json.loads(line)["step"]
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    break  # torn by a kill: nothing whole comes after it
+                if step > last_step:
+                    break
+                end += len(line)
+        os.ftruncate(self._file, end)
 
-    def _check(self, settings: Mapping[str, Any], may_grow: tuple[str, ...]) -> None:
-        before = load_settings(self.path.parent)
-        if before is None:
-            if os.fstat(self._file).st_size:
-                raise UserError(
-                    f"{self.path}: there is a log, but no {SETTINGS} that says how it was made. "
-                    "Move it away, or choose another folder."
-                )
-            return
-        differences = [
-            line
-            for line in setting_differences(before, settings, "in the log", "now")
-            if not any(
-                line.startswith(f"{name}:") and settings[name] >= before.get(name, 0)
-                for name in may_grow
-            )
-        ]
-        if differences:
-            raise UserError(
-                f"{self.path} was made with other settings:\n"
-                + "\n".join(f"  {line}" for line in differences)
-                + "\nRun it with the settings of the log, or choose another folder or label."
-            )
-
-    def _mend_last_line(self) -> None:
-        """Cuts off what follows the last newline; a whole record that lacks only that is kept."""
-        size = os.fstat(self._file).st_size
-        start, tail = size, b""
+    def _repair_last_line(self, parse: Callable[[bytes], Any]) -> None:
+        """Cuts off what follows the last newline; a whole line that lacks only that is kept."""
+        start, tail = os.fstat(self._file).st_size, b""
         while start > 0:
-            step = min(65536, start)
+            step = min(_BLOCK_BYTES, start)
             start -= step
             tail = os.pread(self._file, step, start) + tail
             if (newline := tail.rfind(b"\n")) >= 0:
@@ -128,46 +149,18 @@ class RecordLog(Generic[RecordT]):
         if not tail:
             return
         try:
-            from_line(tail, self.kind)
+            parse(tail)
         except (ValueError, RecursionError):
             os.ftruncate(self._file, start)
         else:
             os.write(self._file, b"\n")
 
 
-def load_settings(folder: Path) -> dict[str, Any] | None:
-    """What `settings.json` in this folder says, None if there is none."""
-    path = folder / SETTINGS
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(settings, dict):
-        raise UserError(f"{path}: not a JSON object")
-    return settings
+def cut_log(path: Path, last_step: int) -> None:
+    """Drops the lines of a log after a training step, and a torn last line; nothing without a file.
 
-
-def setting_differences(
-    first: Mapping[str, Any], second: Mapping[str, Any], in_first: str, in_second: str
-) -> list[str]:
-    """One line for each setting that differs, by its dotted path, with both values."""
-    a, b = dict(_leaves("", first)), dict(_leaves("", second))
-    return [
-        f"{path}: {_shown(a, path)} {in_first}, {_shown(b, path)} {in_second}"
-        for path in sorted(a.keys() | b.keys())
-        if _shown(a, path) != _shown(b, path)
-    ]
-
-
-def _leaves(prefix: str, value: Any) -> Iterable[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _leaves(f"{prefix}.{key}" if prefix else str(key), item)
-    else:
-        yield prefix, value
-
-
-def _shown(leaves: Mapping[str, Any], path: str) -> str:
-    return json.dumps(leaves[path], ensure_ascii=False) if path in leaves else "nothing"
+    For a log that is only made when there is something to write; otherwise open a JsonlWriter with
+    `last_step`.
+    """
+    if path.is_file():
+        JsonlWriter(path, last_step=last_step).close()

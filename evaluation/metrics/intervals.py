@@ -15,13 +15,13 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
 
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -72,8 +72,6 @@ def bootstrap_estimates(
     bound (0 % or 100 %) the interval is the posterior's under a flat prior, one-sided (the "rule of
     three": about 3/P wide); elsewhere, and for a single problem, it is NaN.
     """
-    import numpy as np
-
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 2 or not len(values):
         raise ValueError(f"one row a problem and at least one, not shape {values.shape}")
@@ -103,8 +101,6 @@ def bootstrap_means(values: Floats, *, resamples: int = RESAMPLES, seed: int = 0
 
     The cost is problems x resamples, the memory is bounded.
     """
-    import numpy as np
-
     problems, columns = values.shape
     random = np.random.default_rng(seed)
     means = np.empty((resamples, columns))
@@ -120,8 +116,6 @@ def bootstrap_means(values: Floats, *, resamples: int = RESAMPLES, seed: int = 0
 
 def bootstrap_mean_of_few(values: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
     """(problems,) -> (resamples,): the same distribution, drawn faster where values repeat."""
-    import numpy as np
-
     kinds, members = np.unique(values, return_counts=True)
     random = np.random.default_rng(seed)
     means = np.empty(resamples)
@@ -138,7 +132,7 @@ def expanded_tail(problems: int, confidence: float) -> float:
     """The share to cut from each side so that a percentile interval is as wide as a t-interval."""
     if problems < 2:
         return (1.0 - confidence) / 2
-    t = t_quantile(1.0 - (1.0 - confidence) / 2, problems - 1)
+    t = float(stdtrit(problems - 1, 1.0 - (1.0 - confidence) / 2))  # quantile of Student's t
     return NormalDist().cdf(-math.sqrt(problems / (problems - 1)) * t)
 
 
@@ -148,60 +142,11 @@ def posterior_mean(n: Any, c: Any, confidence: float = CONFIDENCE) -> Estimate:
     `n` and `c` hold one count a problem. The interval is the normal one from the posteriors'
     variances (https://arxiv.org/abs/2510.04265, "Bayes@N" with two outcomes).
     """
-    import numpy as np
-
     a, b = 1.0 + np.asarray(c, dtype=np.float64), 1.0 + np.asarray(n) - np.asarray(c)
     mean = math.fsum(a / (a + b)) / len(a)
     deviation = math.sqrt(math.fsum(a * b / ((a + b) ** 2 * (a + b + 1)))) / len(a)
     z = NormalDist().inv_cdf(1.0 - (1.0 - confidence) / 2)
     return Estimate(mean, max(0.0, mean - z * deviation), min(1.0, mean + z * deviation))
-
-
-def beta_cdf(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), by its continued fraction.
-
-    Lentz's method (https://dlmf.nist.gov/8.17.E22, https://dlmf.nist.gov/3.10); here so that SciPy
-    is not needed to run.
-    """
-    if x <= 0.0 or x >= 1.0:
-        return 0.0 if x <= 0.0 else 1.0
-    if x > (a + 1.0) / (a + b + 2.0):  # the fraction converges fast on the other side only
-        return 1.0 - beta_cdf(1.0 - x, b, a)
-    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    front = math.exp(front + a * math.log(x) + b * math.log1p(-x)) / a
-    tiny, c = 1e-300, 1.0
-    d = 1.0 / _away_from_zero(1.0 - (a + b) * x / (a + 1.0), tiny)
-    result = d
-    for m in range(1, 10_000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for term in (even, odd):
-            d = 1.0 / _away_from_zero(1.0 + term * d, tiny)
-            c = _away_from_zero(1.0 + term / c, tiny)
-            result *= c * d
-        if abs(c * d - 1.0) < 1e-15:
-            break
-    return front * result
-
-
-def beta_quantile(p: float, a: float, b: float) -> float:
-    """The x with beta_cdf(x, a, b) = p, by bisection to full precision."""
-    low, high = 0.0, 1.0
-    for _ in range(200):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        if beta_cdf(middle, a, b) < p:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def t_quantile(p: float, degrees: int) -> float:
-    """The p-quantile of Student's t, for p > 0.5, through the beta distribution."""
-    x = beta_quantile(2.0 * (1.0 - p), degrees / 2.0, 0.5)
-    return math.sqrt(degrees * (1.0 - x) / x)
 
 
 def _constant(
@@ -212,7 +157,3 @@ def _constant(
     low, high = bounds
     reach = (high - low) * (1.0 - (1.0 - confidence) ** (1.0 / (problems + 1)))
     return Estimate(mean, low, low + reach) if mean == low else Estimate(mean, high - reach, high)
-
-
-def _away_from_zero(x: float, tiny: float) -> float:
-    return x if abs(x) > tiny else tiny

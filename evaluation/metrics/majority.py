@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
+import numpy as np
+
 _NUMBER = re.compile(r"[+-]?(\d{1,40}|\d{1,3}(,\d{3}){1,12})(\.\d{0,40})?|[+-]?\.\d{1,40}")
 _FRACTION = re.compile(
     r"(?P<sign>[+-]?)(\\[dt]?frac\{(?P<a>\d{1,40})\}\{(?P<b>\d{1,40})\}"
@@ -79,8 +81,6 @@ def _maj_at_k(c: int, wrong: tuple[int, ...], abstained: int, k: int) -> float:
 
 def _correct_wins_with(j: int, c: int, wrong: tuple[int, ...], abstained: int, k: int) -> float:
     """P(the right answer has j of k votes and wins), before conditioning on k."""
-    import numpy as np
-
     n = c + sum(wrong) + abstained
     p, others = k / n, k - j
     # Classes smaller than j can neither beat nor tie: they count like abstentions.

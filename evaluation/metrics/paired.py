@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 Method = Literal["exact", "monte-carlo", "normal"]
 
@@ -48,8 +47,6 @@ def paired_test(differences: Floats, *, grid: int | None = None, seed: int = 0) 
     - `monte-carlo`: 100,000 random patterns from `seed`; p = (hits + 1) / (patterns + 1);
     - `normal`: beyond about 2,000 differing problems, where the sum's distribution is normal.
     """
-    import numpy as np
-
     d = np.asarray(differences, dtype=np.float64)
     if np.isnan(d).any():
         raise ValueError("a difference is undefined (NaN)")
@@ -79,8 +76,6 @@ def problems_needed(differences: Floats, *, alpha: float = 0.05, power: float = 
     (Miller 2024, section 5). At least 6: with fewer, no outcome of the sign-flip test is below
     0.05. None if the mean is zero or there is one problem only: no number would do.
     """
-    import numpy as np
-
     d = np.asarray(differences, dtype=np.float64)
     mean = math.fsum(d) / len(d)
     if len(d) < 2 or abs(mean) < 1e-12:
@@ -93,8 +88,6 @@ def smallest_detectable(differences: Floats, *, alpha: float = 0.05, power: floa
 
     In the unit of `differences`; NaN for fewer than two problems or no spread.
     """
-    import numpy as np
-
     d = np.asarray(differences, dtype=np.float64)
     if len(d) < 2 or np.ptp(d) == 0:
         return math.nan
@@ -113,8 +106,6 @@ def _deviation(d: Floats) -> float:
 
 def _exact_on_grid(steps: NDArray[np.int64]) -> float:
     """With T the sum of those |steps| whose sign is plus, the signed sum is 2 T - total."""
-    import numpy as np
-
     steps = steps // np.gcd.reduce(steps)
     sizes = np.abs(steps)
     total = int(sizes.sum())
@@ -134,8 +125,6 @@ def _exact_on_grid(steps: NDArray[np.int64]) -> float:
 
 
 def _all_patterns(d: Floats) -> float:
-    import numpy as np
-
     sums = np.zeros(1)
     for x in d:
         sums = np.concatenate([sums + x, sums - x])
@@ -143,8 +132,6 @@ def _all_patterns(d: Floats) -> float:
 
 
 def _random_patterns(d: Floats, seed: int) -> float:
-    import numpy as np
-
     random = np.random.default_rng(seed)
     hits, step = 0, max(1, 2_000_000 // len(d))
     for start in range(0, _FLIPS, step):

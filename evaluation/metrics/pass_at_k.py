@@ -13,14 +13,13 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+from typing import Any, SupportsIndex, overload
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
-    Counts = Sequence[int] | NDArray[np.integer[Any]]
-    Floats = NDArray[np.float64]
+Counts = Sequence[int] | NDArray[np.integer[Any]]
+Floats = NDArray[np.float64]
 
 
 @overload
@@ -111,8 +110,6 @@ def _pass_at_k(n: int, c: int, k: int) -> float:
 
 def _pass_table(n: int, k: int) -> Floats:
     """pass@k for c = 0 .. n; shape (n + 1,)."""
-    import numpy as np
-
     if k > n:
         return np.full(n + 1, np.nan)
     i = np.arange(n, 0, -1, dtype=np.float64)
@@ -123,8 +120,6 @@ def _pass_table(n: int, k: int) -> Floats:
 
 def _by_table(n: Any, c: Any, k: Any, table: Any) -> Floats:
     """Broadcasts, makes one table for each (n, k) that occurs, and looks c up in it."""
-    import numpy as np
-
     arrays = [np.asarray(x) for x in (n, c, k)]
     for array in arrays:
         if array.size and not np.issubdtype(array.dtype, np.integer):

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from groupwise.evaluation.compare import ALPHA, COMPARISON
+import numpy as np
+
+from groupwise.evaluation.comparison import ALPHA, COMPARISON
 from groupwise.evaluation.metrics.intervals import bootstrap_estimates, number
 from groupwise.evaluation.metrics.pass_at_k import pass_at_k
 from groupwise.evaluation.viewer.discover import HEALTH, METRICS, FoundRun
@@ -134,8 +136,6 @@ class Overview:
 
 def _curve(counts: Sequence[tuple[int, int]]) -> list[dict[str, float | None]]:
     """pass@k with its interval for powers of two up to the fewest samples, and that number."""
-    import numpy as np
-
     n = np.array([row[0] for row in counts], dtype=np.int64)
     c = np.array([row[1] for row in counts], dtype=np.int64)
     most = int(n.min())

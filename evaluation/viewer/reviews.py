@@ -7,17 +7,16 @@ does not pass to another answer when a log is made again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from groupwise.evaluation.log.jsonl import dumps_line
-from groupwise.rewards.errors import UserError
+from groupwise.evaluation.log.writer import JsonlWriter
+from groupwise.rewards.errors import as_user_error
 
 REVIEWS = "reviews.jsonl"
 SCHEMA = 1
@@ -88,24 +87,13 @@ def append_review(log: Path, review: Review) -> None:
             "completion_digest": review.digest,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-    ).encode("utf-8")
+    )
     path = reviews_path(log)
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    try:
-        handle = os.open(path, flags, 0o644)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        size = os.fstat(handle).st_size
-        if size and os.pread(handle, 1, size - 1) != b"\n":
-            line = b"\n" + line  # a torn last line must not swallow this one
-        os.write(handle, line)
-        os.fsync(handle)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        os.close(handle)
+    with (
+        as_user_error(lambda error: f"{path}: cannot be written: {error.strerror}", OSError),
+        JsonlWriter(path, lock="wait", follow_links=False) as reviews,  # of several pages, one
+    ):
+        reviews.append([line])
 
 
 def checked(data: Any) -> Review:

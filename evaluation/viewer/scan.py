@@ -11,13 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 CHUNK_BYTES = 32_000_000  # fewer, larger ones save a third of the time; memory is the limit
 TEXT_CHUNK_BYTES = 12_000_000
@@ -36,9 +35,6 @@ class Chunk:
 
     def table(self, first_line: int) -> Any:
         """An Arrow table (line, start, size, json), cut so that threads can share it."""
-        import numpy as np
-        import pyarrow as pa
-
         numbers = np.arange(first_line, first_line + len(self.start))
         columns = {"line": numbers, "start": self.start, "size": self.size}
         arrays = {name: pa.array(values) for name, values in columns.items()}
@@ -72,9 +68,6 @@ def read_chunks(
 
 def _chunk(data: bytes, cut: int, start: int) -> Chunk:
     """The lines of data[:cut], which begins at byte `start` of the log."""
-    import numpy as np
-    import pyarrow as pa
-
     ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8, count=cut) == 0x0A) + 1
     offsets = np.concatenate([[0], ends])
     lines: Any = pa.LargeStringArray.from_buffers(

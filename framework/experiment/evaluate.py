@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from groupwise.evaluation import EvaluationSettings, Progress, Summary, evaluate
 from groupwise.evaluation.text import percent
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.policy import Policy
@@ -14,6 +13,7 @@ from groupwise.rewards import Rubric, build_rubric
 from groupwise.rewards.types import Example
 
 if TYPE_CHECKING:
+    from groupwise.evaluation import EvaluationSettings, Progress, Summary
     from groupwise.evaluation.sampler import Sampler
     from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
 
@@ -47,6 +47,8 @@ def measure(
     `model` names what is evaluated, in the log's settings: a log that was made of another model is
     refused. Within a run the label does.
     """
+    from groupwise.evaluation import evaluate  # NumPy and SciPy: not at start-up
+
     sampler = evaluation_sampler(config, policy)
     with evaluation_rubric(config) as rubric, terminal.stage(f"Evaluate: {label}") as stage:
         summary = evaluate(
@@ -82,6 +84,8 @@ def evaluation_sampler(config: ExperimentConfig, policy: Policy) -> Sampler:
 
 def evaluation_settings(config: ExperimentConfig, model: str) -> EvaluationSettings:
     """How a config's models are evaluated; `model` says which one, in the log's settings."""
+    from groupwise.evaluation import EvaluationSettings  # NumPy and SciPy: not at start-up
+
     evaluation = config.evaluation
     return EvaluationSettings(
         num_samples=evaluation.num_samples,

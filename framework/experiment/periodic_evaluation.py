@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.evaluation import EvaluationSettings, Summary, evaluate
 from groupwise.evaluation.log.files import replacing_folder, write_json
 from groupwise.evaluation.text import percent, rounded
 from groupwise.framework.policy import Policy
@@ -20,6 +19,7 @@ from groupwise.rewards import Rubric
 from groupwise.rewards.types import Example
 
 if TYPE_CHECKING:
+    from groupwise.evaluation import EvaluationSettings, Summary
     from groupwise.evaluation.sampler import Sampler
     from groupwise.framework.config import EvaluationConfig
     from groupwise.framework.run.metrics import TrainingLog
@@ -57,6 +57,8 @@ class PeriodicEvaluation:
 
     def run(self, step: int) -> dict[str, float | None]:
         """Evaluates the policy as it is now; the numbers, under the names of `metrics.jsonl`."""
+        from groupwise.evaluation import evaluate  # NumPy and SciPy: not at start-up
+
         summary = evaluate(
             self.examples,
             self.sampler,
@@ -89,7 +91,7 @@ class PeriodicEvaluation:
 
     def recall(self, last_step: int) -> None:
         """Takes up what an earlier part of this run has measured, up to `last_step`."""
-        from groupwise.evaluation import summarise
+        from groupwise.evaluation import summarise  # NumPy and SciPy: not at start-up
 
         self.history = []
         every = self.config.every_steps or last_step + 1

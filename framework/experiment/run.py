@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.evaluation import Comparison, Summary, compare, write_comparison
 from groupwise.evaluation.log.files import replacing_folder
 from groupwise.evaluation.report import write_report
 from groupwise.evaluation.text import percent, rounded
@@ -39,6 +38,7 @@ from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards import Rubric
 
 if TYPE_CHECKING:
+    from groupwise.evaluation import Comparison, Summary
     from groupwise.framework.trainers.common import TrainResult
 
 BASE, TUNED = "base", "tuned"
@@ -292,6 +292,8 @@ def compare_both(config: ExperimentConfig, run_dir: RunDir) -> Comparison | None
     """Base against tuned, paired by problem, written to `comparison.json`."""
     if not (config.evaluation.before and config.evaluation.after):
         return None
+    from groupwise.evaluation import compare, write_comparison  # NumPy and SciPy: not at start-up
+
     comparison = compare(
         {label: run_dir.evaluation(label) for label in (BASE, TUNED)},
         ks=config.evaluation.k,

@@ -1,4 +1,4 @@
-"""Going on where a run stopped: the last whole checkpoint, and logs cut back to it.
+"""The checkpoints of a run, and which of them it can resume from.
 
 The trainer writes `trainer_state.json` last, and removes older checkpoints only after that: a
 folder in which it can be read is whole, and what a kill left half-written is never picked.
@@ -11,7 +11,7 @@ import re
 import shutil
 from pathlib import Path
 
-from groupwise.evaluation.log.files import replacing
+from groupwise.evaluation.log.writer import cut_log as cut_log  # its earlier place
 
 _NAME = re.compile(r"^checkpoint-(\d+)$")
 _WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
@@ -36,7 +36,7 @@ def is_whole(checkpoint: Path) -> bool:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The last whole checkpoint in `folder`; removes what is half-written."""
+    """The last whole checkpoint in `folder`, None if there is none; removes half-written ones."""
     whole = whole_checkpoints(folder)
     for path in set(_checkpoints(folder)) - set(whole):
         shutil.rmtree(path)
@@ -44,23 +44,9 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:
-    """Those in `folder` that a run could go on from."""
+    """Those in `folder` that a run could resume from."""
     return [path for path in _checkpoints(folder) if is_whole(path)]
 
 
 def _checkpoints(folder: Path) -> list[Path]:
     return [path for path in folder.glob("checkpoint-*") if _NAME.match(path.name)]
-
-
-def cut_log(path: Path, last_step: int) -> None:
-    """Drops the lines of a JSON Lines log that are of later steps, and a torn last line."""
-    if not path.is_file():
-        return
-    with replacing(path) as new, path.open("rb") as old, new.open("wb") as kept:
-        for line in old:
-            try:
-                step = json.loads(line)["step"]
-            except (ValueError, KeyError):
-                break  # torn by a kill: nothing whole comes after it
-            if step <= last_step:
-                kept.write(line)

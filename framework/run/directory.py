@@ -10,8 +10,6 @@ metadata.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import platform
 import re
@@ -23,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from groupwise.evaluation.log.files import write_json, write_text
+from groupwise.evaluation.log.lock import take_lock
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.config.paths import nearby
 from groupwise.framework.run import machine
@@ -114,21 +113,19 @@ class RunDir:
         """Claim the run for this process. Raises UserError where another one has it."""
         path = self.path / ".lock"
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(handle, 32).decode("ascii", "replace").strip() or "another"
-            os.close(handle)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UserError(
-                    f"{self.path}: is in use by process {holder}; wait until it ends, or stop it"
-                ) from None
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
-                raise
-            return  # some network file systems have no locks: go on without one
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
-        self._lock = handle
+        taken = take_lock(handle)
+        if taken == "taken":
+            # The kernel does not say who holds a lock, and the message of a refusal has to.
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
+            self._lock = handle
+            return
+        holder = os.read(handle, 32).decode("ascii", "replace").strip() or "another"
+        os.close(handle)
+        if taken == "held":
+            raise UserError(
+                f"{self.path}: is in use by process {holder}; wait until it ends, or stop it"
+            )
 
     def close(self) -> None:
         """Release the lock.
@@ -268,12 +265,11 @@ def _holder(path: Path) -> str:
     lock = path / ".lock"
     if not lock.is_file():
         return ""
-    with lock.open() as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return handle.read().strip()
-    return ""
+    try:
+        with lock.open("r+") as handle:  # a network file system locks only what may be written
+            return handle.read().strip() if take_lock(handle.fileno()) == "held" else ""
+    except PermissionError:
+        return ""  # another user's run
 
 
 def _free_name(path: Path) -> str:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.framework.run.checkpoints import cut_log
+from groupwise.evaluation.log.writer import JsonlWriter, cut_log
 from groupwise.framework.run.health_checks import CHECKS
 from groupwise.framework.run.health_history import History, Metrics, RewardPart
 
@@ -100,8 +100,8 @@ class HealthLog:
 
     def look(self, step: int, metrics: Metrics) -> None:
         for finding in self._health.look(step, metrics):
-            with self._path.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(asdict(finding)) + "\n")
+            with JsonlWriter(self._path) as log:  # made with the first finding
+                log.append([json.dumps(asdict(finding)) + "\n"])
             self._notify(str(finding))
             if self._tracker:
                 self._tracker.alert(finding.name, str(finding), step)

@@ -9,11 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol
 
-from groupwise.evaluation.log.files import full_disk_is_the_users
+from groupwise.evaluation.log.writer import JsonlWriter
 from groupwise.framework.run import processes
-from groupwise.framework.run.checkpoints import cut_log
 
 if TYPE_CHECKING:
     from groupwise.framework.run.health import HealthLog
@@ -53,7 +52,7 @@ class TrainingLog:
         health: HealthLog | None = None,
     ) -> None:
         self._path, self._health = path, health
-        self._file: TextIO | None = None
+        self._log: JsonlWriter | None = None
         self._source, self.tracker, self._on_metrics = source, tracker, on_metrics
         self.last: dict[str, float | None] = {}
         self.extra: dict[str, float | None] = {}  # for the next line: an evaluation at that step
@@ -66,12 +65,10 @@ class TrainingLog:
         """
         if not processes.is_main():
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        cut_log(self._path, last_step)
+        self._log = JsonlWriter(self._path, last_step=last_step)
         if self._health:
             rows = self._path.read_text(encoding="utf-8").splitlines() if last_step else []
             self._health.open(last_step, [json.loads(row) for row in rows])
-        self._file = self._path.open("a", encoding="utf-8")
 
     def callback(self) -> Any:
         """The `transformers.TrainerCallback` that feeds this log."""
@@ -108,10 +105,8 @@ class TrainingLog:
         self.extra = {}
         self.last = numbers
         line = json.dumps({"step": step, **numbers}, allow_nan=False)
-        assert self._file is not None, "open() comes first"
-        with full_disk_is_the_users(self._path):
-            self._file.write(line + "\n")
-            self._file.flush()
+        assert self._log is not None, "open() comes first"
+        self._log.append([line + "\n"])
         if self.tracker:
             self.tracker.log({k: v for k, v in numbers.items() if v is not None}, step)
         if self._health:
@@ -120,9 +115,8 @@ class TrainingLog:
             self._on_metrics(step, num_steps, numbers)
 
     def close(self) -> None:
-        if self._file is not None:
-            with full_disk_is_the_users(self._path):  # what could not be written is tried again
-                self._file.close()
+        if self._log is not None:
+            self._log.close()
 
 
 def peak_memory_gb() -> float:

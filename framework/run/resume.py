@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from groupwise.evaluation.log.files import remove_torn, write_json
-from groupwise.evaluation.log.writer import setting_differences
+from groupwise.evaluation.log.settings import setting_differences
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.run.directory import RunDir, open_run_dir
 from groupwise.rewards.errors import UserError

@@ -15,7 +15,7 @@ import pytest
 from conftest import GOLDEN
 from evaluation_toy import SETTINGS, ToySampler, ToyScorer, toy_examples
 
-from groupwise.evaluation.compare import Comparison, compare, write_comparison
+from groupwise.evaluation.comparison import Comparison, compare, write_comparison
 from groupwise.evaluation.log.records import SampleRecord, read_samples, to_line
 from groupwise.evaluation.runner import EvaluationSettings, evaluate
 from groupwise.evaluation.sampler import SamplingParams

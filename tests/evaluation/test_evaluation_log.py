@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from groupwise.evaluation.log.export import export
 from groupwise.evaluation.log.files import replacing, write_json
 from groupwise.evaluation.log.jsonl import clean, dumps_line
+from groupwise.evaluation.log.record_log import RecordLog
 from groupwise.evaluation.log.records import (
     RolloutRecord,
     SampleRecord,
@@ -26,7 +27,7 @@ from groupwise.evaluation.log.records import (
     read_samples,
     to_line,
 )
-from groupwise.evaluation.log.writer import SETTINGS, RecordLog, setting_differences
+from groupwise.evaluation.log.settings import SETTINGS, setting_differences
 from groupwise.rewards.errors import UserError
 
 # What models and data sets have been seen to hold, and what breaks readers.
@@ -263,13 +264,14 @@ def test_a_full_disk_is_one_clear_message(tmp_path: Path) -> None:
     if not full.exists():
         pytest.skip("no /dev/full on this system")
     log = RecordLog(tmp_path / "samples.jsonl", SampleRecord, {})
-    real, log._file = log._file, os.open(full, 1)
+    writer = log._log
+    real, writer._file = writer._file, os.open(full, 1)
     try:
         with pytest.raises(UserError, match="the disk is full"):
             log.append([record()])
     finally:
-        os.close(log._file)
-        log._file = real
+        os.close(writer._file)
+        writer._file = real
         log.close()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from groupwise.framework.config import ExperimentConfig
-from groupwise.framework.run.checkpoints import cut_log, latest_checkpoint, step_of
+from groupwise.framework.run.checkpoints import latest_checkpoint, step_of
 from groupwise.framework.run.directory import create_run_dir
 from groupwise.framework.run.resume import resume_run_dir
 from groupwise.framework.run.stop import StopRequest
@@ -59,21 +59,6 @@ def test_the_latest_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
     assert other.exists(), "what is not ours stays"
     with pytest.raises(ValueError, match="checkpoint-best is not named checkpoint-N"):
         step_of(other)
-
-
-def test_a_log_is_cut_back_to_a_step(tmp_path: Path) -> None:
-    log = tmp_path / "metrics.jsonl"
-    cut_log(log, 3)
-    assert not log.exists()
-    whole = "".join(f'{{"step": {step}}}\n' for step in (1, 2, 3))
-    log.write_text(whole + '{"step": 4}\n{"step": 5, "rew')
-    cut_log(log, 3)
-    assert log.read_text() == whole
-    log.write_text(whole + '{"step": 3')  # torn within the step that is kept
-    cut_log(log, 3)
-    assert log.read_text() == whole
-    cut_log(log, 0)
-    assert log.read_text() == ""
 
 
 def test_ctrl_c_once_asks_and_twice_stops() -> None:

@@ -11,12 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from groupwise.evaluation.log.files import write_json
 from groupwise.evaluation.log.problems import Problems, collect, mean_score, status_counts
-from groupwise.evaluation.log.records import read_samples
-from groupwise.evaluation.log.writer import load_settings, setting_differences
+from groupwise.evaluation.log.records import log_of, read_samples
+from groupwise.evaluation.log.settings import load_settings, setting_differences
 from groupwise.evaluation.metrics.intervals import (
     CONFIDENCE,
     RESAMPLES,
@@ -26,15 +29,11 @@ from groupwise.evaluation.metrics.intervals import (
 )
 from groupwise.evaluation.metrics.paired import paired_test, problems_needed, smallest_detectable
 from groupwise.evaluation.metrics.pass_at_k import crossing_k
-from groupwise.evaluation.summary import KS, log_of
+from groupwise.evaluation.summary import KS
 from groupwise.evaluation.text import rounded
 from groupwise.rewards.errors import UserError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 COMPARISON = "comparison.json"
 COMPARISON_SCHEMA = 1
@@ -286,8 +285,6 @@ def _difference(
     options: dict[str, Any],
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> Difference:
-    import numpy as np
-
     if np.isnan(a).any() or np.isnan(b).any():
         nothing = Estimate(math.nan)
         return Difference(nothing, nothing, nothing, math.nan, "undefined")

@@ -1,0 +1,85 @@
+"""RecordLog: the log of samples of one evaluation, which outlives any kill and is never mixed.
+
+    with RecordLog(folder / "samples.jsonl", SampleRecord, settings) as log:
+        log.append(records)
+
+`settings.json` beside the log says with what it was made; it is written first, so that a log
+without it is somebody else's. The log itself has no header: every line is a record. How lines reach
+the disk is `writer.JsonlWriter`'s; after a torn last line was cut off, its sample is owed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, Self
+
+from groupwise.evaluation.log.files import write_json
+from groupwise.evaluation.log.jsonl import clean
+from groupwise.evaluation.log.records import RecordT, from_line, to_line
+from groupwise.evaluation.log.settings import SETTINGS, load_settings, setting_differences
+from groupwise.evaluation.log.writer import JsonlWriter
+from groupwise.rewards.errors import UserError
+
+
+class RecordLog(Generic[RecordT]):
+    """Opens or creates a log for appending; locked against a second writer until it is closed.
+
+    `settings` must be what JSON can hold. Those named in `may_grow` may be larger than in the log
+    (num_samples: the samples that exist stay valid). UserError if the log was made with other
+    settings, or is in use.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kind: type[RecordT],
+        settings: Mapping[str, Any],
+        may_grow: tuple[str, ...] = (),
+    ) -> None:
+        self.path, self.kind = path, kind
+        self._log = JsonlWriter(
+            path,
+            parse=partial(from_line, kind=kind),
+            lock="refuse",
+            check=lambda: self._keep_settings(clean(settings), may_grow),
+        )
+
+    def append(self, records: Iterable[RecordT]) -> None:
+        """Writes the records at the end; they are safe from a kill when this returns."""
+        self._log.append(map(to_line, records))
+
+    def close(self) -> None:
+        self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _keep_settings(self, settings: Mapping[str, Any], may_grow: tuple[str, ...]) -> None:
+        """Refuses a log of other settings; writes those of a new one."""
+        before = load_settings(self.path.parent)
+        if before is None:
+            if self.path.stat().st_size:
+                raise UserError(
+                    f"{self.path}: there is a log, but no {SETTINGS} that says how it was made. "
+                    "Move it away, or choose another folder."
+                )
+        elif differences := [
+            line
+            for line in setting_differences(before, settings, "in the log", "now")
+            if not any(
+                line.startswith(f"{name}:") and settings[name] >= before.get(name, 0)
+                for name in may_grow
+            )
+        ]:
+            raise UserError(
+                f"{self.path} was made with other settings:\n"
+                + "\n".join(f"  {line}" for line in differences)
+                + "\nRun it with the settings of the log, or choose another folder or label."
+            )
+        if before != settings:
+            write_json(self.path.parent / SETTINGS, settings)

@@ -1,0 +1,58 @@
+"""`settings.json` beside a log: how its samples were made, and how two logs' settings differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from groupwise.rewards.errors import UserError
+
+SETTINGS = "settings.json"
+
+
+def load_settings(folder: Path) -> dict[str, Any] | None:
+    """The content of `settings.json` in this folder, None if there is no such file.
+
+    Raises:
+        UserError: the file is not a JSON object.
+    """
+    path = folder / SETTINGS
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: not a JSON object")
+    return settings
+
+
+def setting_differences(
+    first: Mapping[str, Any], second: Mapping[str, Any], in_first: str, in_second: str
+) -> list[str]:
+    """One line for each setting that differs: its dotted path, and both values.
+
+    >>> setting_differences({"a": {"b": 1}}, {"a": {"b": 2}}, "in the log", "now")
+    ['a.b: 1 in the log, 2 now']
+    """
+    a, b = dict(_leaves("", first)), dict(_leaves("", second))
+    return [
+        f"{path}: {_shown(a, path)} {in_first}, {_shown(b, path)} {in_second}"
+        for path in sorted(a.keys() | b.keys())
+        if _shown(a, path) != _shown(b, path)
+    ]
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _leaves(f"{prefix}.{key}" if prefix else str(key), item)
+    else:
+        yield prefix, value
+
+
+def _shown(leaves: Mapping[str, Any], path: str) -> str:
+    return json.dumps(leaves[path], ensure_ascii=False) if path in leaves else "nothing"

@@ -11,9 +11,14 @@ folder of the config file.
 from groupwise.framework.config.batch import BatchShape
 from groupwise.framework.config.errors import ConfigError, Problem
 from groupwise.framework.config.experiment import ExperimentConfig
-from groupwise.framework.config.load import validated
+from groupwise.framework.config.load import with_values
 from groupwise.framework.config.presets import list_presets, preset_text, resolve_config_path
-from groupwise.framework.config.rules import check_processes, notices, shared_batch_shape
+from groupwise.framework.config.rules import (
+    check_processes,
+    check_training,
+    notices,
+    shared_batch_shape,
+)
 from groupwise.framework.config.schema import (
     TOY,
     DataConfig,
@@ -41,9 +46,10 @@ __all__ = [
     "Problem",
     "TOY",
     "check_processes",
+    "check_training",
     "shared_batch_shape",
     "notices",
-    "validated",
+    "with_values",
     "list_presets",
     "preset_text",
     "resolve_config_path",

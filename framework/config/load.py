@@ -6,18 +6,21 @@ import copy
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from groupwise.framework.config.errors import ConfigError, Problem
 from groupwise.framework.config.messages import describe
-from groupwise.framework.config.rules import training_contradictions
-from groupwise.framework.config.schema import SECTIONS, TOY, Experiment, TrainingConfig
+from groupwise.framework.config.schema import SECTIONS, TOY, Experiment
 from groupwise.framework.config.yaml import KeyPath, parse_yaml
 
-SectionT = TypeVar("SectionT")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+SectionT = TypeVar("SectionT", bound="DataclassInstance")
 
 ConfigT = TypeVar("ConfigT", bound=Experiment)
 
@@ -65,20 +68,19 @@ def load_dict(
     return _load(kind, copy.deepcopy(dict(data)), overrides, {}, "", None)
 
 
-def validated(section: type[SectionT], values: Mapping[str, Any]) -> SectionT:
-    """One section of a config, checked by itself: `validated(TrainingConfig, {"beta": 0.04})`.
+def with_values(section: SectionT, values: Mapping[str, Any]) -> SectionT:
+    """A copy of one section with other values: `with_values(TrainingConfig(), {"beta": 0.04})`.
+
+    Each value is checked by itself; rules over several keys are not (see `check_training`).
 
     Raises:
-        ConfigError: a value is wrong, or two contradict each other.
+        ConfigError: a key does not exist, or its value is wrong.
     """
-    name = next(name for name, known in SECTIONS.items() if known is section)
     try:
-        result = TypeAdapter(section).validate_python(dict(values))
+        return replace(section, **values)
     except ValidationError as error:
+        name = next(name for name, kind in SECTIONS.items() if isinstance(section, kind))
         raise ConfigError(describe(error, {name: values}, (name,))) from None
-    if isinstance(result, TrainingConfig) and (found := list(training_contradictions(result))):
-        raise ConfigError(found)
-    return result
 
 
 def to_dict(config: Experiment) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from groupwise.framework.config import (
     ExperimentConfig,
     ModelConfig,
     TrainingConfig,
+    check_training,
     preset_text,
-    validated,
+    with_values,
 )
 from groupwise.rewards.errors import UserError
 
@@ -514,7 +515,7 @@ def test_it_is_frozen_and_checked_however_it_is_made() -> None:
 
 
 def test_a_section_by_itself() -> None:
-    assert validated(TrainingConfig, {"beta": 0.04}).beta == 0.04
+    assert with_values(TrainingConfig(), {"beta": 0.04}).beta == 0.04
     for values, expected in (
         ({"bta": 1}, "training.bta: there is no such key; did you mean training.beta?"),
         ({"beta": "x"}, 'training.beta: "x" is not a number'),
@@ -524,7 +525,7 @@ def test_a_section_by_itself() -> None:
         ),
     ):
         with pytest.raises(ConfigError) as caught:
-            validated(TrainingConfig, values)
+            check_training(with_values(TrainingConfig(), values))
         assert str(caught.value) == expected
 
 

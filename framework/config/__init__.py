@@ -12,6 +12,7 @@ from groupwise.framework.config.batch import BatchShape
 from groupwise.framework.config.errors import ConfigError, Problem
 from groupwise.framework.config.experiment import ExperimentConfig
 from groupwise.framework.config.load import with_values
+from groupwise.framework.config.overrides import Override, Overrides
 from groupwise.framework.config.presets import list_presets, preset_text, resolve_config_path
 from groupwise.framework.config.rules import (
     check_processes,
@@ -42,6 +43,8 @@ __all__ = [
     "EvaluationConfig",
     "TrackingConfig",
     "BatchShape",
+    "Override",
+    "Overrides",
     "ConfigError",
     "Problem",
     "TOY",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from groupwise.evaluation.sampler import SamplingParams
 from groupwise.framework.config.load import load_dict, load_yaml, to_dict
+from groupwise.framework.config.overrides import Overrides
 from groupwise.framework.config.rules import refuse_contradictions
 from groupwise.framework.config.schema import SECTIONS, STRICT, Experiment, sampling_params
 
@@ -35,8 +36,11 @@ class ExperimentConfig(Experiment):
         refuse_contradictions(self)
 
     @classmethod
-    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-        """Load a YAML file; `overrides` are `section.key=value`, as `--set` takes them.
+    def from_yaml(cls, path: str | Path, overrides: Overrides = ()) -> ExperimentConfig:
+        """Load a YAML file.
+
+        `overrides` are "section.key=value", as `--set` takes them, or pairs of a dotted key and
+        its value: `from_yaml("mine.yaml", ["training.beta=0.04", ("seed", 7)])`.
 
         Raises:
             ConfigError: the file or an override is wrong; the message lists every problem.
@@ -44,20 +48,13 @@ class ExperimentConfig(Experiment):
         return load_yaml(cls, Path(path), overrides)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], overrides: Sequence[str] = ()) -> ExperimentConfig:
+    def from_dict(cls, data: Mapping[str, Any], overrides: Overrides = ()) -> ExperimentConfig:
         """Build a config from nested dictionaries, as YAML would give them. Raises ConfigError."""
         return load_dict(cls, data, overrides)
 
     def with_values(self, values: Mapping[str, Any]) -> ExperimentConfig:
         """A checked copy with other values, by dotted path: {"data.train": "rows.jsonl"}."""
-        data = self.to_dict()
-        for path, value in values.items():
-            *parents, last = path.split(".")
-            section = data
-            for key in parents:
-                section = section[key]
-            section[last] = value
-        return self.from_dict(data)
+        return self.from_dict(self.to_dict(), list(values.items()))
 
     def to_dict(self) -> dict[str, Any]:
         """The whole config, defaults included, as plain lists, dictionaries and scalars."""

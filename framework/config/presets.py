@@ -24,7 +24,7 @@ def preset_text(name: str) -> str:
 def resolve_config_path(name_or_path: str) -> Path:
     """The file that a user means: an existing file, else the preset of that name.
 
-    A folder does not hide a preset: `groupwise quickstart` may well run beside a folder `quickstart`.
+    A folder does not hide a preset: `groupwise quickstart` works beside a folder `quickstart`.
 
     Raises:
         UserError: it is neither; the message has the nearest names.

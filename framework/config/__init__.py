@@ -13,7 +13,12 @@ from groupwise.framework.config.errors import ConfigError, Problem
 from groupwise.framework.config.experiment import ExperimentConfig
 from groupwise.framework.config.load import with_values
 from groupwise.framework.config.overrides import Override, Overrides
-from groupwise.framework.config.presets import list_presets, preset_text, resolve_config_path
+from groupwise.framework.config.presets import (
+    list_presets,
+    preset_path,
+    preset_text,
+    resolve_config_path,
+)
 from groupwise.framework.config.rules import (
     check_processes,
     check_training,
@@ -54,6 +59,7 @@ __all__ = [
     "notices",
     "with_values",
     "list_presets",
+    "preset_path",
     "preset_text",
     "resolve_config_path",
 ]

@@ -16,6 +16,8 @@ from groupwise.framework.config import (
     DataConfig,
     ExperimentConfig,
     ModelConfig,
+    Override,
+    Overrides,
     TrainingConfig,
     check_training,
     preset_text,
@@ -26,13 +28,13 @@ from groupwise.rewards.errors import UserError
 MINIMAL = "model: {name: toy}\ndata: {train: toy}\n"
 
 
-def load(tmp_path: Path, text: str, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
+def load(tmp_path: Path, text: str, overrides: Overrides = ()) -> ExperimentConfig:
     path = tmp_path / "bad.yaml"
     path.write_text(text, encoding="utf-8")
     return ExperimentConfig.from_yaml(path, overrides)
 
 
-def message(tmp_path: Path, text: str, overrides: tuple[str, ...] = ()) -> str:
+def message(tmp_path: Path, text: str, overrides: Overrides = ()) -> str:
     """What the user sees, with the folder cut off."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text, overrides)
@@ -395,6 +397,31 @@ def test_overrides_win_in_order_and_are_read_as_yaml(tmp_path: Path) -> None:
     assert config.data.answer_after == "####"
     assert config.model.adapter is None
     assert config.rewards.parts["format"].weight == 0.5
+
+
+def test_overrides_as_pairs_are_taken_as_they_are(tmp_path: Path) -> None:
+    parts = {"format": {"weight": 1.0}}
+    pairs = [("data.train", "a: b.json"), ("name", "1"), ("rewards.parts", parts)]
+    config = load(tmp_path, MINIMAL, (*pairs, "rewards.parts.format.weight=2"))
+    assert (config.data.train, config.name) == ("a: b.json", "1")
+    assert config.rewards.parts["format"].weight == 2
+    assert parts == {"format": {"weight": 1.0}}, "the caller's own is not changed"
+
+
+PAIR_PROBLEMS = [
+    (("training.beta", "high"), 'training.beta: "high" is not a number'),
+    (("seed.x", 3), "line 3: seed.x: seed is a value, not a section"),
+    (
+        Override("training.beta", -1, "--kl-coef -1"),
+        "--kl-coef -1: training.beta: -1 must be greater than or equal to 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("pair", "expected"), PAIR_PROBLEMS)
+def test_a_wrong_pair(tmp_path: Path, pair: tuple[str, object], expected: str) -> None:
+    found = message(tmp_path, MINIMAL + "seed: 1\ntraining: {beta: 0}\n", (pair,))
+    assert found == f"bad.yaml: {expected}"
 
 
 # YAML 1.1 would read these otherwise.

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import pickle
 import random
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from groupwise.framework.config import (
     preset_text,
     with_values,
 )
+from groupwise.framework.config.experiment import READ_THROUGH
 from groupwise.rewards.errors import UserError
 
 MINIMAL = "model: {name: toy}\ndata: {train: toy}\n"
@@ -426,25 +428,25 @@ def test_a_wrong_pair(tmp_path: Path, pair: tuple[str, object], expected: str) -
 
 # YAML 1.1 would read these otherwise.
 SCALARS = [
-    ("training: {learning_rate: 1e-6}", "learning_rate", 1e-6),
-    ('training: {learning_rate: "1e-6"}', "learning_rate", 1e-6),
-    ("training: {learning_rate: 1.e-6}", "learning_rate", 1e-6),
-    ("tracking: {wandb: off}", "wandb", "off"),
-    ("tracking: {wandb: false}", "wandb", "off"),
-    ("tracking: {trackio: yes}", "trackio", True),
-    ("tracking: {run_name: 2026-01-01}", "run_name", "2026-01-01"),
-    ("tracking: {run_name: 12}", "run_name", "12"),
-    ("tracking: {run_name: no}", "run_name", "no"),
-    ("tracking: {tags: one}", "tags", ("one",)),
-    ("evaluation: {k: 4}", "k", (4,)),
+    ("training: {learning_rate: 1e-6}", "training.learning_rate", 1e-6),
+    ('training: {learning_rate: "1e-6"}', "training.learning_rate", 1e-6),
+    ("training: {learning_rate: 1.e-6}", "training.learning_rate", 1e-6),
+    ("tracking: {wandb: off}", "tracking.wandb", "off"),
+    ("tracking: {wandb: false}", "tracking.wandb", "off"),
+    ("tracking: {trackio: yes}", "tracking.trackio", True),
+    ("tracking: {run_name: 2026-01-01}", "tracking.run_name", "2026-01-01"),
+    ("tracking: {run_name: 12}", "tracking.run_name", "12"),
+    ("tracking: {run_name: no}", "tracking.run_name", "no"),
+    ("tracking: {tags: one}", "tracking.tags", ("one",)),
+    ("evaluation: {k: 4}", "evaluation.k", (4,)),
     ("seed: 010", "seed", 10),
-    ("training: {max_steps: ~}", "max_steps", None),
+    ("training: {max_steps: ~}", "training.max_steps", None),
 ]
 
 
-@pytest.mark.parametrize(("line", "name", "value"), SCALARS)
-def test_scalars_mean_what_people_mean(tmp_path: Path, line: str, name: str, value: object) -> None:
-    found = getattr(load(tmp_path, f"{MINIMAL}{line}\n"), name)
+@pytest.mark.parametrize(("line", "path", "value"), SCALARS)
+def test_scalars_mean_what_people_mean(tmp_path: Path, line: str, path: str, value: object) -> None:
+    found = attrgetter(path)(load(tmp_path, f"{MINIMAL}{line}\n"))
     assert (found, type(found)) == (value, type(value))
 
 
@@ -521,9 +523,16 @@ def test_keys_read_through_from_their_sections(tmp_path: Path) -> None:
     config = load(tmp_path, MINIMAL + "evaluation: {temperature: 0.5}\n")
     assert config.learning_rate == config.lr == config.training.learning_rate
     assert (config.model_name, config.num_generations, config.train_data) == ("toy", 8, "toy")
-    assert config.temperature == config.training.temperature == 1.0
-    with pytest.raises(AttributeError, match="has no key 'learning_rat'"):
-        _ = config.learning_rat
+    for name, path in READ_THROUGH.items():
+        assert getattr(config, name) == attrgetter(path)(config)
+    for name, hint in {
+        "learning_rat": "",
+        "temperature": "; it is training.temperature or evaluation.temperature",
+        "wandb": "; it is tracking.wandb",
+    }.items():
+        with pytest.raises(AttributeError) as caught:
+            getattr(config, name)
+        assert str(caught.value) == f"ExperimentConfig has no key {name!r}{hint}"
 
 
 def test_it_is_frozen_and_checked_however_it_is_made() -> None:

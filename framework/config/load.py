@@ -79,7 +79,7 @@ def with_values(section: SectionT, values: Mapping[str, Any]) -> SectionT:
         return replace(section, **values)
     except ValidationError as error:
         name = next(name for name, kind in SECTIONS.items() if isinstance(section, kind))
-        raise ConfigError(describe(error, {name: values}, (name,))) from None
+        raise ConfigError(describe(error, values, (name,))) from None
 
 
 def to_dict(config: Experiment) -> dict[str, Any]:

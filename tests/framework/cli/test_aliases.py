@@ -131,7 +131,7 @@ MISSING: dict[str, tuple[list[str], str]] = {
     ),
     "reward model": (
         ["--preset", "default", "--train-data", "data.json", "--reward-model", "learned"],
-        "rewards.parts.reward_model.params.model: must be given",
+        "rewards.parts.reward_model.params.model: is required, and missing",
     ),
 }
 

@@ -23,7 +23,7 @@ from groupwise.rewards.math.grade import Correctness
 from groupwise.rewards.math.verify_pool import shared_pool
 from groupwise.rewards.reference import ReferenceQuality
 from groupwise.rewards.reward_model import LearnedReward
-from groupwise.rewards.spec import Aggregation, OnError, RewardSpec, explain, read_spec
+from groupwise.rewards.spec import Aggregation, OnError, RewardSpec, read_spec
 from groupwise.rewards.style import (
     CosineLength,
     Format,
@@ -35,6 +35,7 @@ from groupwise.rewards.style import (
 from groupwise.rewards.text import excerpt
 from groupwise.rewards.types import BatchReward, Completion, Example, Grade, Reward, Score
 from groupwise.rewards.user_functions import load_reward
+from groupwise.rewards.validation import explain, nearest
 
 REWARDS: dict[str, Callable[..., Any]] = {
     "correctness": Correctness,
@@ -325,7 +326,9 @@ def _build_part(name: str, spec: RewardSpec, base_dir: Path | None) -> AnyReward
     try:
         return cast(AnyReward, maker(**spec.params))
     except ValidationError as error:
-        raise UserError(explain(error, f"rewards.parts.{name}.params", fields)) from None
+        path = ("rewards", "parts", name, "params")
+        found = explain(error, spec.params, path, hint=nearest(fields))
+        raise UserError("\n".join(f"{path}: {text}" for path, text in found.items())) from None
 
 
 def _check_gates(specs: Mapping[str, RewardSpec]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from itertools import pairwise
@@ -14,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
 from groupwise.rewards.errors import UserError
+from groupwise.rewards.validation import explain, nearest
 
 OnError = Literal["stop", "skip"]
 Aggregation = Literal["sum", "normalize_then_sum"]
@@ -104,46 +103,6 @@ def read_spec(name: str, raw: RewardSpec | Mapping[str, Any] | float | None) -> 
     try:
         return _adapter.validate_python(dict(raw) if isinstance(raw, Mapping) else raw)
     except ValidationError as error:
-        fields = list(RewardSpec.__dataclass_fields__)
-        raise UserError(explain(error, f"rewards.parts.{name}", fields)) from None
-
-
-def explain(error: ValidationError, path: str, known: Sequence[str]) -> str:
-    """A validation error in the user's words: the path, the value, and the nearest known name."""
-    lines = []
-    wanted: dict[str, tuple[Any, list[str]]] = {}  # where -> the value, and what it may be
-    for item in error.errors(include_url=False):
-        where = ".".join([path, *_steps(item["loc"])])
-        if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-            name = str(item["loc"][-1])
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
-            lines.append(f"{where}: unknown name (its value is {item['input']!r}); {hint}")
-        elif item["type"] in ("missing", "missing_argument"):
-            lines.append(f"{where}: must be given")
-        elif item["type"] == "literal_error":
-            choices = str(item["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
-            wanted.setdefault(where, (item["input"], []))[1].append(f"one of {choices}")
-        elif item["msg"].startswith("Input should be"):
-            must = item["msg"].removeprefix("Input should be ").partition(",")[0]
-            if item["type"] == "dataclass_type":
-                must = "a weight or a mapping"
-            wanted.setdefault(where, (item["input"], []))[1].append(must)
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            value = item["input"]
-            shown = f" (found {value!r})" if isinstance(value, (str, int, float, list)) else ""
-            lines.append(f"{where}: {message}{shown}")
-    for where, (value, may_be) in wanted.items():
-        if len(may_be) == 1 and may_be[0].startswith("one of "):
-            lines.append(f"{where}: {value!r} is none of {may_be[0].removeprefix('one of ')}")
-        else:
-            lines.append(f"{where}: {value!r} must be {' or '.join(may_be)}")
-    return "\n".join(lines)
-
-
-def _steps(location: Sequence[str | int]) -> list[str]:
-    """Where a value stands; pydantic adds which member of a union it tried."""
-    members = r"literal\[.*\]|bool|int|float|str"
-    steps = [str(step) for step in location]
-    return steps[:1] + [step for step in steps[1:] if not re.fullmatch(members, step)]
+        known = nearest(list(RewardSpec.__dataclass_fields__))
+        found = explain(error, raw, ("rewards", "parts", name), hint=known)
+        raise UserError("\n".join(f"{path}: {text}" for path, text in found.items())) from None

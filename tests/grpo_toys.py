@@ -50,7 +50,7 @@ def trainer_for(
     return GRPOTrainer(
         policy,
         options.pop("reward_funcs", None) or build_rubric(config.rewards.parts),
-        GRPOArguments.from_config(
+        GRPOArguments(
             config.training,
             seed=config.seed,
             output_dir=str(folder),

@@ -81,7 +81,7 @@ def train_all(model_folder: str, data: str, out: str) -> dict[str, Any]:
         before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
         result = trainer.train()
         after = dict(model.named_parameters())
-        requested = trl_arguments(trainer.config, trainer.shape, args, model)
+        requested = trl_arguments(args, trainer.shape, model)
         found[name] = {
             "classes": [cls.__name__ for cls in type(trainer.trl_trainer).__mro__],
             "steps": result.steps,
@@ -97,8 +97,7 @@ def train_all(model_folder: str, data: str, out: str) -> dict[str, Any]:
 
 def settings_refused(settings: dict[str, Any], out: str, model: Any) -> str:
     args = GRPOArguments(**settings, output_dir=out)
-    config = args.training_config()
-    requested = trl_arguments(config, config.batch_shape, args, model)
+    requested = trl_arguments(args, args.training_config().batch_shape, model)
     _, config_class = trl_classes()
     return refused(requested, config_class(**requested))
 

@@ -7,10 +7,12 @@ training.learning_rate=1e-5`. Where both are given, the option wins.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from groupwise.framework.config import Override
+from groupwise.framework.policy.folders import base_of_adapter
 
 PRESETS = ("default", "fast_test", "full_training", "low_memory", "from_sft")
 """Those that `--preset` takes; the names of all configs are good for `groupwise train NAME`."""
@@ -68,38 +70,36 @@ def add_aliases(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def alias_overrides(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
+def alias_overrides(arguments: argparse.Namespace) -> tuple[list[Override], list[Override]]:
     """The options as overrides: those that belong in front of `--set`, and those behind it.
 
     `--reward-model` replaces all rewards, so that it comes first and `--set` can say more of one.
     """
     if not getattr(arguments, "has_aliases", False):
         return [], []  # another command, whose options may have the same names
-    kind = getattr(arguments, "reward_model", None)
-    first = [_override("rewards.parts", {REWARD_MODELS[kind]: {"weight": 1.0}})] if kind else []
+    first = []
+    if kind := arguments.reward_model:
+        parts = {REWARD_MODELS[kind]: {"weight": 1.0}}
+        first.append(Override("rewards.parts", parts, f"--reward-model {kind}"))
     return first, list(_overrides(arguments))
 
 
-def _overrides(arguments: argparse.Namespace) -> Iterator[str]:
-    if folder := getattr(arguments, "sft_model", None):
-        from groupwise.framework.policy.folders import base_of_adapter
-
+def _overrides(arguments: argparse.Namespace) -> Iterator[Override]:
+    if folder := arguments.sft_model:
+        origin = f"--sft-model {folder}"
         if (Path(folder) / "adapter_config.json").is_file():
-            yield _override("model.adapter", folder)
+            yield Override("model.adapter", folder, origin)
             if base := base_of_adapter(Path(folder)):
-                yield _override("model.name", base)
+                yield Override("model.name", base, origin)
         else:
-            yield _override("model.name", folder)
-            yield _override("model.adapter", None)
-    if getattr(arguments, "no_4bit", False) or getattr(arguments, "no_lora", False):
-        yield _override("model.load_in_4bit", False)
-    if getattr(arguments, "no_lora", False):
-        yield _override("model.full_finetuning", True)
+            yield Override("model.name", folder, origin)
+            yield Override("model.adapter", None, origin)
+    if arguments.no_4bit or arguments.no_lora:
+        origin = "--no-lora" if arguments.no_lora else "--no-4bit"
+        yield Override("model.load_in_4bit", False, origin)
+    if arguments.no_lora:
+        yield Override("model.full_finetuning", True, "--no-lora")
     for alias in ALIASES:
-        value = getattr(arguments, alias.option[2:].replace("-", "_"), None)
+        value = getattr(arguments, alias.option[2:].replace("-", "_"))
         if value is not None:
-            yield _override(alias.key, value)
-
-
-def _override(key: str, value: Any) -> str:
-    return f"{key}={json.dumps(value)}"
+            yield Override(alias.key, value, f"{alias.option} {value}")

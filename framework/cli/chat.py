@@ -11,6 +11,15 @@ from groupwise.framework.policy import load
 from groupwise.framework.run.terminal import Terminal
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run directory")
+    parser.add_argument("--compare", choices=["base"], help="let the base model answer too")
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, metavar="X", help="0 takes the likeliest tokens"
+    )
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="length of an answer, at most")
+
+
 def run(arguments: argparse.Namespace) -> int:
     run_dir, config = tuned_run(Path(arguments.run), overrides=[])
     terminal = Terminal()

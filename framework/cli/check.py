@@ -6,9 +6,15 @@ import argparse
 
 from groupwise.evaluation.tables import print_table
 from groupwise.framework.cli.common import overrides_of, print_json
+from groupwise.framework.cli.options import add_run_options
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 from groupwise.framework.experiment.early_checks import check_early
 from groupwise.framework.run.terminal import Terminal
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a preset")
+    add_run_options(parser, dry_run=False)
 
 
 def run(arguments: argparse.Namespace) -> int:

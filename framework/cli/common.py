@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.framework.cli.aliases import alias_overrides
-from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.config import ExperimentConfig, Override, Overrides
 from groupwise.framework.run.directory import RunDir, open_run_dir
 from groupwise.rewards.errors import UserError
 
 
-def overrides_of(arguments: argparse.Namespace) -> list[str]:
+def overrides_of(arguments: argparse.Namespace) -> Overrides:
     """`--set`, and the options that are short for one; the latter win."""
     first, last = alias_overrides(arguments)
-    overrides = [*first, *arguments.overrides, *last]
-    if arguments.output_dir is not None:
-        overrides.append(f"output_dir={json.dumps(arguments.output_dir)}")
-    if arguments.name is not None:
-        overrides.append(f"name={json.dumps(arguments.name)}")
+    overrides: list[str | Override] = [*first, *arguments.overrides, *last]
+    for key, option in (("output_dir", "--output-dir"), ("name", "--name")):
+        value = getattr(arguments, key)
+        if value is not None:
+            overrides.append(Override(key, value, f"{option} {value}"))
     return overrides
 
 
-def tuned_run(path: Path, overrides: list[str]) -> tuple[RunDir, ExperimentConfig]:
+def tuned_run(path: Path, overrides: Overrides) -> tuple[RunDir, ExperimentConfig]:
     """A finished run, and its config with the tuned model in place.
 
     The toy's parts and the merged base model are the run's own, where it has made some.

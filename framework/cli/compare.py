@@ -8,8 +8,19 @@ from pathlib import Path
 from groupwise.evaluation import compare
 from groupwise.evaluation.tables import comparison_table, print_table
 from groupwise.framework.cli.common import print_json
+from groupwise.framework.cli.options import add_json
 from groupwise.framework.run.directory import RunDir
 from groupwise.rewards.errors import UserError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="run directory, or the folder of an evaluation"
+    )
+    parser.add_argument(
+        "--allow-differences", action="store_true", help="compare what was not made alike"
+    )
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

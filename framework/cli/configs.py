@@ -7,6 +7,10 @@ import argparse
 from groupwise.framework.config import list_presets, preset_text
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="preset to print")
+
+
 def run(arguments: argparse.Namespace) -> int:
     if arguments.name is not None:
         print(preset_text(arguments.name), end="")

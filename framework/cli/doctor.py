@@ -8,10 +8,22 @@ from dataclasses import asdict
 
 from groupwise.evaluation.text import folded
 from groupwise.framework.cli.common import print_json
+from groupwise.framework.cli.options import add_json, add_overrides, add_quiet
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 from groupwise.framework.experiment.tune_rows import probe
 from groupwise.framework.run.doctor import diagnose, report
 from groupwise.framework.run.terminal import Terminal
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rows",
+        metavar="CONFIG",
+        help="measure how many answers at once are fastest here, with this config's model",
+    )
+    add_overrides(parser)
+    add_json(parser)
+    add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

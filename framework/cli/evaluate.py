@@ -10,6 +10,7 @@ from typing import Any
 from groupwise.evaluation.log.export import export
 from groupwise.evaluation.tables import print_table, summary_table
 from groupwise.framework.cli.common import overrides_of, print_json, tuned_run
+from groupwise.framework.cli.options import add_run_options
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 from groupwise.framework.experiment import run as experiment
 from groupwise.framework.experiment.data import load_held_out
@@ -20,6 +21,26 @@ from groupwise.framework.policy.folders import base_of_adapter, identity_of
 from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target", metavar="MODEL", help="folder of a run, model or adapter, or hub name"
+    )
+    parser.add_argument(
+        "--config", metavar="CONFIG", help="where data, rewards and sampling come from"
+    )
+    parser.add_argument("--data", metavar="FILE", help="problems: a file or a hub name")
+    parser.add_argument("--num-samples", type=int, metavar="N", help="answers for each problem")
+    parser.add_argument("--k", metavar="1,2,4", help="which pass@k, separated by commas")
+    parser.add_argument(
+        "--export",
+        choices=["parquet", "csv"],
+        help="write the answers as a table, too",
+    )
+    parser.add_argument("--label", help="name of this evaluation, and of its folder")
+    add_run_options(parser, dry_run=False)
+    parser.set_defaults(how_to_resume=". The same command continues with the rest")
 
 
 def run(arguments: argparse.Namespace) -> int:

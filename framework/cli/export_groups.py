@@ -6,7 +6,23 @@ import argparse
 from dataclasses import asdict
 
 from groupwise.framework.cli.common import print_json
+from groupwise.framework.cli.options import add_json
 from groupwise.framework.data.scored_groups import export_groups
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="LOG", help="samples.jsonl, rollouts.jsonl, or its folder")
+    parser.add_argument("--to", required=True, metavar="FILE", help="file to write, .jsonl")
+    parser.add_argument(
+        "--score",
+        default="score",
+        metavar="NAME",
+        help="score (the total, default), correct, or a reward's name",
+    )
+    parser.add_argument(
+        "--keep-equal", action="store_true", help="keep groups whose scores are all equal"
+    )
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,14 +1,15 @@
-"""The `groupwise` command: arguments in, exit code out. Nothing heavy is imported before it runs.
+"""The `groupwise` command: arguments in, exit code out.
 
-`options.py` says what may be asked; the module of a command, imported only when it is asked for,
-does it.
+Only the module of the command that was asked for is imported: it has the command's options
+(`add_options`) beside what it does (`run`). A new command is a module and a line in `COMMANDS`.
 
-Exit codes: 0 done; 2 the user can mend it; 1 anything else. Results go to standard output, progress
+Exit codes: 0 done; 2 the user can fix it; 1 anything else. Results go to standard output, progress
 and notices to standard error; `--json` prints one JSON object instead of the table.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import io
@@ -16,65 +17,117 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
+from typing import Any
 
 from groupwise.evaluation.text import folded
-from groupwise.framework.cli.options import build_parser
 from groupwise.framework.run import processes
 from groupwise.rewards.errors import UserError
 
-DONE, USERS_TO_MEND, INTERRUPTED = 0, 2, 130
+DONE, USER_ERROR, INTERRUPTED = 0, 2, 130
+
+COMMANDS = {
+    "quickstart": "train a tiny model, as a first look",
+    "train": "train as a config says",
+    "check": "prove the rewards and show the prompts, no model",
+    "rewards": "score a log's answers under other rewards",
+    "train-reward": "train a reward model from preferences",
+    "evaluate": "measure the Pass@K of a model or a run",
+    "compare": "compare evaluations, paired by problem",
+    "view": "read every answer in the browser",
+    "report": "write a run as one HTML page, to keep or mail",
+    "export-groups": "turn a log's answers into data for group_scores",
+    "configs": "list the presets, or print one",
+    "chat": "talk to a run's tuned model",
+    "doctor": "compare what is installed with what was tested",
+}
+"""Each command with its line of `groupwise --help`."""
+
+_ENVIRONMENT = {
+    # Spinning threads can slow two processes on few cores down a hundredfold.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Progress bars of libraries would fill the log file; the stages show how far a run is.
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # as standard error has it from the start
         sys.stdout.reconfigure(errors="backslashreplace")
-    arguments = build_parser().parse_args(argv)
-    # Spinning threads can slow two processes on few cores down a hundredfold.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Bars of libraries would fill the log file; the stages show how far a run is.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    for name, value in _ENVIRONMENT.items():  # in front of the command's imports, which read it
+        os.environ.setdefault(name, value)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = argparse.Namespace(how_to_resume="")
     try:
+        # The first word is the command; argparse says what is wrong with any other.
+        asked = [word for word in argv if not word.startswith("-")][:1]
+        build_parser(*asked).parse_args(argv, arguments)
         if processes.count() > 1 and arguments.command not in ("train", "quickstart"):
             raise UserError(
                 f"{processes.count()} processes were launched, and only `train` shares its work "
                 "among them; start this command without a launcher"
             )
-        command = import_module(f"groupwise.framework.cli.{arguments.command.replace('-', '_')}")
-        code: int = command.run(arguments)
+        code: int = _module(arguments.command).run(arguments)
         sys.stdout.flush()
         return code
     except UserError as error:
         _say(f"groupwise: {error}")
-        return USERS_TO_MEND
+        return USER_ERROR
     except KeyboardInterrupt:
         if processes.is_main():
-            kept = "; what was finished is kept" if arguments.how_to_go_on else ""
-            _say(f"groupwise: stopped{kept}{arguments.how_to_go_on}")
+            kept = "; what was finished is kept" if arguments.how_to_resume else ""
+            _say(f"groupwise: stopped{kept}{arguments.how_to_resume}")
         return INTERRUPTED
     except BrokenPipeError:
         _forget_output()
         return DONE
     except OSError as error:
-        if error.errno not in _USERS_ERRORS:
+        if error.errno not in _SYSTEM_ERRORS:
             raise
         where = error.filename or "standard output, or a file of the run"
-        _say(f"groupwise: {where}: {_USERS_ERRORS[error.errno] or error.strerror}")
+        _say(f"groupwise: {where}: {_SYSTEM_ERRORS[error.errno] or error.strerror}")
         _forget_output()
-        return USERS_TO_MEND
+        return USER_ERROR
 
 
-_USERS_ERRORS = {
+_SYSTEM_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
     errno.EACCES: "",
     errno.EPERM: "",
     errno.EROFS: "",
 }
-"""Errors of the system that are the user's to mend; an empty text takes the system's own words."""
+"""Errors of the system that are the user's to fix; an empty text takes the system's own words."""
+
+
+def build_parser(*commands: str) -> argparse.ArgumentParser:
+    """A parser that knows every command by name, and the options of these."""
+    parser = argparse.ArgumentParser(
+        prog="groupwise",
+        formatter_class=_Help,
+        description="Teach a language model by reward on one GPU: one YAML file, GRPO, and Pass@K "
+        "before and after.",
+        epilog="Start with `groupwise quickstart`: two minutes on a CPU, no download, no account.",
+    )
+    parser.add_argument("--version", action=_Version)
+    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        description = summary[0].upper() + summary[1:]
+        command = group.add_parser(
+            name, help=summary, description=description, formatter_class=_Help
+        )
+        command.set_defaults(command=name)
+        if name in commands:
+            _module(name).add_options(command)
+    return parser
+
+
+def _module(command: str) -> ModuleType:
+    return import_module(f"groupwise.framework.cli.{command.replace('-', '_')}")
 
 
 def _say(text: str) -> None:
@@ -87,3 +140,34 @@ def _say(text: str) -> None:
 def _forget_output() -> None:
     """What could not be written is not tried again when the interpreter ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Version(argparse.Action):
+    """Like argparse's own, but the version is looked up only when it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib import metadata  # slow: not at start-up
+
+        try:
+            version = metadata.version("groupwise")
+        except metadata.PackageNotFoundError:
+            version = "(not installed)"
+        print(f"groupwise {version}")
+        parser.exit()
+
+
+class _Help(argparse.HelpFormatter):
+    """Help with the texts beside the options, where argparse would begin a line for each."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        # Commands are indented once more, which argparse's own measure leaves out.
+        for command in self._iter_indented_subactions(action):
+            length = len(self._format_action_invocation(command)) + self._current_indent
+            self._action_max_length = max(self._action_max_length, length)

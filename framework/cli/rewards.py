@@ -7,9 +7,22 @@ from pathlib import Path
 
 from groupwise.evaluation.tables import print_table
 from groupwise.framework.cli.common import print_json
+from groupwise.framework.cli.options import add_json, add_overrides
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 from groupwise.framework.experiment.rescore import find_logs, rescore_all
 from groupwise.framework.experiment.score_change import change_table
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log", required=True, metavar="LOG", help="samples.jsonl, rollouts.jsonl, or a run"
+    )
+    parser.add_argument(
+        "--config", required=True, metavar="CONFIG", help="where rewards and problems come from"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write the re-scored log to this file")
+    add_overrides(parser)
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from groupwise.evaluation.tables import comparison_table, print_table, summary_table
 from groupwise.evaluation.text import folded
+from groupwise.framework.cli.aliases import PRESETS, add_aliases
 from groupwise.framework.cli.common import overrides_of, print_json
+from groupwise.framework.cli.options import add_run_options
 from groupwise.framework.config import (
     ExperimentConfig,
     check_processes,
@@ -28,6 +30,21 @@ if TYPE_CHECKING:
     from groupwise.framework.experiment.run import Outcome
 
 _STOPPED = 130  # the exit code after Ctrl-C
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "config", metavar="CONFIG", nargs="?", help="YAML file, or the name of a preset"
+    )
+    which.add_argument(
+        "--preset",
+        choices=PRESETS,
+        metavar="NAME",
+        help=f"the same as CONFIG: {', '.join(PRESETS)}",
+    )
+    add_run_options(parser)
+    add_aliases(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,7 +74,7 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
     config, run_dir = processes.from_main(opened)
     named = name_if_taken and arguments.name is None  # the name may be another one than asked for
     resume = "--resume" + (f" --name {config.name}" if named else "")
-    arguments.how_to_go_on = f". Go on with the same command and {resume}"
+    arguments.how_to_resume = f". Continue with the same command and {resume}"
     with run_dir:
         terminal.line(f"groupwise: {config.name} in {run_dir.path}")
         from groupwise.framework.experiment import run as experiment
@@ -65,7 +82,7 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
         outcome = experiment.run(config, run_dir, terminal)
     if processes.is_main():
         if outcome.was_stopped:
-            _say_stopped(outcome, arguments.how_to_go_on)
+            _say_stopped(outcome, arguments.how_to_resume)
         elif arguments.json:
             _print_as_json(outcome, run_dir)
         else:
@@ -95,9 +112,9 @@ def _with_free_name(config: ExperimentConfig) -> ExperimentConfig:
     return config.with_values({"name": name})
 
 
-def _say_stopped(outcome: Outcome, how_to_go_on: str) -> None:
+def _say_stopped(outcome: Outcome, how_to_resume: str) -> None:
     steps = outcome.training.steps if outcome.training else 0
-    said = f"groupwise: stopped after step {steps}, with a checkpoint{how_to_go_on}"
+    said = f"groupwise: stopped after step {steps}, with a checkpoint{how_to_resume}"
     print(folded(said, sys.stderr), file=sys.stderr)
 
 

@@ -11,9 +11,20 @@ folder of the config file.
 from groupwise.framework.config.batch import BatchShape
 from groupwise.framework.config.errors import ConfigError, Problem
 from groupwise.framework.config.experiment import ExperimentConfig
-from groupwise.framework.config.load import validated
-from groupwise.framework.config.presets import list_presets, preset_text, resolve_config_path
-from groupwise.framework.config.rules import check_processes, notices, shared_batch_shape
+from groupwise.framework.config.load import with_values
+from groupwise.framework.config.overrides import Override, Overrides
+from groupwise.framework.config.presets import (
+    list_presets,
+    preset_path,
+    preset_text,
+    resolve_config_path,
+)
+from groupwise.framework.config.rules import (
+    check_processes,
+    check_training,
+    notices,
+    shared_batch_shape,
+)
 from groupwise.framework.config.schema import (
     TOY,
     DataConfig,
@@ -37,14 +48,18 @@ __all__ = [
     "EvaluationConfig",
     "TrackingConfig",
     "BatchShape",
+    "Override",
+    "Overrides",
     "ConfigError",
     "Problem",
     "TOY",
     "check_processes",
+    "check_training",
     "shared_batch_shape",
     "notices",
-    "validated",
+    "with_values",
     "list_presets",
+    "preset_path",
     "preset_text",
     "resolve_config_path",
 ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from pydantic.dataclasses import dataclass
 
 from groupwise.evaluation.sampler import SamplingParams
 from groupwise.framework.config.load import load_dict, load_yaml, to_dict
+from groupwise.framework.config.messages import known_paths
+from groupwise.framework.config.overrides import Overrides
 from groupwise.framework.config.rules import refuse_contradictions
 from groupwise.framework.config.schema import SECTIONS, STRICT, Experiment, sampling_params
 
@@ -21,9 +22,8 @@ from groupwise.framework.config.schema import SECTIONS, STRICT, Experiment, samp
 class ExperimentConfig(Experiment):
     """One experiment, from the model to the report. Load it with `from_yaml` or `from_dict`.
 
-    A key of a section can be read from the config itself: `config.learning_rate` is
-    `config.training.learning_rate`, and `config.model_name` is `config.model.name`. A key that both
-    training and evaluation have (`temperature`) is training's.
+    The names of `READ_THROUGH` can be read from the config itself: `config.learning_rate` is
+    `config.training.learning_rate`, and `config.model_name` is `config.model.name`.
 
     Raises:
         ConfigError: two keys contradict each other (a UserError; it lists every such problem).
@@ -35,8 +35,11 @@ class ExperimentConfig(Experiment):
         refuse_contradictions(self)
 
     @classmethod
-    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-        """Load a YAML file; `overrides` are `section.key=value`, as `--set` takes them.
+    def from_yaml(cls, path: str | Path, overrides: Overrides = ()) -> ExperimentConfig:
+        """Load a YAML file.
+
+        `overrides` are "section.key=value", as `--set` takes them, or pairs of a dotted key and
+        its value: `from_yaml("mine.yaml", ["training.beta=0.04", ("seed", 7)])`.
 
         Raises:
             ConfigError: the file or an override is wrong; the message lists every problem.
@@ -44,20 +47,13 @@ class ExperimentConfig(Experiment):
         return load_yaml(cls, Path(path), overrides)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], overrides: Sequence[str] = ()) -> ExperimentConfig:
+    def from_dict(cls, data: Mapping[str, Any], overrides: Overrides = ()) -> ExperimentConfig:
         """Build a config from nested dictionaries, as YAML would give them. Raises ConfigError."""
         return load_dict(cls, data, overrides)
 
     def with_values(self, values: Mapping[str, Any]) -> ExperimentConfig:
         """A checked copy with other values, by dotted path: {"data.train": "rows.jsonl"}."""
-        data = self.to_dict()
-        for path, value in values.items():
-            *parents, last = path.split(".")
-            section = data
-            for key in parents:
-                section = section[key]
-            section[last] = value
-        return self.from_dict(data)
+        return self.from_dict(self.to_dict(), list(values.items()))
 
     def to_dict(self) -> dict[str, Any]:
         """The whole config, defaults included, as plain lists, dictionaries and scalars."""
@@ -81,25 +77,31 @@ class ExperimentConfig(Experiment):
         """Tokens an answer may have in evaluation."""
         return self.evaluation.max_completion_length or self.training.max_completion_length
 
-    def __getattr__(self, name: str) -> Any:
-        # Only reached when the config itself has no such attribute.
-        section, key = _READ_THROUGH.get(name, (None, name))
-        if section is None:
-            raise AttributeError(f"{type(self).__name__} has no key {name!r}")
+    def __getattr__(self, name: str) -> Any:  # only where there is no such field
+        path = READ_THROUGH.get(name)
+        if path is None:
+            paths = [path for s in SECTIONS if (path := f"{s}.{name}") in known_paths()]
+            hint = f"; it is {' or '.join(paths)}" if paths else ""
+            raise AttributeError(f"{type(self).__name__} has no key {name!r}{hint}")
+        section, _, key = path.partition(".")
         return getattr(getattr(self, section), key)
 
 
-def _read_through() -> dict[str, tuple[str, str]]:
-    table: dict[str, tuple[str, str]] = {}
-    # Later entries win: training over evaluation, and the explicit names over all.
-    for section in ("tracking", "evaluation", "rewards", "data", "model", "training"):
-        table |= {f.name: (section, f.name) for f in fields(SECTIONS[section])}
-    return table | {
-        "model_name": ("model", "name"),
-        "train_data": ("data", "train"),
-        "eval_data": ("data", "eval"),
-        "lr": ("training", "learning_rate"),
-    }
-
-
-_READ_THROUGH = _read_through()
+READ_THROUGH = {
+    "model_name": "model.name",
+    "max_seq_length": "model.max_seq_length",
+    "load_in_4bit": "model.load_in_4bit",
+    "lora_r": "model.lora_r",
+    "lora_alpha": "model.lora_alpha",
+    "train_data": "data.train",
+    "eval_data": "data.eval",
+    "learning_rate": "training.learning_rate",
+    "lr": "training.learning_rate",
+    "beta": "training.beta",
+    "num_generations": "training.num_generations",
+    "prompts_per_step": "training.prompts_per_step",
+    "max_completion_length": "training.max_completion_length",
+    "max_steps": "training.max_steps",
+    "num_train_epochs": "training.num_train_epochs",
+}
+"""Names that scripts read from the config itself. Any other has to say its section."""

@@ -5,19 +5,23 @@ from __future__ import annotations
 import copy
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from groupwise.framework.config.errors import ConfigError, Problem
 from groupwise.framework.config.messages import describe
-from groupwise.framework.config.rules import training_contradictions
-from groupwise.framework.config.schema import SECTIONS, TOY, Experiment, TrainingConfig
+from groupwise.framework.config.overrides import Overrides, apply_overrides
+from groupwise.framework.config.schema import SECTIONS, TOY, Experiment
 from groupwise.framework.config.yaml import KeyPath, parse_yaml
 
-SectionT = TypeVar("SectionT")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+SectionT = TypeVar("SectionT", bound="DataclassInstance")
 
 ConfigT = TypeVar("ConfigT", bound=Experiment)
 
@@ -32,7 +36,7 @@ PATH_KEYS: tuple[KeyPath, ...] = (
 """Keys that may hold a path: looked for from the current directory, then from the config's."""
 
 
-def load_yaml(kind: type[ConfigT], path: Path, overrides: Sequence[str] = ()) -> ConfigT:
+def load_yaml(kind: type[ConfigT], path: Path, overrides: Overrides = ()) -> ConfigT:
     """Load a config file; the run is named after the file unless it says `name`.
 
     Raises:
@@ -56,29 +60,26 @@ def load_yaml(kind: type[ConfigT], path: Path, overrides: Sequence[str] = ()) ->
     return _load(kind, data, overrides, where, source, path.parent)
 
 
-def load_dict(
-    kind: type[ConfigT], data: Mapping[str, Any], overrides: Sequence[str] = ()
-) -> ConfigT:
+def load_dict(kind: type[ConfigT], data: Mapping[str, Any], overrides: Overrides = ()) -> ConfigT:
     """Build a config from nested dictionaries. Raises ConfigError."""
     if not isinstance(data, Mapping):
         raise ConfigError([Problem("", f"expected a dictionary, not {type(data).__name__}")])
     return _load(kind, copy.deepcopy(dict(data)), overrides, {}, "", None)
 
 
-def validated(section: type[SectionT], values: Mapping[str, Any]) -> SectionT:
-    """One section of a config, checked by itself: `validated(TrainingConfig, {"beta": 0.04})`.
+def with_values(section: SectionT, values: Mapping[str, Any]) -> SectionT:
+    """A copy of one section with other values: `with_values(TrainingConfig(), {"beta": 0.04})`.
+
+    Each value is checked by itself; rules over several keys are not (see `check_training`).
 
     Raises:
-        ConfigError: a value is wrong, or two contradict each other.
+        ConfigError: a key does not exist, or its value is wrong.
     """
-    name = next(name for name, known in SECTIONS.items() if known is section)
     try:
-        result = TypeAdapter(section).validate_python(dict(values))
+        return replace(section, **values)
     except ValidationError as error:
-        raise ConfigError(describe(error, {name: values}, (name,))) from None
-    if isinstance(result, TrainingConfig) and (found := list(training_contradictions(result))):
-        raise ConfigError(found)
-    return result
+        name = next(name for name, kind in SECTIONS.items() if isinstance(section, kind))
+        raise ConfigError(describe(error, values, (name,))) from None
 
 
 def to_dict(config: Experiment) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
 def _load(
     kind: type[ConfigT],
     data: dict[str, Any],
-    overrides: Sequence[str],
+    overrides: Overrides,
     where: dict[KeyPath, str],
     source: str,
     folder: Path | None,
@@ -128,7 +129,7 @@ def _load(
             data[section] = {}  # a section whose keys are all commented out
         if isinstance(data.get(section), dict):
             data[section] = {str(key): value for key, value in data[section].items()}
-    problems = _apply_overrides(data, overrides, where)
+    problems = apply_overrides(data, overrides, where)
     if folder is not None:
         _resolve_paths(data, folder)
         _resolve_reward_files(data, folder)
@@ -144,50 +145,6 @@ def _load(
         placed = [_placed(problem, where) for problem in problems]
         raise ConfigError(sorted(placed, key=_line), source)
     return config
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _apply_overrides(
-    data: dict[str, Any], overrides: Sequence[str], where: dict[KeyPath, str]
-) -> list[Problem]:
-    """Put `section.key=value` into the data, in order, and note where each value came from."""
-    problems = []
-    for text in overrides:
-        origin = f"--set {text}"
-        dotted, equals, value = text.partition("=")
-        keys = tuple(dotted.strip().split("."))
-        if not equals or not all(keys):
-            problems.append(Problem("", "an override is written section.key=value", where=origin))
-            continue
-        target, reached = data, 0
-        for at, key in enumerate(keys[:-1]):
-            if target.get(key) is None:
-                target[key] = {}
-            elif keys[:at] == ("rewards", "parts") and _is_number(target[key]):
-                target[key] = {"weight": target[key]}  # `correctness: 1.0` is short for this
-            if not isinstance(target[key], dict):
-                break
-            target, reached = target[key], reached + 1
-        if reached < len(keys) - 1:
-            parent = ".".join(keys[: reached + 1])
-            problems.append(Problem(dotted, f"{parent} is a value, not a section", where=origin))
-            continue
-        target[keys[-1]] = _override_value(value.strip())
-        where[keys] = origin
-    return problems
-
-
-def _override_value(text: str) -> Any:
-    """YAML's reading of one value on a command line, where `: `, `- ` and `#` mean nothing."""
-    parsed = parse_yaml(text)
-    if parsed.problems or (parsed.data is None and text.startswith("#")):
-        return text
-    if isinstance(parsed.data, str | dict | list) and text[0] not in "\"'{[":
-        return text
-    return parsed.data
 
 
 def _resolve_paths(data: dict[str, Any], folder: Path) -> None:

@@ -1,8 +1,7 @@
-"""What pydantic found, in the words of someone who edits a YAML file."""
+"""What is wrong with a config's keys, with what was probably meant."""
 
 from __future__ import annotations
 
-import json
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 from groupwise.framework.config.errors import Problem
 from groupwise.framework.config.schema import Experiment
 from groupwise.rewards import RewardSpec
+from groupwise.rewards.validation import explain
 
 OTHER_NAMES = {
     "per_device_train_batch_size": "training.completions_per_forward counts completions in a pass",
@@ -40,95 +40,13 @@ OTHER_NAMES = {
 }
 """Names that people bring from TRL, Unsloth and older scripts, and what says the same here."""
 
-_EXPECTED = {
-    "int": "a whole number",
-    "float": "a number",
-    "finite": "a finite number",
-    "bool": "true or false",
-    "string": "text",
-    "tuple": "a list",
-    "list": "a list",
-    "dict": "a section of key: value lines",
-    "mapping": "a section of key: value lines",
-    "dataclass": "a section of key: value lines",
-}
-
 
 def describe(
     error: ValidationError, data: Mapping[str, Any], prefix: tuple[str, ...] = ()
 ) -> list[Problem]:
-    """One problem for each key at fault, in pydantic's order.
-
-    `prefix` leads from `data` to what was validated, where that is one section of it.
-    """
-    problems: dict[str, Problem] = {}
-    for item in error.errors(include_url=False):
-        loc = (*prefix, *item["loc"])
-        keys = _real_keys(loc, data)
-        if item["type"] in ("missing", "unexpected_keyword_argument"):
-            keys = tuple(map(str, loc))
-        path = ".".join(keys)
-        if path not in problems:
-            problems[path] = Problem(path, _message(item, keys))
-    return list(problems.values())
-
-
-def _real_keys(loc: tuple[Any, ...], data: Any) -> tuple[str, ...]:
-    """Pydantic's location without the names of types and union members that it adds."""
-    keys: list[str] = []
-    for part in loc:
-        in_mapping = isinstance(data, Mapping) and part in data
-        in_list = isinstance(data, list | tuple) and isinstance(part, int) and part < len(data)
-        if in_mapping or in_list:
-            data = data[part]
-        else:
-            break
-        keys.append(str(part))
-    return tuple(keys) or tuple(map(str, loc))
-
-
-def _message(item: Any, keys: tuple[str, ...]) -> str:
-    kind, value, context = item["type"], item["input"], item.get("ctx", {})
-    if kind == "missing":
-        return f"is required, and missing{_about(keys)}"
-    if kind == "unexpected_keyword_argument":
-        return f"there is no such key{_hint(keys)}"
-    shown = _shown(value)
-    if kind == "literal_error":
-        choices = [choice.strip("'") for choice in _choices(context["expected"])]
-        close = get_close_matches(str(value), choices, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{shown} is none of {', '.join(choices)}{hint}".replace("True", "true").replace(
-            "False", "false"
-        )
-    if kind == "too_short":
-        return "is empty; name at least one, or leave the key out for its default"
-    if kind == "string_too_short":
-        return "is empty; name one"
-    if kind == "string_pattern_mismatch":
-        return f"{shown} must be letters, digits, '.', '-' and '_', and begin with one of the first"
-    if kind == "value_error" and "not a number" in item["msg"]:
-        return f"{shown} is not a number"
-    if kind == "value_error":
-        return str(item["msg"]).removeprefix("Value error, ")
-    family = kind.partition("_")[0]
-    if kind.endswith(("_type", "_parsing", "_from_float", "finite_number")) and family in _EXPECTED:
-        return f"{shown} is not {_EXPECTED[family]}"
-    message = item["msg"].replace("Input should be", "must be")
-    return f"{shown} {message[0].lower()}{message[1:]}"
-
-
-def _choices(expected: str) -> list[str]:
-    return expected.replace(" or ", ", ").split(", ")
-
-
-def _shown(value: Any) -> str:
-    """The value as it would stand in the file, cut to a readable length."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
-        text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    """One problem for each key at fault. `data`, which was validated, stands at `prefix`."""
+    found = explain(error, data, prefix, hint=_hint, about=_about)
+    return [Problem(path, message) for path, message in found.items()]
 
 
 def _about(keys: tuple[str, ...]) -> str:

@@ -13,16 +13,18 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 def list_presets() -> dict[str, str]:
     """Each preset's name, with the first comment line of its file as a summary."""
-    return {path.stem: _summary(path) for path in sorted(CONFIGS.glob("*.yaml"))}
+    return {name: _summary(path) for name, path in sorted(_presets().items())}
 
 
 def preset_text(name: str) -> str:
     """The YAML of a preset. Raises UserError where there is none of that name."""
-    return _preset_path(name).read_text(encoding="utf-8")
+    return preset_path(name).read_text(encoding="utf-8")
 
 
 def resolve_config_path(name_or_path: str) -> Path:
-    """The file that a user means: a path that exists, or else the name of a preset.
+    """The file that a user means: an existing file, else the preset of that name.
+
+    A folder does not hide a preset: `groupwise quickstart` works beside a folder `quickstart`.
 
     Raises:
         UserError: it is neither; the message has the nearest names.
@@ -30,14 +32,14 @@ def resolve_config_path(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
-    if path.is_dir():
+    if path.is_dir() and _bare(name_or_path) not in _presets():
         raise UserError(f"{name_or_path}: is a folder; name a YAML file, or a preset")
-    return _preset_path(name_or_path)
+    return preset_path(name_or_path)
 
 
-def _preset_path(name: str) -> Path:
-    presets = {path.stem: path for path in CONFIGS.glob("*.yaml")}
-    bare = name.removesuffix(".yaml")
+def preset_path(name: str) -> Path:
+    """The file of a preset. Raises UserError where there is none of that name."""
+    presets, bare = _presets(), _bare(name)
     if bare in presets:
         return presets[bare]
     close = get_close_matches(Path(bare).name, presets, 3, 0.5)
@@ -45,6 +47,14 @@ def _preset_path(name: str) -> Path:
         f"did you mean {' or '.join(close)}?" if close else f"presets: {', '.join(sorted(presets))}"
     )
     raise UserError(f"{name}: there is no such file, and no preset of that name; {hint}")
+
+
+def _presets() -> dict[str, Path]:
+    return {path.stem: path for path in CONFIGS.glob("*.yaml")}
+
+
+def _bare(name: str) -> str:
+    return name.removesuffix(".yaml")
 
 
 def _summary(path: Path) -> str:

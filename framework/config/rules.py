@@ -35,6 +35,12 @@ def refuse_contradictions(config: Experiment) -> None:
         raise ConfigError(problems)
 
 
+def check_training(training: TrainingConfig) -> None:
+    """Raise a ConfigError with every rule that a section training breaks by itself."""
+    if problems := list(training_contradictions(training)):
+        raise ConfigError(problems)
+
+
 def contradictions(config: Experiment) -> Iterator[Problem]:
     """Every rule over several keys that the config breaks."""
     yield from _model(config)

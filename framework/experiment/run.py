@@ -248,7 +248,7 @@ def train(
             trainer = GRPOTrainer(
                 policy,
                 rubric,
-                GRPOArguments.from_config(
+                GRPOArguments(
                     config.training,
                     seed=config.seed,
                     output_dir=str(run_dir.path),

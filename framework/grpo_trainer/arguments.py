@@ -1,64 +1,97 @@
-"""GRPOArguments: the `training` section of a config as attributes."""
+"""GRPOArguments: what GRPOTrainer trains by, as attributes.
+
+    args = GRPOArguments(lr=5e-6, num_generations=8, output_dir="runs/mine")
+    args.beta = 0.04
+
+It holds a `TrainingConfig`, the `training` section of a config, which `trl_config.py` hands to TRL.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
-from groupwise.framework.config import TrainingConfig, validated
+from groupwise.framework.config import TrainingConfig, check_training, with_values
 
-if TYPE_CHECKING:
-    pass
-
-
-# Fields of the `training` section that concern other methods.
-_NOT_GRPO = {"method", "warm_start", "group_scores"}
-_DEFAULTS = TrainingConfig()
-_GRPO_FIELDS = tuple(f.name for f in fields(TrainingConfig) if f.name not in _NOT_GRPO)
+# The other fields of the section concern other methods.
+_TRAINING_KEYS = tuple(
+    f.name for f in fields(TrainingConfig) if f.name not in ("method", "warm_start", "group_scores")
+)
 
 
+@dataclass(init=False)
 class GRPOArguments:
-    """The `training` section of a config as attributes, with the same names and defaults.
+    """The `training` section of a config, with the same names and defaults.
 
-    `lr` is another name of `learning_rate`. Unknown names raise TypeError, so that a misspelt one
-    is not ignored. `seed`, `output_dir` and `use_gradient_checkpointing` stand in other sections of
-    a config and are added here.
+    `args.beta` reads and sets `args.training.beta`, and so on; `lr` is another name of
+    `learning_rate`. `seed`, `output_dir` and `use_gradient_checkpointing` stand in other sections
+    of a config.
+
+    Raises:
+        TypeError: a name that does not exist is set, so that a misspelt one is not ignored.
+        AttributeError: a name that does not exist is read.
+        ConfigError: a value is out of range (a UserError). Rules over several keys are checked
+            when the trainer is built, since attributes may be set one after the other.
     """
 
-    def __init__(self, **values: Any) -> None:
-        self._values: dict[str, Any] = {
-            **{name: getattr(_DEFAULTS, name) for name in _GRPO_FIELDS},
-            "seed": 42,
-            "output_dir": "runs/grpo",
-            "use_gradient_checkpointing": True,
-        }
-        for name, value in values.items():
-            setattr(self, name, value)
+    training: TrainingConfig
+    seed: int
+    output_dir: str | Path
+    use_gradient_checkpointing: bool | str
 
-    @classmethod
-    def from_config(cls, training: TrainingConfig, **values: Any) -> GRPOArguments:
-        return cls(**{name: getattr(training, name) for name in _GRPO_FIELDS}, **values)
+    def __init__(
+        self,
+        training: TrainingConfig | None = None,
+        *,
+        seed: int = 42,
+        output_dir: str | Path = "runs/grpo",
+        use_gradient_checkpointing: bool | str = True,
+        **values: Any,
+    ) -> None:
+        self.training = training or TrainingConfig()
+        self.seed = seed
+        self.output_dir = output_dir
+        self.use_gradient_checkpointing = use_gradient_checkpointing
+        if values:
+            self._set_training(values)
 
-    def __getattr__(self, name: str) -> Any:
-        name = "learning_rate" if name == "lr" else name
-        values = self.__dict__.get("_values", {})
-        if name not in values:
-            raise AttributeError(f"GRPOArguments has no {name!r}; it has {', '.join(values)}")
-        return values[name]
+    def __getattr__(self, name: str) -> Any:  # only where there is no such field
+        key = _key(name)
+        if key not in _TRAINING_KEYS:
+            raise AttributeError(_unknown(name))
+        return getattr(self.training, key)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_values":
+        if name in _OWN_KEYS:
             object.__setattr__(self, name, value)
-            return
-        name = "learning_rate" if name == "lr" else name
-        if name not in self._values:
-            raise TypeError(f"GRPOArguments has no {name!r}; it has {', '.join(self._values)}")
-        self._values[name] = value
+        else:
+            self._set_training({name: value})
 
     def __dir__(self) -> Iterable[str]:
-        return [*super().__dir__(), *self._values, "lr"]
+        return [*super().__dir__(), *_OWN_KEYS, *_TRAINING_KEYS, "lr"]
 
     def training_config(self) -> TrainingConfig:
-        """The same as a checked `TrainingConfig`; raises UserError on values out of range."""
-        return validated(TrainingConfig, {name: self._values[name] for name in _GRPO_FIELDS})
+        """`training`, after the rules over several of its keys; raises ConfigError."""
+        check_training(self.training)
+        return self.training
+
+    def _set_training(self, values: dict[str, Any]) -> None:
+        for name in values:
+            if _key(name) not in _TRAINING_KEYS:
+                raise TypeError(_unknown(name))
+        # All at once: a TrainingConfig is frozen, and each copy is validated whole.
+        self.training = with_values(self.training, {_key(k): v for k, v in values.items()})
+
+
+_OWN_KEYS = tuple(f.name for f in fields(GRPOArguments))
+
+
+def _key(name: str) -> str:
+    return "learning_rate" if name == "lr" else name
+
+
+def _unknown(name: str) -> str:
+    known = ", ".join((*_TRAINING_KEYS, *_OWN_KEYS))
+    return f"GRPOArguments has no {name!r}; it has {known}"

@@ -212,7 +212,7 @@ class GRPOTrainer:
 
         _drop_reference(self.model)
         trainer_class, config_class = trl_classes()
-        requested = trl_arguments(self.config, self.shape, self.args, self.model)
+        requested = trl_arguments(self.args, self.shape, self.model)
         trl_args = config_class(**requested)
         refuse_dropped(requested, trl_args)
         dataset = Dataset.from_list(

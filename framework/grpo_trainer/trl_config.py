@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.framework.config import BatchShape, TrainingConfig
+from groupwise.framework.config import BatchShape
+from groupwise.framework.grpo_trainer.arguments import GRPOArguments
 from groupwise.framework.policy.loading import compute_dtype
 from groupwise.framework.policy.unsloth import load_unsloth
 from groupwise.rewards.errors import UserError
@@ -14,13 +15,11 @@ from groupwise.rewards.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from groupwise.framework.grpo_trainer import GRPOArguments
-
 
 def trl_classes() -> tuple[type, type]:
     """TRL's trainer and config as Unsloth provides them: rewritten on a GPU, TRL's own on a CPU."""
     load_unsloth()
-    import torch
+    import torch  # slow: not at start-up, and only after Unsloth has patched the libraries
     from trl import GRPOConfig, GRPOTrainer
 
     if torch.cuda.is_available() and not GRPOTrainer.__name__.startswith("Unsloth"):
@@ -31,12 +30,11 @@ def trl_classes() -> tuple[type, type]:
     return GRPOTrainer, GRPOConfig
 
 
-def trl_arguments(
-    config: TrainingConfig, shape: BatchShape, args: GRPOArguments, model: PreTrainedModel
-) -> dict[str, Any]:
+def trl_arguments(args: GRPOArguments, shape: BatchShape, model: PreTrainedModel) -> dict[str, Any]:
     """Every TRL argument that matters, set explicitly: Unsloth's own defaults differ from TRL's."""
-    import torch
+    import torch  # slow: not at start-up
 
+    config = args.training
     on_gpu = torch.cuda.is_available()
     optim = config.optim
     if not on_gpu and "adamw" in optim:

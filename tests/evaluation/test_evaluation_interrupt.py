@@ -47,7 +47,7 @@ def test_a_real_ctrl_c_while_it_samples(tiny_yaml: Path, toy: Toy, tmp_path: Pat
     assert process.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
-    assert "what was finished is kept. The same command goes on with the rest" in err
+    assert "what was finished is kept. The same command continues with the rest" in err
     kept = log.read_bytes()
     assert kept.endswith(b"\n")  # whole lines
     finished = [json.loads(line) for line in kept.splitlines()]

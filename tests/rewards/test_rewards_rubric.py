@@ -58,12 +58,15 @@ def test_grade_is_filled_without_a_correctness_part():
 BAD_SPECS = [
     ({}, "at least one reward"),
     ({"corectness": {}}, "did you mean 'correctness'"),
-    ({"format": {"weigth": 1}}, "did you mean 'weight'"),
+    ({"format": {"weigth": 1}}, "format.weigth: there is no such key; did you mean weight?"),
     ({"format": {"weight": math.inf}}, "finite"),
-    ({"format": {"params": {"grade": True}}}, "did you mean 'graded'"),
+    ({"format": {"params": {"grade": True}}}, "did you mean graded?"),
     ({"format": {"params": {"template": "thinking"}}}, "rewards.parts.format.params.template"),
     ({"format": {"params": {"pattern": "("}}}, "pattern"),
-    ({"length": {"params": {}}}, "rewards.parts.length.params.max_length: must be given"),
+    (
+        {"length": {"params": {}}},
+        "length.params.max_length: is required, and missing",
+    ),
     ({"language": {"params": {"language": "klingon"}}}, "klingon"),
     ({"format": {"requires": "style"}}, "there is no part 'style'"),
     ({"format": {"requires": "format"}}, "cannot require itself"),
@@ -75,11 +78,11 @@ BAD_SPECS = [
     ({"a": {"use": "math:nothing"}}, "has no 'nothing'"),
     ({"correctness": {"params": {"extract": ["box"]}}}, "unknown extraction rule 'box'"),
     ({"correctness": {"params": {"timeout_s": -1}}}, "timeout_s: -1 must be greater than 0"),
-    ({"format": "x"}, "rewards.parts.format: 'x' must be a weight or a mapping"),
-    ({"correctness": {"params": {"mode": "maths"}}}, "mode: 'maths' is none of auto, math, number"),
+    ({"format": "x"}, 'rewards.parts.format: "x" is not a section of key: value lines'),
+    ({"correctness": {"params": {"mode": "maths"}}}, 'mode: "maths" is none of auto, math, number'),
     (
         {"format": {"params": {"think_opened": "often"}}},
-        "params.think_opened: 'often' must be one of auto or a valid boolean",
+        'params.think_opened: "often" is none of auto, true or false',
     ),
 ]
 

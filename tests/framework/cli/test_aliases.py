@@ -12,7 +12,7 @@ from conftest import RunCli, Toy, lines
 
 from groupwise.framework.cli.aliases import PRESETS
 from groupwise.framework.cli.common import overrides_of
-from groupwise.framework.cli.options import build_parser
+from groupwise.framework.cli.main import build_parser
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 
 stack = pytest.mark.stack
@@ -20,7 +20,7 @@ stack = pytest.mark.stack
 
 def config_of(*options: str | Path) -> ExperimentConfig:
     """What `groupwise train` makes of its options."""
-    arguments = build_parser().parse_args(["train", *map(str, options)])
+    arguments = build_parser("train").parse_args(["train", *map(str, options)])
     path = resolve_config_path(arguments.config or arguments.preset)
     return ExperimentConfig.from_yaml(path, overrides_of(arguments))
 
@@ -131,7 +131,7 @@ MISSING: dict[str, tuple[list[str], str]] = {
     ),
     "reward model": (
         ["--preset", "default", "--train-data", "data.json", "--reward-model", "learned"],
-        "rewards.parts.reward_model.params.model: must be given",
+        "rewards.parts.reward_model.params.model: is required, and missing",
     ),
 }
 

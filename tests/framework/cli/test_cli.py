@@ -27,17 +27,16 @@ from conftest import (
     lines,
     processor_seconds,
     run_cli,
+    run_python,
 )
 
 from groupwise.evaluation.log.records import read_samples
 from groupwise.evaluation.text import folded
 from groupwise.framework.cli.common import print_json
-from groupwise.framework.cli.main import build_parser, main
+from groupwise.framework.cli.main import COMMANDS, main
 from groupwise.framework.run.terminal import Terminal
 
 stack = pytest.mark.stack
-
-COMMANDS = [*build_parser()._subparsers._group_actions[0].choices]
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
@@ -329,6 +328,50 @@ def test_bad_input_gets_one_clear_message(workplace: Path, cli: RunCli) -> None:
         assert files_in(workplace) == before, f"{title}: something was written"
         told.append(f"# {title}\n$ groupwise {' '.join(command)}\n{ended.err}")
     assert_golden("cli_bad_input.txt", "\n".join(told), [(str(workplace), "HERE")])
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--lr", "-1"), "--lr -1.0: training.learning_rate: -1.0 must be greater than 0"),
+        (("--name", "a/b"), '--name a/b: name: "a/b" must be letters'),
+        (("--set", "seed=x", "--no-lora"), '--set seed=x: seed: "x" is not a whole number'),
+        (("--no-lora", "--set", "model.lora_r=0"), "--set model.lora_r=0: model.lora_r: 0 must be"),
+    ],
+)
+def test_a_wrong_option_is_named_as_it_was_typed(
+    cli: RunCli, options: tuple[str, ...], told: str
+) -> None:
+    ended = cli("train", "good.yaml", *options)
+    assert ended.code == 2
+    assert ended.err.startswith(f"groupwise: good.yaml: {told}")
+
+
+def test_quickstart_beside_a_folder_of_that_name(cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "quickstart").mkdir()
+    for command in (["quickstart"], ["train", "quickstart"]):
+        ended = cli(*command, "--set", "training.max_step=1")
+        assert "training.max_step: there is no such key" in ended.err
+
+
+def test_only_the_module_of_the_command_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from contextlib import suppress\n"
+        "from groupwise.framework.cli import main\n"
+        "with suppress(SystemExit):\n"
+        "    main(sys.argv[1:])\n"
+        "ours = {name.rpartition('.')[2] for name in sys.modules if '.framework.cli.' in name}\n"
+        "print('\\n' + ' '.join(sorted(ours)))"
+    )
+    for arguments, expected in (
+        (["--help"], "main"),
+        (["train-reward", "--help"], "common main options train_reward"),
+        (["view", "--help"], "main view"),
+    ):
+        found = run_python(code, *arguments, cwd=tmp_path).splitlines()[-1]
+        assert set(found.split()) - {"aliases"} == set(expected.split())
 
 
 def test_configs(cli: RunCli) -> None:

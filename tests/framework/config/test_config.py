@@ -6,6 +6,7 @@ import contextlib
 import copy
 import pickle
 import random
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -16,22 +17,26 @@ from groupwise.framework.config import (
     DataConfig,
     ExperimentConfig,
     ModelConfig,
+    Override,
+    Overrides,
     TrainingConfig,
+    check_training,
     preset_text,
-    validated,
+    with_values,
 )
+from groupwise.framework.config.experiment import READ_THROUGH
 from groupwise.rewards.errors import UserError
 
 MINIMAL = "model: {name: toy}\ndata: {train: toy}\n"
 
 
-def load(tmp_path: Path, text: str, overrides: tuple[str, ...] = ()) -> ExperimentConfig:
+def load(tmp_path: Path, text: str, overrides: Overrides = ()) -> ExperimentConfig:
     path = tmp_path / "bad.yaml"
     path.write_text(text, encoding="utf-8")
     return ExperimentConfig.from_yaml(path, overrides)
 
 
-def message(tmp_path: Path, text: str, overrides: tuple[str, ...] = ()) -> str:
+def message(tmp_path: Path, text: str, overrides: Overrides = ()) -> str:
     """What the user sees, with the folder cut off."""
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text, overrides)
@@ -396,27 +401,52 @@ def test_overrides_win_in_order_and_are_read_as_yaml(tmp_path: Path) -> None:
     assert config.rewards.parts["format"].weight == 0.5
 
 
-# YAML 1.1 would read these otherwise.
-SCALARS = [
-    ("training: {learning_rate: 1e-6}", "learning_rate", 1e-6),
-    ('training: {learning_rate: "1e-6"}', "learning_rate", 1e-6),
-    ("training: {learning_rate: 1.e-6}", "learning_rate", 1e-6),
-    ("tracking: {wandb: off}", "wandb", "off"),
-    ("tracking: {wandb: false}", "wandb", "off"),
-    ("tracking: {trackio: yes}", "trackio", True),
-    ("tracking: {run_name: 2026-01-01}", "run_name", "2026-01-01"),
-    ("tracking: {run_name: 12}", "run_name", "12"),
-    ("tracking: {run_name: no}", "run_name", "no"),
-    ("tracking: {tags: one}", "tags", ("one",)),
-    ("evaluation: {k: 4}", "k", (4,)),
-    ("seed: 010", "seed", 10),
-    ("training: {max_steps: ~}", "max_steps", None),
+def test_overrides_as_pairs_are_taken_as_they_are(tmp_path: Path) -> None:
+    parts = {"format": {"weight": 1.0}}
+    pairs = [("data.train", "a: b.json"), ("name", "1"), ("rewards.parts", parts)]
+    config = load(tmp_path, MINIMAL, (*pairs, "rewards.parts.format.weight=2"))
+    assert (config.data.train, config.name) == ("a: b.json", "1")
+    assert config.rewards.parts["format"].weight == 2
+    assert parts == {"format": {"weight": 1.0}}, "the caller's own is not changed"
+
+
+PAIR_PROBLEMS = [
+    (("training.beta", "high"), 'training.beta: "high" is not a number'),
+    (("seed.x", 3), "line 3: seed.x: seed is a value, not a section"),
+    (
+        Override("training.beta", -1, "--kl-coef -1"),
+        "--kl-coef -1: training.beta: -1 must be greater than or equal to 0",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("line", "name", "value"), SCALARS)
-def test_scalars_mean_what_people_mean(tmp_path: Path, line: str, name: str, value: object) -> None:
-    found = getattr(load(tmp_path, f"{MINIMAL}{line}\n"), name)
+@pytest.mark.parametrize(("pair", "expected"), PAIR_PROBLEMS)
+def test_a_wrong_pair(tmp_path: Path, pair: tuple[str, object], expected: str) -> None:
+    found = message(tmp_path, MINIMAL + "seed: 1\ntraining: {beta: 0}\n", (pair,))
+    assert found == f"bad.yaml: {expected}"
+
+
+# YAML 1.1 would read these otherwise.
+SCALARS = [
+    ("training: {learning_rate: 1e-6}", "training.learning_rate", 1e-6),
+    ('training: {learning_rate: "1e-6"}', "training.learning_rate", 1e-6),
+    ("training: {learning_rate: 1.e-6}", "training.learning_rate", 1e-6),
+    ("tracking: {wandb: off}", "tracking.wandb", "off"),
+    ("tracking: {wandb: false}", "tracking.wandb", "off"),
+    ("tracking: {trackio: yes}", "tracking.trackio", True),
+    ("tracking: {run_name: 2026-01-01}", "tracking.run_name", "2026-01-01"),
+    ("tracking: {run_name: 12}", "tracking.run_name", "12"),
+    ("tracking: {run_name: no}", "tracking.run_name", "no"),
+    ("tracking: {tags: one}", "tracking.tags", ("one",)),
+    ("evaluation: {k: 4}", "evaluation.k", (4,)),
+    ("seed: 010", "seed", 10),
+    ("training: {max_steps: ~}", "training.max_steps", None),
+]
+
+
+@pytest.mark.parametrize(("line", "path", "value"), SCALARS)
+def test_scalars_mean_what_people_mean(tmp_path: Path, line: str, path: str, value: object) -> None:
+    found = attrgetter(path)(load(tmp_path, f"{MINIMAL}{line}\n"))
     assert (found, type(found)) == (value, type(value))
 
 
@@ -493,9 +523,16 @@ def test_keys_read_through_from_their_sections(tmp_path: Path) -> None:
     config = load(tmp_path, MINIMAL + "evaluation: {temperature: 0.5}\n")
     assert config.learning_rate == config.lr == config.training.learning_rate
     assert (config.model_name, config.num_generations, config.train_data) == ("toy", 8, "toy")
-    assert config.temperature == config.training.temperature == 1.0
-    with pytest.raises(AttributeError, match="has no key 'learning_rat'"):
-        _ = config.learning_rat
+    for name, path in READ_THROUGH.items():
+        assert getattr(config, name) == attrgetter(path)(config)
+    for name, hint in {
+        "learning_rat": "",
+        "temperature": "; it is training.temperature or evaluation.temperature",
+        "wandb": "; it is tracking.wandb",
+    }.items():
+        with pytest.raises(AttributeError) as caught:
+            getattr(config, name)
+        assert str(caught.value) == f"ExperimentConfig has no key {name!r}{hint}"
 
 
 def test_it_is_frozen_and_checked_however_it_is_made() -> None:
@@ -514,7 +551,7 @@ def test_it_is_frozen_and_checked_however_it_is_made() -> None:
 
 
 def test_a_section_by_itself() -> None:
-    assert validated(TrainingConfig, {"beta": 0.04}).beta == 0.04
+    assert with_values(TrainingConfig(), {"beta": 0.04}).beta == 0.04
     for values, expected in (
         ({"bta": 1}, "training.bta: there is no such key; did you mean training.beta?"),
         ({"beta": "x"}, 'training.beta: "x" is not a number'),
@@ -524,7 +561,7 @@ def test_a_section_by_itself() -> None:
         ),
     ):
         with pytest.raises(ConfigError) as caught:
-            validated(TrainingConfig, values)
+            check_training(with_values(TrainingConfig(), values))
         assert str(caught.value) == expected
 
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, Toy, lines, run_python
 from grpo_toys import toy_trainer
 
-from groupwise.framework.config import BatchShape, TrainingConfig, validated
+from groupwise.framework.config import BatchShape, TrainingConfig, check_training, with_values
 from groupwise.rewards.errors import UserError
 
 pytestmark = pytest.mark.stack
@@ -101,9 +101,11 @@ def test_a_step_of_trl_is_the_step_that_was_asked_for(
         }
         if not trl_could(total, generations, forward):
             with pytest.raises(UserError):
-                validated(TrainingConfig, values)
+                check_training(with_values(TrainingConfig(), values))
             continue
-        shape = validated(TrainingConfig, values).batch_shape
+        training = with_values(TrainingConfig(), values)
+        check_training(training)
+        shape = training.batch_shape
         assert shape.completions_per_step == total
         args = trl_config(**shape.trl_arguments())
         steps = list(islice(seen_by_trl(trl_trainer, args), num_iterations + 1))

@@ -79,6 +79,18 @@ def test_an_unknown_preset() -> None:
     )
 
 
+def test_a_folder_does_not_hide_a_preset_and_a_file_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart").mkdir()
+    assert resolve_config_path("quickstart").samefile(CONFIGS / "quickstart.yaml")
+    with pytest.raises(UserError, match="is a folder; name a YAML file, or a preset"):
+        resolve_config_path("./quickstart/")
+    Path("default").write_text("model: {name: toy}\n")
+    assert resolve_config_path("default") == Path("default")
+
+
 # total, wanted, what works
 DIVISORS = [(32, 6, [4, 8]), (32, 8, [8, 16]), (16, 64, [16]), (7, 3, [1, 7]), (12, 5, [4, 6])]
 

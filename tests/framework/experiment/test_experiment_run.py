@@ -15,7 +15,7 @@ from conftest import ROOT, Toy, lines
 from grpo_toys import METRICS, trainer_for
 
 from groupwise.evaluation.log.records import read_rollouts
-from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.config import ExperimentConfig, TrainingConfig
 from groupwise.framework.data.demonstrations import load_demonstrations, render_demonstrations
 from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
 from groupwise.framework.grpo_trainer.inputs import as_rubric
@@ -412,7 +412,11 @@ def test_arguments_are_checked() -> None:
     with pytest.raises(UserError, match="7 does not divide prompts_per_step x num_generations"):
         args.training_config()
     with pytest.raises(UserError, match=r"training\.beta: -1 "):
-        GRPOArguments(beta=-1).training_config()
+        GRPOArguments(beta=-1)
+    with pytest.raises(UserError, match=r"training\.beta: -1 "):
+        args.beta = -1
+    assert args.beta == 0.04
+    assert GRPOArguments(TrainingConfig(beta=0.5)) == GRPOArguments(beta=0.5)
 
 
 def test_rows_as_users_have_them() -> None:

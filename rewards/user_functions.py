@@ -1,9 +1,12 @@
 """Rewards that a user brings: functions in TRL's form, functions of one completion, reward models.
 
-`load` finds a name as `module:function` or `path/to/file.py:function`. TRL's form is
-`(prompts, completions, **columns) -> list[float | None]`; the functions of `trl.rewards` work
-unchanged, its factories (`trl.rewards:get_soft_overlong_punishment`) take their arguments from
-`params`.
+    load_reward("brevity", "my_rewards.py:brevity", {"longest": 100}, base_dir)
+    adapt(function)                                    # one that is at hand
+
+TRL's form is `(prompts, completions, **columns) -> list[float | None]`; the functions of
+`trl.rewards` work unchanged, and its factories (`trl.rewards:get_soft_overlong_punishment`) take
+their arguments from `params`. What it leaves out: finding the module (`user_modules`), and what
+happens when a reward raises (`rubric`).
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ class TRLFunction:
             raise ValueError("it reads completion_ids, but these completions carry no token_ids")
         result = self.function(**_accepted(self.function, {**given, **self.params}))
         if inspect.isawaitable(result):
-            import asyncio
+            import asyncio  # slow: not at start-up
 
             result = asyncio.run(_awaited(result))
         return list(result)

@@ -1,8 +1,7 @@
 """Text and numbers as people see them: escaped, rounded alike everywhere, folded between words.
 
-- `printable`: model output can hold escape sequences that clear the screen or rewrite what stands
-  above, controls that turn text around, and invisible characters. They are shown as `\\x1b`,
-  `\\u202e`: what a text shows is all it does.
+- `printable` (of `rewards.text`): a model's output can hold escape sequences, controls that turn
+  text around, and invisible characters; they are spelled out.
 - `rounded`, `percent`: half is rounded up, away from zero. Python's own formatting takes half to
   the even digit, and JavaScript takes it up, so that one share, 4 of 1600, was 0.2 % here and 0.3 %
   there. The review page's own `rounded`, in `dom.js`, does the same.
@@ -13,46 +12,15 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import shutil
 import textwrap
-import unicodedata
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TextIO
 
-# Joiners are needed by scripts (Persian) and emoji, and do nothing to a terminal.
-_KEPT = {"\u200c", "\u200d"}
-_HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-_MARKS = re.compile(r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]{5,}")
+from groupwise.rewards.text import printable as printable
+
 _MEANT = 12  # significant digits; what comes after them is the binary number's, not the value's
 _INDENT = 4  # of what is folded, beside what it continues
-
-
-def printable(text: str, *, lines: bool = False, limit: int | None = None) -> str:
-    """The text with every control and invisible character spelled out.
-
-    `lines` keeps newlines and tabs; otherwise the result is one line. Longer than `limit`
-    characters, it is cut and ends with `…`. Towers of combining marks keep their first four.
-    """
-    if limit is not None and len(text) > limit:
-        text = text[: max(0, limit - 1)] + "…"
-    if text.isascii() and text.isprintable():
-        return text
-    text = _MARKS.sub(lambda found: found[0][:4], text)
-    return "".join(_spelled(char, lines) for char in text)
-
-
-def _spelled(char: str, lines: bool) -> str:
-    if char.isprintable() or char in _KEPT or (lines and char in "\n\t"):
-        return char
-    if unicodedata.category(char) not in _HIDDEN:
-        return char  # spaces other than U+0020
-    if char in "\n\t\r":
-        return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}[char]
-    code = ord(char)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def rounded(x: float, digits: int = 1, sign: str = "") -> str:

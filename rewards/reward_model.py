@@ -1,6 +1,9 @@
 """A trained model as a reward: any sequence classifier, or a model of the user's own.
 
-torch and transformers are imported when the first completion is scored, never before.
+    LearnedReward("path/or/hub-name", squash="sigmoid").score_batch(examples, completions)
+
+torch and transformers are imported, and the model is loaded, when the first completion is scored.
+What it leaves out: training one (`groupwise train-reward`).
 """
 
 from __future__ import annotations
@@ -68,7 +71,7 @@ class LearnedReward(RewardModel):
         return scores
 
     def _score(self, questions: list[str], answers: list[str]) -> list[float]:
-        import torch
+        import torch  # slow: not at start-up
 
         model, tokenizer = self._loaded
         texts = [render(tokenizer, q, a) for q, a in zip(questions, answers, strict=True)]
@@ -100,6 +103,7 @@ class LearnedReward(RewardModel):
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
+        # slow: not at start-up
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

@@ -1,7 +1,9 @@
 """How an answer is written: its format, length, repetition and steps, whatever its content.
 
+    Length(max_length=200, slack=100)(example, completion)   # 0.0 to 1.0
+
 Each reward is a frozen dataclass whose fields are its parameters in YAML, called with an example
-and a completion. None of them looks at whether the answer is right, except `CosineLength`.
+and a completion. What it leaves out: whether the answer is right, except in `CosineLength`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from groupwise.rewards.math.extract import find_answer
 from groupwise.rewards.text import MAX_TEXT_CHARS
 from groupwise.rewards.types import Completion, Example, Grade
 
@@ -55,7 +58,7 @@ class Format:
 
     def __post_init__(self) -> None:
         if self.pattern is not None:
-            import regex
+            import regex  # slow, and rarely needed: not at start-up
 
             try:
                 regex.compile(self.pattern, regex.DOTALL)
@@ -77,7 +80,8 @@ class Format:
         return 1.0 if all(checks) else 0.0
 
     def _matches(self, text: str) -> float | None:
-        import regex  # the standard library's `re` has no time-out
+        # Not `re`, which has no time-out and can run for ever; slow to import: not at start-up
+        import regex
 
         try:
             found = regex.fullmatch(
@@ -110,8 +114,6 @@ class Format:
             position = at + len(mark)
         rest = whole[position:]
         if self.template in ("boxed", "think_boxed"):
-            from groupwise.rewards.math.extract import find_answer
-
             boxed = rest.count("\\boxed") == 1 and find_answer(rest, ("boxed",), closed=False)
             return [*once, in_order and not outside.strip(), bool(boxed)]
         if self.template == "think":  # the answer stands behind the thought
@@ -268,13 +270,3 @@ class ReasoningSteps:
                 if len(seen) >= self.target:
                     return 1.0
         return len(seen) / self.target
-
-
-__all__ = [
-    "Format",
-    "Length",
-    "SoftOverlong",
-    "CosineLength",
-    "Repetition",
-    "ReasoningSteps",
-]

@@ -1,18 +1,17 @@
 """Rewards that a user brings: functions in TRL's form, functions of one completion, reward models.
 
-`load` finds a name as `module:function` or `path/to/file.py:function`. TRL's form is
-`(prompts, completions, **columns) -> list[float | None]`; the functions of `trl.rewards` work
-unchanged, its factories (`trl.rewards:get_soft_overlong_punishment`) take their arguments from
-`params`.
+    load_reward("brevity", "my_rewards.py:brevity", {"longest": 100}, base_dir)
+    adapt(function)                                    # one that is at hand
+
+TRL's form is `(prompts, completions, **columns) -> list[float | None]`; the functions of
+`trl.rewards` work unchanged, and its factories (`trl.rewards:get_soft_overlong_punishment`) take
+their arguments from `params`. What it leaves out: finding the module (`user_modules`), and what
+happens when a reward raises (`rubric`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -22,6 +21,7 @@ from typing import Any
 
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import BatchReward, Completion, Example, Reward
+from groupwise.rewards.user_modules import load_module
 
 _SHOWN_NAMES = 5
 
@@ -67,7 +67,7 @@ class TRLFunction:
             raise ValueError("it reads completion_ids, but these completions carry no token_ids")
         result = self.function(**_accepted(self.function, {**given, **self.params}))
         if inspect.isawaitable(result):
-            import asyncio
+            import asyncio  # slow: not at start-up
 
             result = asyncio.run(_awaited(result))
         return list(result)
@@ -135,7 +135,10 @@ def load_reward(
     target, _, attribute = use.rpartition(":")
     if not target or not attribute:
         raise UserError(f"{path}: {use!r} must be module:function or path/to/file.py:function")
-    module = _load_module(target, path, base_dir)
+    try:
+        module = load_module(target, base_dir)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     found = getattr(module, attribute, None)
     if found is None:
         raise UserError(f"{path}: {target} has no {attribute!r}{_hint(module, attribute)}")
@@ -184,42 +187,6 @@ def _is_factory(found: Any, names: list[str]) -> bool:
     """`get_soft_overlong_punishment(max_completion_len, …)` makes a reward; it is none itself."""
     known = {"completions", "prompts", "completion_ids", "example", "completion", "kwargs"}
     return str(getattr(found, "__name__", "")).startswith("get_") and not known & set(names)
-
-
-def _load_module(target: str, path: str, base_dir: Path | None) -> ModuleType:
-    if not target.endswith(".py"):
-        try:
-            return importlib.import_module(target)
-        # The user's own module: whatever it raises, say where. A script may even call exit().
-        except (Exception, SystemExit) as error:
-            raise UserError(
-                f"{path}: cannot import {target!r}: {type(error).__name__}: {error}"
-            ) from error
-    file = Path(target).expanduser()
-    if not file.is_absolute():
-        file = (base_dir or Path.cwd()) / file
-    if not file.is_file():
-        raise UserError(f"{path}: there is no file {file}")
-    # The same file is imported once; a name of its own keeps it from hiding an installed module
-    name = "groupwise_user_" + hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:16]
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    was, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a check leaves no trace
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # as above
-        del sys.modules[name]
-        raise UserError(
-            f"{path}: importing {file} failed: {type(error).__name__}: {error}"
-        ) from error
-    finally:
-        sys.dont_write_bytecode = was
-    return module
 
 
 def adapt(function: Any) -> Reward | BatchReward:

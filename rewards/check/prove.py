@@ -11,12 +11,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from groupwise.rewards.check.parts import (
+    Evidence,
+    PartProof,
+    is_correct,
+    mean,
+    prove_part,
+    skipping,
+)
 from groupwise.rewards.check.probes import (
     PROBES,
     TEMPLATES,
@@ -25,50 +31,21 @@ from groupwise.rewards.check.probes import (
     Writer,
     by_words,
     final_answer,
-    opens_thought,
     spread,
-    wrap,
     wrong_answers,
 )
 from groupwise.rewards.math.grade import Correctness, clear_caches
-from groupwise.rewards.reference import ReferenceQuality
 from groupwise.rewards.reward_model import LearnedReward, RewardModel
-from groupwise.rewards.rubric import REWARDS, GradedReward, Rubric
+from groupwise.rewards.rubric import REWARDS, Rubric
 from groupwise.rewards.style import Format
-from groupwise.rewards.text import excerpt
 from groupwise.rewards.types import Completion, Example, Score
+
+__all__ = ["SAMPLE", "PartProof", "Proof", "prove"]
 
 SAMPLE = 64
 """Examples for what is slow or needs only a few: models, users' functions, `bare`, `strange`."""
 
 _CHUNK = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An example on which a reward is not what it has to be."""
-
-    example_id: str
-    question: str  # an excerpt, safe to print
-    reference: str  # likewise
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class PartProof:
-    """What the probes say of one reward.
-
-    `means`: mean value by probe, None where it had no opinion. `failures`: where something that
-    must hold does not. `problems` make the reward useless. `note` says what could not be asked.
-    """
-
-    name: str
-    weight: float
-    num_examples: int
-    means: dict[Probe, float | None]
-    failures: tuple[Failure, ...]
-    problems: tuple[str, ...]
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +85,49 @@ def prove(
     others = wrong_answers(finals, grader)
     writer = Writer(tokenize, template, max_tokens)
 
+    cheap, full = _cheap_part(rubric), skipping(rubric, rubric.rewards)
+    on_all, lengths = _ask_of_all(cheap, writer, examples, finals, others, on_progress)
+    sampled = [examples[i] for i in sample]
+    probes = {
+        probe: writer.write(
+            probe,
+            sampled,
+            [(others[i] or "") if probe == "wrong" else finals[i] for i in sample],
+        )
+        for probe in PROBES
+    }
+    on_sample = _by_example(full, sampled, probes)
+    evidence = Evidence(rubric, cheap, full, examples, others, sampled, on_all, on_sample)
+    parts = [prove_part(name, evidence) for name in rubric.rewards]
+    problems, notices = _judge_totals(rubric, sampled, [others[i] for i in sample], on_sample)
+    if unknown := sum(answer is None for answer in others):
+        notices.append(
+            f"no wrong answer could be found for {unknown} of {len(examples)} examples: every "
+            "other reference that was tried is graded as right there"
+        )
+    return Proof(
+        len(examples),
+        template,
+        tuple(parts),
+        {probe: mean(score.total for score in on_sample[probe]) for probe in PROBES},
+        tuple(problems),
+        tuple(notices),
+        tuple(lengths),
+        _seconds(full, sampled, probes),
+    )
+
+
+def _ask_of_all(
+    cheap: Rubric,
+    writer: Writer,
+    examples: Sequence[Example],
+    finals: Sequence[str],
+    others: Sequence[str | None],
+    on_progress: Callable[[int, int], None] | None,
+) -> tuple[dict[Probe, list[Score]], list[int]]:
+    """The scores of every example for the first three probes, and the references' lengths."""
     columns: dict[Probe, list[Score]] = {probe: [] for probe in PROBES}
     lengths: list[int] = []
-    cheap = _cheap_part(rubric)
     for start in range(0, len(examples), _CHUNK):
         chunk = examples[start : start + _CHUNK]
         answers = {
@@ -124,38 +141,7 @@ def prove(
                 lengths += [completion.num_tokens for completion in written]
         if on_progress is not None:
             on_progress(min(start + _CHUNK, len(examples)), len(examples))
-
-    full = _skipping(rubric, rubric.rewards)
-    sampled = [examples[i] for i in sample]
-    probes = {
-        probe: writer.write(
-            probe,
-            sampled,
-            [(others[i] or "") if probe == "wrong" else finals[i] for i in sample],
-        )
-        for probe in PROBES
-    }
-    scores = _by_example(full, sampled, probes)
-    parts = [
-        _part_proof(name, rubric, examples, columns, sampled, scores, others, cheap, full)
-        for name in rubric.rewards
-    ]
-    problems, notices = _judge_totals(rubric, sampled, [others[i] for i in sample], scores)
-    if unknown := sum(answer is None for answer in others):
-        notices.append(
-            f"no wrong answer could be found for {unknown} of {len(examples)} examples: every "
-            "other reference that was tried is graded as right there"
-        )
-    return Proof(
-        len(examples),
-        template,
-        tuple(parts),
-        {probe: _mean(score.total for score in scores[probe]) for probe in PROBES},
-        tuple(problems),
-        tuple(notices),
-        tuple(lengths),
-        _seconds(full, sampled, probes),
-    )
+    return columns, lengths
 
 
 def _best_template(
@@ -172,7 +158,7 @@ def _best_template(
         for name, reward in rubric.rewards.items()
         if isinstance(reward, (Correctness, Format)) or not isinstance(reward, ours)
     }
-    asked = _skipping(rubric, judges)
+    asked = skipping(rubric, judges)
     answers = [finals[i] for i in sample[: len(examples)]]
     best, most = next(iter(TEMPLATES)), -math.inf
     for name in TEMPLATES:
@@ -188,20 +174,10 @@ def _correctness(rubric: Rubric) -> Correctness | None:
     return next((r for r in rubric.rewards.values() if isinstance(r, Correctness)), None)
 
 
-def _skipping(rubric: Rubric, rewards: Any) -> Rubric:
-    """These rewards of a rubric, with failures counted in place of stopping."""
-    specs = {
-        name: spec if len(rewards) == len(rubric.rewards) else replace(spec, requires={})
-        for name, spec in rubric.specs.items()
-        if name in rewards
-    }
-    return Rubric(dict(rewards), specs, "skip", rubric.aggregation, Counter())
-
-
 def _cheap_part(rubric: Rubric) -> Rubric:
     """Our own rewards that need no model: these are asked about every example."""
     ours = tuple(maker for maker in REWARDS.values() if maker is not LearnedReward)
-    return _skipping(rubric, {n: r for n, r in rubric.rewards.items() if type(r) in ours})
+    return skipping(rubric, {n: r for n, r in rubric.rewards.items() if type(r) in ours})
 
 
 def _by_example(
@@ -215,176 +191,6 @@ def _by_example(
     )
     n = len(examples)
     return {probe: scores[i * n : (i + 1) * n] for i, probe in enumerate(probes)}
-
-
-def _part_proof(
-    name: str,
-    rubric: Rubric,
-    examples: Sequence[Example],
-    columns: dict[Probe, list[Score]],
-    sampled: Sequence[Example],
-    scores: dict[Probe, list[Score]],
-    others: Sequence[str | None],
-    cheap: Rubric,
-    full: Rubric,
-) -> PartProof:
-    reward, spec = rubric.rewards[name], rubric.specs[name]
-    on_all = name in cheap.rewards
-    values = {
-        probe: [s.parts[name] for s in (columns if on_all and columns[probe] else scores)[probe]]
-        for probe in PROBES
-    }
-    failures: list[Failure] = []
-    note = ""
-    if full.skipped[name]:
-        note = "it fails"
-    elif isinstance(reward, Correctness):
-        failures = _correctness_failures(examples, columns, others)
-    elif isinstance(reward, Format):
-        failures = _format_failures(examples, values)
-        if reward.pattern is not None and failures:
-            note = "no wrapping that is known here fits the pattern"
-            failures = []
-    else:
-        note = _note(reward, values)
-    return PartProof(
-        name,
-        spec.weight,
-        len(examples) if on_all else len(sampled),
-        {probe: _mean(column) for probe, column in values.items()},
-        tuple(failures),
-        tuple(_part_problems(name, rubric, values, failures, full, sampled)),
-        note,
-    )
-
-
-def _correctness_failures(
-    examples: Sequence[Example],
-    columns: dict[Probe, list[Score]],
-    others: Sequence[str | None],
-) -> list[Failure]:
-    failures = []
-    for i, example in enumerate(examples):
-        grade = columns["reference"][i].grade
-        assert grade is not None
-        if grade.status == "bad_reference":
-            failures.append(_failure(example, "the reference cannot be read"))
-        elif grade.status == "timeout":
-            failures.append(_failure(example, "checking the reference takes too long"))
-        elif not grade.correct:
-            found = "nothing" if grade.extracted is None else excerpt(grade.extracted, 60)
-            failures.append(
-                _failure(example, f"the reference itself is graded wrong (found: {found})")
-            )
-        elif others[i] is not None and _is_correct(columns["wrong"][i]):
-            failures.append(
-                _failure(example, f"the answer {excerpt(others[i] or '', 60)} is graded right")
-            )
-        elif _is_correct(columns["empty"][i]):
-            failures.append(_failure(example, "an empty answer is graded right"))
-    return failures
-
-
-def _is_correct(score: Score) -> bool:
-    return score.grade is not None and score.grade.correct
-
-
-def _format_failures(
-    examples: Sequence[Example], values: dict[Probe, list[float | None]]
-) -> list[Failure]:
-    failures = []
-    for example, full, empty in zip(examples, values["reference"], values["empty"], strict=True):
-        if full is None or full < 1.0:
-            failures.append(_failure(example, f"the reference in its format is worth {full}"))
-        elif empty:
-            failures.append(_failure(example, f"an empty answer is worth {empty}"))
-    return failures
-
-
-def _failure(example: Example, what: str) -> Failure:
-    return Failure(example.id, excerpt(example.question, 100), excerpt(example.answer, 60), what)
-
-
-def _note(reward: object, values: dict[Probe, list[float | None]]) -> str:
-    """What can be said of a reward for which no full mark is known."""
-    pairs = list(zip(values["reference"], values["wrong"], strict=True))
-    above = sum(a is not None and b is not None and a > b for a, b in pairs)
-    ordered = f"the reference is above a wrong answer on {above} of {len(pairs)}"
-    if isinstance(reward, LearnedReward):
-        return f"a learned score has no full mark to prove; {ordered}"
-    if isinstance(reward, (GradedReward, ReferenceQuality)):
-        return ordered
-    if type(reward) in REWARDS.values():
-        return "about form: neither full nor zero can be asked of the reference"
-    return f"its full mark is not known here; {ordered}"
-
-
-def _part_problems(
-    name: str,
-    rubric: Rubric,
-    values: dict[Probe, list[float | None]],
-    failures: Sequence[Failure],
-    full: Rubric,
-    sampled: Sequence[Example],
-) -> list[str]:
-    """The one thing that makes a reward useless, by falling certainty of the cause."""
-    if full.skipped[name]:
-        return [full.errors[name]]
-    if not rubric.specs[name].weight:
-        return []
-    if mismatch := _mismatch(name, rubric, sampled[:8]):
-        return [mismatch]
-    if failures:
-        ids = ", ".join(failure.example_id for failure in failures[:3])
-        ids += ", …" if len(failures) > 3 else ""
-        count = f"{len(failures)} of {len(values['reference'])} examples"
-        return [f"reward {name!r}: {failures[0].what} ({count}: {ids})"]
-    known = [v for column in values.values() for v in column if v is not None]
-    if not known:
-        return [f"reward {name!r} has no opinion on any probe: it would teach nothing"]
-    if max(known) - min(known) < 1e-9:
-        return [
-            f"reward {name!r} is {known[0] + 0.0:g} on every probe, right, wrong, empty, cut off: "
-            "a constant reward teaches nothing; see its parameters, or remove it"
-        ]
-    return []
-
-
-def _mismatch(name: str, rubric: Rubric, examples: Sequence[Example]) -> str:
-    """A reward that wants `<think>` where the prompt has opened it, or not where it has not."""
-    reward = rubric.rewards[name]
-    if isinstance(reward, RewardModel):
-        return ""
-    alone = _skipping(rubric, {name: reward})
-    opened = [opens_thought(example.prompt) for example in examples]
-    best = {"natural": -math.inf, "flipped": -math.inf}
-    for template in (template for template, form in TEMPLATES.items() if "<think>" in form):
-        texts = [wrap(e, e.answer.rpartition("####")[2].strip(), template) for e in examples]
-        other = [
-            "<think>" + text if is_open else text.removeprefix("<think>")
-            for text, is_open in zip(texts, opened, strict=True)
-        ]
-        for way, written in (("natural", texts), ("flipped", other)):
-            # An unknown length is 1: nothing here depends on it
-            scores = alone.score_batch(
-                examples, [Completion(t, 1, token_ids=(0,)) for t in written]
-            )
-            mean = _mean(score.parts[name] for score in scores)
-            best[way] = max(best[way], -math.inf if mean is None else mean)
-    if best["flipped"] <= best["natural"] + 0.2:
-        return ""
-    if opened[0]:
-        return (
-            f"reward {name!r} wants <think> in the completion, but the chat template has already "
-            "opened it in the prompt, so the model will not write it again: every completion would "
-            "get too little; use the built-in format reward with think_opened: auto, or another "
-            "chat template"
-        )
-    return (
-        f"reward {name!r} counts on a chat template that opens <think>, and this one does not: "
-        "every completion would get too little; set think_opened: auto, or use a template that "
-        "opens it"
-    )
 
 
 def _judge_totals(
@@ -401,7 +207,7 @@ def _judge_totals(
         for example, other, gold, wrong, empty in zip(
             examples, others, scores["reference"], scores["wrong"], scores["empty"], strict=True
         )
-        if _correctness(rubric) is None or _is_correct(gold)  # a broken reference is said already
+        if _correctness(rubric) is None or is_correct(gold)  # a broken reference is said already
     ]
     below = [name for name, gold, wrong, _ in rows if gold < wrong - 1e-9]
     if below and _correctness(rubric) is not None:
@@ -436,8 +242,3 @@ def _seconds(
     for probe in asked:
         rubric.score_batch(examples, probes[probe])
     return (time.perf_counter() - started) / (len(asked) * len(examples))
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    return fmean(known) if known else None

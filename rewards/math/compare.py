@@ -1,45 +1,50 @@
 """Is an answer equal to a reference? Decided here where that is certain; else math-verify is asked.
 
-`same` returns True, False, or None for "not decided". It splits lists, sets, tuples, intervals,
-unions, matrices, equations and inequalities, and compares their elements as numbers or by
-evaluating them (`expression`). Gold and answer are never swapped.
+    same("\\frac{1}{2}", "0.5", Rules())   # True; False: different; None: not decided here
+
+Lists, sets, tuples, intervals, unions, matrices, equations and inequalities are split into elements
+(`structure`), which are compared as numbers or by evaluating them (`values`). Gold and answer are
+never swapped: several rules are not symmetric, so that `x > 17` is no answer to 17. What it leaves
+out: finding the answer in a text (`extract`), and whatever needs a computer algebra system.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal
 
 from groupwise.rewards.math.choices import same_choice
-from groupwise.rewards.math.collections import (
+from groupwise.rewards.math.expressions import UnreadableError
+from groupwise.rewards.math.latex import canonical, compact
+from groupwise.rewards.math.numerals import same_numeral
+from groupwise.rewards.math.quantities import read_quantity
+from groupwise.rewards.math.ratios import same_ratio, same_time
+from groupwise.rewards.math.structure import (
     RELATION,
-    Shape,
+    Structure,
     as_interval,
-    read_shape,
+    read_structure,
     right_sides,
     without_membership,
 )
-from groupwise.rewards.math.expressions import UnreadableError, Value, evaluate
-from groupwise.rewards.math.latex import canonical, compact, named, plain_words
-from groupwise.rewards.math.numerals import same_numeral
-from groupwise.rewards.math.quantities import Quantity, read_quantity, unit_factor, unit_name
-from groupwise.rewards.math.ratios import same_ratio, same_time
-
-Percent = Literal["either", "ignore", "value"]
+from groupwise.rewards.math.units import unit_factor, unit_name
+from groupwise.rewards.math.values import (
+    Rules,
+    proportional,
+    same_expression,
+    same_quantity,
+    value_of,
+)
+from groupwise.rewards.math.words import is_words, named, plain_words
 
 MAX_ELEMENTS = 64
 MAX_COMPARED_CHARS = 2_000
 
-_ROUNDING = Fraction(1, 2_000_000)  # half a unit in the sixth decimal, as math-verify rounds
 _NAME = re.compile(r"(?:\\text ?\{[^{}=]*\}|[A-Za-z]+(?:_\{?\w+\}?)?(?: ?\([A-Za-z]\))?|\\[a-z]+)")
 _TRAILING_UNIT = re.compile(r"(.*[\d)}A-Za-z]) ?(\\text ?\{[^{}]*\}(?:\^[23])?)")
 _TRAILING_WORD = re.compile(r"(.*[\d)}]) ([a-zA-Z]{2,}(?: [a-zA-Z]{2,}){0,3}(?:\^[23])?)")
-_LETTER_RUN = re.compile(r"(?<!\\)(?<![A-Za-z])[A-Za-z]{2,}")
 _NO_OPERATORS = re.compile(r"[-+*/=<>^_|&()\[\]]|\\(?!text)")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan)")
-_NOT_LINEAR = re.compile(r"[\^\\()/]|[A-Za-z] ?\*? ?[A-Za-z]")
 _TWO_NUMBERS = re.compile(r"[-+.\d ]*\d \d[-+.\d ]*")
 _DENIAL = re.compile(
     r"\b(?:not|no|or|maybe|perhaps|wrong|incorrect|false|than|anything but)\b", re.IGNORECASE
@@ -52,21 +57,7 @@ _REMARK = re.compile(r"(.*[^ ]) ?\\text ?\{ ?\(([^{}\d]*)\) ?\}")
 _LABEL = re.compile(r"\\text ?\{([^{}\d<>!]*[:=\s])\} ?([-+\d\\(.].*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The choices of comparison.
-
-    `percent`: whether `25%` equals 25 and 0.25 (`either`), only 25 (`ignore`) or only 0.25
-    (`value`). `tolerance` and `relative_tolerance` let numbers differ, on top of the sixth decimal
-    of a number that was written with a point.
-    """
-
-    percent: Percent = "either"
-    tolerance: float = 0.0
-    relative_tolerance: float = 0.0
-
-
-def same(gold: str, answer: str, rules: Rules = Rules()) -> bool | None:
+def same(gold: str, answer: str, rules: Rules) -> bool | None:
     """Whether two answers as written are equal; None where only math-verify can tell."""
     if len(answer) > MAX_COMPARED_CHARS or len(gold) > MAX_COMPARED_CHARS:
         return gold.strip() == answer.strip()
@@ -80,6 +71,9 @@ def same(gold: str, answer: str, rules: Rules = Rules()) -> bool | None:
 
 
 def _same(g: str, a: str, rules: Rules, depth: int) -> bool | None:
+    """`same` for canonical texts; `depth` counts the nesting, so that no text recurses for ever."""
+    # The order is part of the rules: `3:45` is a time before it is a ratio, `101_2` a numeral and
+    # no variable with an index, and words are compared as words only where nothing else reads them.
     if not g or not a:
         return False
     if g == a or compact(g) == compact(a):
@@ -105,7 +99,7 @@ def _same(g: str, a: str, rules: Rules, depth: int) -> bool | None:
         return False
     gold_number, answer_number = read_quantity(g), read_quantity(a)
     if gold_number is not None and answer_number is not None:
-        verdict = _same_quantity(gold_number, answer_number, rules)
+        verdict = same_quantity(gold_number, answer_number, rules)
         if verdict is not None:
             return verdict
     if (gold_number is None) != (answer_number is None):
@@ -129,94 +123,6 @@ def _same(g: str, a: str, rules: Rules, depth: int) -> bool | None:
     return _same_structure(g, a, rules, depth)
 
 
-def is_words(text: str) -> bool:
-    """Whether a canonical text is prose or a name and not a formula."""
-    if any(char.isdigit() for char in text):
-        return False
-    if "".join(sorted(text)) in "abcdefghijklmnopqrstuvwxyz":
-        return False  # xyz is a product
-    words = plain_words(text)
-    if "\\" in text.replace("\\text", ""):
-        return False
-    if any(char in text for char in "=<>^_+*/|"):
-        return False
-    return any(len(word) >= 3 for word in words.split()) or ("\\text" in text and bool(words))
-
-
-# --- numbers ---------------------------------------------------------------------------------
-
-
-def _same_quantity(gold: Quantity, answer: Quantity, rules: Rules) -> bool | None:
-    if gold.symbol_unit != answer.symbol_unit:
-        # `5 m` is five metres beside a plain 5; `5x` never is
-        lettered = gold if gold.symbol_unit else answer
-        if lettered is gold or lettered.unit not in ("m", "g", "h", "l", "s"):
-            return None
-    elif gold.symbol_unit and gold.unit != answer.unit:
-        return False
-    factor = unit_factor(gold.unit, answer.unit)
-    if factor is None:
-        return False
-    value = answer.value * factor
-    rounded = gold.decimal or answer.decimal
-    if gold.percent == answer.percent or rules.percent == "ignore":
-        return close(gold.value, value, rounded, rules)
-    hundred = gold.value / 100 if gold.percent else gold.value
-    other = value / 100 if answer.percent else value
-    if rules.percent == "either" and close(gold.value, value, rounded, rules):
-        return True
-    return close(hundred, other, rounded, rules)
-
-
-def close(gold: Fraction, answer: Fraction, rounded: bool, rules: Rules) -> bool:
-    """Equal exactly, within the stated tolerance, or in six decimals if one was `rounded`."""
-    if gold == answer:
-        return True
-    difference = abs(gold - answer)
-    if rules.tolerance and difference <= Fraction(rules.tolerance):
-        return True
-    if rules.relative_tolerance and difference <= Fraction(rules.relative_tolerance) * abs(gold):
-        return True
-    return rounded and difference <= _ROUNDING and difference * 100_000 <= abs(gold)
-
-
-def _same_value(gold: Value, answer: Value, rounded: bool, rules: Rules) -> bool | None:
-    if isinstance(gold, Fraction) and isinstance(answer, Fraction):
-        return close(gold, answer, rounded, rules)
-    difference = abs(complex(gold) - complex(answer))
-    size = max(abs(complex(gold)), abs(complex(answer)))
-    if difference <= 1e-10 * size:
-        return True
-    allowed = max(rules.tolerance, rules.relative_tolerance * abs(complex(gold)))
-    if difference <= allowed or (rounded and difference <= 5e-7 and difference <= 1e-5 * size):
-        return True
-    return False if difference > 1e-7 * size else None
-
-
-def _same_expression(g: str, a: str, rules: Rules) -> bool | None:
-    """By value at fixed points: exact for rational formulas, to ten digits otherwise."""
-    try:
-        for point in range(3):
-            gold, gold_names = _value(g, point)
-            answer, answer_names = _value(a, point)
-            verdict = _same_value(gold, answer, "." in g or "." in a, rules)
-            if verdict is not True:
-                # `\\sqrt{x^2}` and branch cuts agree at positive points; a difference is one
-                return verdict
-            if not gold_names and not answer_names:
-                return True
-    except (UnreadableError, OverflowError):
-        return None
-    return True
-
-
-def _value(text: str, point: int) -> tuple[Value, frozenset[str]]:
-    quantity = read_quantity(text)
-    if quantity is not None and not (quantity.unit or quantity.percent):
-        return quantity.value, frozenset()
-    return evaluate(text, point)
-
-
 def _same_approximation(g: str, a: str, rules: Rules, depth: int) -> bool | None:
     """`x \\approx 5` as 5; `\\frac{3}{7} \\approx 0.43` as either side, if one rounds the other."""
     first, *between, last = (side.strip() for side in a.split("≈")) if "≈" in a else (a, a)
@@ -228,7 +134,7 @@ def _same_approximation(g: str, a: str, rules: Rules, depth: int) -> bool | None
         return _same(g, last, rules, depth + 1)
     try:
         rounded = _split_unit(last)[0]
-        gap = complex(_value(_split_unit(first)[0], 0)[0]) - complex(_value(rounded, 0)[0])
+        gap = complex(value_of(_split_unit(first)[0], 0)[0]) - complex(value_of(rounded, 0)[0])
     except UnreadableError:
         return None
     except OverflowError:
@@ -252,7 +158,7 @@ def _same_structure(g: str, a: str, rules: Rules, depth: int) -> bool | None:
     elif (chain := _CHAIN.fullmatch(a)) is not None:
         a = f"({','.join([chain[2]] * chain[1].count('='))})"
     g, a = without_membership(g), without_membership(a)
-    gold, answer = read_shape(g), read_shape(a)
+    gold, answer = read_structure(g), read_structure(a)
     simple = ("list", "formula")
     if gold.kind in simple and answer.kind in simple and not (gold.kind == answer.kind == "list"):
         related = _same_relation(g, a, gold, answer, rules, depth)
@@ -274,9 +180,9 @@ def _same_structure(g: str, a: str, rules: Rules, depth: int) -> bool | None:
 
 
 def _same_across(
-    gold: Shape, answer: Shape, g: str, a: str, rules: Rules, depth: int
+    gold: Structure, answer: Structure, g: str, a: str, rules: Rules, depth: int
 ) -> bool | None:
-    """Shapes that differ: a list beside a set or tuple, an inequality beside an interval."""
+    """Different kinds: a list beside a set or tuple, an inequality beside an interval."""
     kinds = {gold.kind, answer.kind}
     if kinds == {"set", "list"}:
         return _any_order(gold.parts, answer.parts, rules, depth)
@@ -351,7 +257,7 @@ def _any_order(
 
 
 def _same_relation(
-    g: str, a: str, gold: Shape, answer: Shape, rules: Rules, depth: int
+    g: str, a: str, gold: Structure, answer: Structure, rules: Rules, depth: int
 ) -> Literal["same", "different", "unknown", "none"]:
     gold_relations, answer_relations = RELATION.findall(g), RELATION.findall(a)
     if not gold_relations and not answer_relations:
@@ -395,30 +301,8 @@ def _same_equation(g: str, a: str, rules: Rules, depth: int) -> bool | None:
         if verdict is not None:
             return verdict
     if len(gold_sides) == len(answer_sides) == 2:
-        return _proportional(gold_sides, answer_sides)
+        return proportional(gold_sides, answer_sides)
     return None
-
-
-def _proportional(gold: list[str], answer: list[str]) -> bool | None:
-    """Two equations are the same if their differences of sides have a constant ratio."""
-    ratios = []
-    try:
-        for point in range(3):
-            top = [evaluate(side, point)[0] for side in gold]
-            bottom = [evaluate(side, point)[0] for side in answer]
-            if not all(isinstance(value, Fraction) for value in (*top, *bottom)):
-                return None
-            ratios.append((complex(top[0] - top[1]), complex(bottom[0] - bottom[1])))
-    except (UnreadableError, OverflowError):
-        return None
-    (x, y) = ratios[0]
-    if x == 0 or y == 0:
-        return None
-    if all(abs(p * y - q * x) <= 1e-9 * abs(p * y) for p, q in ratios[1:]):
-        return True
-    # Of two linear equations, one is a multiple of the other or they differ
-    linear = not any(_NOT_LINEAR.search(side) for side in (*gold, *answer))
-    return False if linear else None
 
 
 def _same_formula(g: str, a: str, rules: Rules, depth: int) -> bool | None:
@@ -446,7 +330,7 @@ def _same_formula(g: str, a: str, rules: Rules, depth: int) -> bool | None:
         return False  # `4 2` is neither 42 nor a list
     # `90°` is 90, but the sine of 30° is not that of 30
     g, a = (t if _TRIGONOMETRY.search(t) else t.removesuffix("°").strip() for t in (g, a))
-    return _same_expression(g, a, rules)
+    return same_expression(g, a, rules)
 
 
 def _same_percent(g: str, a: str, rules: Rules, depth: int) -> bool | None:
@@ -461,7 +345,7 @@ def _same_percent(g: str, a: str, rules: Rules, depth: int) -> bool | None:
     if verdict is False and not both and rules.percent != "ignore":
         hundred_g = f"({bare_g})/100" if g.endswith("%") else g
         hundred_a = f"({bare_a})/100" if a.endswith("%") else a
-        verdict = _same_expression(hundred_g, hundred_a, rules)
+        verdict = same_expression(hundred_g, hundred_a, rules)
     return verdict
 
 

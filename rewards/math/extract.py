@@ -1,9 +1,11 @@
 """The final answer out of a text: `<answer>`, `\\boxed{}`, `####`, "the answer is", or a guess.
 
+    find_answer("so 6 * 7 = 42.\\n#### 42")   # Extraction(text="42", found_by="hash", start=15)
+
 Every rule is a scan from the end that looks at each character a bounded number of times; nothing
-here can be made to backtrack. The rules that guess are in `guesses`. What is left out: judging
-whether the answer is right (see `correctness`), and any second chance. Within a rule the last
-occurrence counts, and a last one that is malformed credits no earlier one.
+here can be made to backtrack. Within a rule the last occurrence counts, and a last one that is
+malformed credits no earlier one. The rules for answers that nothing marks are in `unmarked`. What
+it leaves out: judging whether the answer is right (see `grade`).
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from groupwise.rewards.math.final_answers import (
+from groupwise.rewards.math.latex import closes_at_end
+from groupwise.rewards.math.unmarked import (
     FORMULA_MARKS,
     GUESSES,
     MAX_ANSWER_CHARS,
     Extraction,
 )
-from groupwise.rewards.math.latex import closes_at_end
 from groupwise.rewards.text import MAX_TEXT_CHARS, strip_invisible
 
 RULES: tuple[str, ...] = (

@@ -21,12 +21,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from groupwise.rewards.math.choices import choice_letter, without_choice
-from groupwise.rewards.math.compare import Percent, Rules, is_words, same
+from groupwise.rewards.math.compare import same
 from groupwise.rewards.math.extract import RULES, find_answer
-from groupwise.rewards.math.final_answers import MAX_ANSWER_CHARS, NUMBER, SCALE, Extraction
-from groupwise.rewards.math.latex import FRACTIONS, POWERS, canonical, named, plain_words, unwrap
+from groupwise.rewards.math.latex import FRACTIONS, POWERS, canonical, unwrap
 from groupwise.rewards.math.quantities import plain_number, read_quantity
+from groupwise.rewards.math.unmarked import MAX_ANSWER_CHARS, NUMBER, SCALE, Extraction
+from groupwise.rewards.math.values import Percent, Rules
 from groupwise.rewards.math.verify_pool import Outcome, shared_pool
+from groupwise.rewards.math.words import is_words, named, plain_words
 from groupwise.rewards.types import Completion, Example, Grade
 
 Mode = Literal["auto", "math", "number", "choice", "text"]

@@ -1,13 +1,15 @@
 """One spelling for answers that mean the same: LaTeX, Unicode and plain notation made alike.
 
 `canonical` changes the spelling only, never the value: two answers with the same canonical text are
-equal. What it leaves out is everything that needs arithmetic (see `equality`).
+equal. What it leaves out is everything that needs arithmetic (see `compare`).
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+
+from groupwise.rewards.math.words import plain_words
 
 _CHARS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": "*", "⋅": "*", "·": "*", "∗": "*",
@@ -51,7 +53,6 @@ _SYMBOLS = {
     "\\#": "#", "\\&": "&", "\\_": "_", "\\'": "'", "\\/": "",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?|\\[^A-Za-z]")
-_TEXT = re.compile(r"\\text ?\{([^{}]*)\}")
 _CONNECTIVE = re.compile(r"(?<=[^A-Za-z\\])\s*(?:,\s*)?\b(?:and|or)\b\s*(?=[^A-Za-z]|[A-Za-z]\b)")
 _WORD_BEFORE = re.compile(r"[A-Za-z]{2}\s*$|[A-Za-z]\s$")
 _WORD_AFTER = re.compile(r"\s*[A-Za-z]{2}")
@@ -251,27 +252,6 @@ def _braced_frac(match: re.Match[str]) -> str:
 def compact(text: str) -> str:
     """Canonical text without space, but between digits: what formulas are compared by."""
     return _SPACE.sub("", text) if " " in text else text
-
-
-def plain_words(text: str) -> str:
-    """Words for comparison: without `\\text{}`, case, punctuation, articles and extra space."""
-    while (inner := _TEXT.sub(r" \1 ", text)) != text:
-        text = inner
-    kept = "".join(c if c.isalnum() else "" if c == "'" else " " for c in text.casefold())
-    words = kept.split()
-    # The A of `A, B` or of `group A` is no article
-    return " ".join(
-        word
-        for word, following in zip(words, [*words[1:], ""], strict=False)
-        if word not in ("a", "an", "the") or len(following) < 2
-    )
-
-
-def named(text: str) -> list[str]:
-    """What a canonical text of words names, in alphabetical order: `Ann and Bob` is `Bob, Ann`."""
-    while (inner := _TEXT.sub(r" \1 ", text)) != text:
-        text = inner
-    return sorted(plain_words(part) for part in text.split(",") if part.strip())
 
 
 def split_top(text: str, separators: str) -> list[str]:

@@ -20,8 +20,6 @@ from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
-MAX_EXPONENT_DIGITS = 4
-
 
 def main() -> None:
     """Serve pairs until the input ends."""
@@ -32,7 +30,8 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever the libraries print must not mix with the replies
     logging.disable(logging.CRITICAL)
-    import math_verify  # noqa: F401 - a second, paid before the first pair is timed
+    # slow (SymPy): not at start-up, but before the first pair is timed
+    import math_verify  # noqa: F401
 
     sys.set_int_max_str_digits(5_000)
     _reply(replies, {"ready": True})
@@ -79,7 +78,7 @@ def judge(gold: str, answer: str) -> str:
     math-verify's yes is checked once more by numbers (`plausible`), because it says yes to some
     pairs that differ: numbers that both vanish at 15 digits, equations that merely share a root.
     """
-    import math_verify
+    import math_verify  # slow: not at start-up
 
     golds = math_verify.parse(f"${gold}$", parsing_timeout=None)
     if not any(not isinstance(item, str) for item in golds):
@@ -100,7 +99,7 @@ def plausible(gold: Any, answer: Any) -> bool:
     symbols; an interval is no finite set; equations must vanish on the same points. What cannot be
     checked so is believed.
     """
-    import sympy
+    import sympy  # slow: not at start-up
 
     kinds = (sympy.Interval, sympy.FiniteSet)
     if all(any(isinstance(item, kind) for item in (gold, answer)) for kind in kinds):
@@ -138,7 +137,7 @@ def plausible(gold: Any, answer: Any) -> bool:
 
 def _symbolic(gold: Any, answer: Any) -> bool:
     """Different symbols: names that were split (`abc`, `a*b*c`) are the same, the rest is not."""
-    import sympy
+    import sympy  # slow: not at start-up
 
     return (
         isinstance(gold, sympy.Symbol)
@@ -149,7 +148,7 @@ def _symbolic(gold: Any, answer: Any) -> bool:
 
 def _same_zeros(gold: Any, answer: Any) -> bool:
     """Whether two left-hand sides vanish on the same points, tried on two lines through space."""
-    import sympy
+    import sympy  # slow: not at start-up
 
     symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
     if not symbols or gold.free_symbols != answer.free_symbols:

@@ -1,6 +1,9 @@
-"""How an answer is built: the shape of a canonical text, and its parts.
+"""How an answer is built: a matrix, union, set, sequence, list or one formula, and its parts.
 
-Only the surface is read here; whether two parts are equal is for `equality`.
+    read_structure("(1, 2)")   # Structure("sequence", ("1", "2"), "()")
+
+Texts are canonical (`latex`). What it leaves out: whether two parts are equal, which `compare`
+decides.
 """
 
 from __future__ import annotations
@@ -23,13 +26,13 @@ _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "\\in
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Structure:
     kind: Literal["matrix", "union", "set", "sequence", "list", "formula"]
     parts: tuple[str, ...]
     marks: str = ""  # the brackets of a sequence; the columns of a matrix
 
 
-def read_shape(text: str) -> Shape:
+def read_structure(text: str) -> Structure:
     text = text.strip()
     if (reversed_marks := _REVERSED.fullmatch(text)) is not None:  # ]1, 2[
         left, content, right = reversed_marks.groups()
@@ -39,22 +42,22 @@ def read_shape(text: str) -> Shape:
         cells = [[cell.strip() for cell in row.split("&")] for row in rows if row]
         kind = "det " if matrix[1] == "vmatrix" else ""
         widths = kind + " ".join(str(len(row)) for row in cells)
-        return Shape("matrix", tuple(cell for row in cells for cell in row), widths)
+        return Structure("matrix", tuple(cell for row in cells for cell in row), widths)
     if "\\cup" in text:
-        return Shape("union", tuple(part.strip() for part in text.split("\\cup")))
+        return Structure("union", tuple(part.strip() for part in text.split("\\cup")))
     inner = _inside(text)
     if inner is not None:
         opening, closing, content = inner
         parts = _elements(content)
         if opening == "\\{":
-            return Shape("set", _spread(parts))
+            return Structure("set", _spread(parts))
         if len(parts) > 1:
-            return Shape("sequence", parts, opening + closing)
+            return Structure("sequence", parts, opening + closing)
     else:
         parts = _spread(_elements(text))
         if len(parts) > 1:
-            return Shape("list", parts)
-    return Shape("formula", (text,))
+            return Structure("list", parts)
+    return Structure("formula", (text,))
 
 
 def _inside(text: str) -> tuple[str, str, str] | None:

@@ -12,11 +12,11 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from groupwise.rewards.errors import UserError
+from groupwise.rewards.errors import as_user_error
 
 _BESIDE = re.compile(r"^\..+\.(\d+)\.tmp$")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
-        with full_disk_is_the_users(path):
+        with full_disk_as_user_error(path):
             yield beside
             _fsync(beside)
             beside.replace(path)
@@ -49,7 +49,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     old = folder.parent / f".{folder.name}.{os.getpid()}.old"
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        with full_disk_is_the_users(folder):
+        with full_disk_as_user_error(folder):
             beside.mkdir()
             yield beside
             for file in beside.rglob("*"):
@@ -90,18 +90,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-@contextmanager
-def full_disk_is_the_users(path: Path) -> Iterator[None]:
+def full_disk_as_user_error(path: Path) -> AbstractContextManager[None]:
     """Turns "no space left" into a message that says where, and leaves other errors alone."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        raise UserError(
-            f"{path}: the disk is full. Free some space and run the same command again: "
-            "what is finished is kept."
-        ) from error
+    return as_user_error(
+        f"{path}: the disk is full. Free some space and run the same command again: "
+        "what is finished is kept.",
+        OSError,
+        when=lambda error: error.errno in _NO_SPACE,
+    )
+
+
+full_disk_is_the_users = full_disk_as_user_error  # the earlier name, where it is still called
 
 
 def _fsync(path: Path) -> None:

@@ -1,14 +1,20 @@
-"""Weights that cannot be written: a message that says where, whatever library raises it."""
+"""Weights that cannot be written: a message that says where, whatever library raises it.
+
+    with unwritable_as_user_error(folder):
+        model.save_pretrained(folder)
+
+safetensors and torch write files themselves and have errors of their own for a full disk: they are
+known by type and text. Plain files are covered by `evaluation.log.files`.
+"""
 
 from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from groupwise.rewards.errors import UserError
+from groupwise.rewards.errors import as_user_error
 
 _WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _WRITE_FAILED = re.compile(
@@ -17,23 +23,27 @@ _WRITE_FAILED = re.compile(
 )
 
 
-@contextmanager
-def unwritable_is_the_users(folder: Path, and_then: str = "") -> Iterator[None]:
-    """Turns "cannot write the weights" into a message that says where, whatever library raises it.
+def unwritable_as_user_error(folder: Path, and_then: str = "") -> AbstractContextManager[None]:
+    """Turns "cannot write the weights" into a UserError that names the folder.
 
-    safetensors and torch write files themselves and have errors of their own for a full disk.
+    `and_then` ends the sentence on what is kept, such as ", and checkpoint-10 with it".
     """
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError  # a compiled library: not at start-up
 
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if not isinstance(error, OSError) and not _WRITE_FAILED.search(str(error)):
-            raise
-        if isinstance(error, OSError) and error.errno not in _WRITE_ERRORS:
-            raise
+    def message(error: Exception) -> str:
         reason = " ".join(str(error).split("\n")[0].split())[:200]
-        raise UserError(
-            f"{folder}: cannot be written ({reason}). Is the disk full? Free some space and go on "
-            f"with the same command and --resume: what is finished is kept{and_then}."
-        ) from error
+        return (
+            f"{folder}: cannot be written ({reason}). Is the disk full? Free some space and run "
+            f"the same command with --resume: what is finished is kept{and_then}."
+        )
+
+    return as_user_error(message, OSError, RuntimeError, SafetensorError, when=_is_failed_write)
+
+
+unwritable_is_the_users = unwritable_as_user_error  # the earlier name, where it is still called
+
+
+def _is_failed_write(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in _WRITE_ERRORS
+    return bool(_WRITE_FAILED.search(str(error)))

@@ -273,7 +273,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_a_clear_message(
         assert full.wait() == 2, full.err
         assert re.search(
             rf"^groupwise: \S+/checkpoint-4: cannot be written \(.+\)\. Is the disk full\? Free "
-            rf"some space and go on with the same command and --resume: what is finished is kept, "
+            rf"some space and run the same command with --resume: what is finished is kept, "
             rf"{last.name} too\.$",
             full.err,
             re.M,

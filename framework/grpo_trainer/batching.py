@@ -1,33 +1,30 @@
-"""A step's rows in the fewest forwards: those that carry a gradient first, padding cut off."""
+"""A step's rows sorted into micro-batches: rows with a gradient first, by length, without padding.
+
+What is left out: micro-batches of unequal size. TRL's accumulation counts on equal ones.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    pass
-
-
 Batch = dict[str, Any]
-
-
 """TRL's inputs of a forward: (B, P) prompt tensors, (B, C) completion tensors, (B,) advantages."""
 
 
-# By which share a forward's loss shrinks when rows are left out of it, by TRL's loss type: those
-# that average over rows, over tokens of the forward, and over the whole step (not at all).
+# What TRL's loss types average over within a forward: its rows, or its tokens. All others average
+# over the whole step, and do not change when rows without a gradient are left out of a forward.
 _BY_ROWS = frozenset({"grpo", "sapo", "luspo", "dr_grpo"})
 _BY_TOKENS = frozenset({"bnpo"})
 
 
-def packed(batches: list[Batch], *, trim: bool) -> list[Batch]:
-    """The same rows in as many equal batches: those with an advantage first, by length.
+def sorted_batches(batches: list[Batch], *, trim: bool) -> list[Batch]:
+    """The same rows in as many equal batches: those with an advantage first, longest first.
 
-    The forwards at the end then hold nothing but zero advantages and can be left out; rows of like
-    length share a forward and need little padding.
+    The last forwards then have zero advantages only and can be skipped; rows of similar length
+    share a forward (length bucketing), so that it needs little padding, which `trim` cuts off.
     """
     whole = {key: _joined([batch[key] for batch in batches]) for key in batches[0]}
     length = whole["completion_mask"].sum(1)  # (B,)
@@ -55,7 +52,7 @@ def rows(batch: Mapping[str, Any], which: torch.Tensor) -> Batch:
 
 
 def trimmed(batch: Batch) -> Batch:
-    """Without columns that are padding in every row: on the left of prompts, right of completions.
+    """Drops columns that are padding in every row: on the left of prompts, right of completions.
 
     A row that TRL has masked as truncated counts as empty: it is left out of the loss in any case.
     """
@@ -73,7 +70,7 @@ def trimmed(batch: Batch) -> Batch:
 
 
 def loss_share(whole: Batch, kept: Batch, loss_type: str) -> float:
-    """What the mean over the kept rows has to be multiplied with to be the mean over all."""
+    """The factor that turns the loss's mean over the kept rows into its mean over all rows."""
     if loss_type in _BY_ROWS:
         return len(kept["advantages"]) / len(whole["advantages"])
     if loss_type in _BY_TOKENS:

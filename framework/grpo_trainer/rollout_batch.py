@@ -1,4 +1,7 @@
-"""The completions of one training step on this process, and what is logged of them."""
+"""The completions of one training step on this process, and their lines in `rollouts.jsonl`.
+
+Plain data: `rollouts.py` fills a batch, `rollout_metrics.py` turns it into numbers.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +19,22 @@ from groupwise.rewards import Example, Score
 class RolloutBatch:
     """A generation batch on this process: parallel lists of B rows, and what they cost.
 
-    `first_samples`, `first_scores`: of the problems that the data set gave for this step, which the
-    metrics are about. They differ from `samples` and `scores`, which are trained on, in groups that
-    were replaced by those of other problems.
+    `samples` and `scores` are trained on. `first_samples` and `first_scores` are those of the
+    problems that the data set gave for this step, which the metrics are about: they differ where
+    groups without variance were replaced by groups of other problems.
     """
 
     step: int
     examples: list[Example]
     sample_indices: list[int]
     seed: int
-    samples: list[SampledCompletion]
-    scores: list[Score]
+    samples: list[SampledCompletion] = field(default_factory=list)  # empty until they are drawn
+    scores: list[Score] = field(default_factory=list)  # empty until they are made
     progress: float = 0.0  # share of the training that is done
     with_log_probs: bool = False
     first_samples: list[SampledCompletion] = field(default_factory=list)
     first_scores: list[Score] = field(default_factory=list)
-    resampled_groups: int = 0  # put in the place of groups without variance
+    resampled_groups: int = 0  # groups that replaced one without variance
     untrained: list[RolloutRecord] = field(default_factory=list)  # drawn, and not trained on
     seconds: float = 0.0
     reward_seconds: float = 0.0
@@ -40,7 +43,7 @@ class RolloutBatch:
 
 
 def joined(shares: Sequence[RolloutBatch]) -> RolloutBatch:
-    """What the processes have of a step, in one; they worked at the same time."""
+    """The whole step from each process's share. Seconds are the longest: they ran in parallel."""
     lists = ("examples", "sample_indices", "samples", "scores", "first_samples", "first_scores")
     whole: dict[str, Any] = {
         name: [row for share in shares for row in getattr(share, name)] for name in lists
@@ -51,7 +54,7 @@ def joined(shares: Sequence[RolloutBatch]) -> RolloutBatch:
 
 
 def swap_rows(a: RolloutBatch, i: int, b: RolloutBatch, j: int, count: int) -> None:
-    """`count` rows of `a` from row `i` change places with those of `b` from row `j`."""
+    """Swaps `count` rows of `a` from row `i` on with those of `b` from row `j` on."""
     for name in ("examples", "samples", "scores", "sample_indices"):
         x, y = getattr(a, name), getattr(b, name)
         x[i : i + count], y[j : j + count] = y[j : j + count], x[i : i + count]

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from groupwise.framework.grpo_trainer.rollout_batch import RolloutBatch
 from groupwise.rewards import Score
 
-FLAT = 1e-6
-"""A group whose rewards have a smaller standard deviation than this has no variance."""
+MIN_STD = 1e-6
+"""Below this standard deviation of its rewards, a group counts as one without variance."""
 
 Numbers = dict[str, float | None]
 
 
 def rollout_metrics(batch: RolloutBatch, group_size: int, reward_names: Sequence[str]) -> Numbers:
-    """B completions in groups of `group_size`, one after the other."""
+    """The numbers of B completions, whose groups are `group_size` rows in sequence."""
     return {
         **_reward_numbers(batch.first_scores, group_size, reward_names),
         **_grade_numbers(batch.first_scores),
@@ -25,10 +25,10 @@ def rollout_metrics(batch: RolloutBatch, group_size: int, reward_names: Sequence
     }
 
 
-def flat_groups(scores: Sequence[Score], size: int) -> list[int]:
-    """The rows at which groups begin whose rewards are all the same."""
+def zero_variance_groups(scores: Sequence[Score], size: int) -> list[int]:
+    """The first row of each group whose rewards are all the same."""
     starts = range(0, len(scores), size)
-    return [i for i, std in zip(starts, _group_stds(scores, size), strict=True) if std < FLAT]
+    return [i for i, std in zip(starts, _group_stds(scores, size), strict=True) if std < MIN_STD]
 
 
 def _reward_numbers(scores: Sequence[Score], size: int, names: Sequence[str]) -> Numbers:
@@ -65,7 +65,7 @@ def _completion_numbers(batch: RolloutBatch, size: int) -> Numbers:
         "completion_length/mean": _mean(lengths),
         "completion_length/max": float(max(lengths)),
         "truncated": _mean([float(s.finish_reason == "length") for s in samples]),
-        "zero_variance_groups": len(flat_groups(batch.first_scores, size)) / len(starts),
+        "zero_variance_groups": len(zero_variance_groups(batch.first_scores, size)) / len(starts),
         "distinct_completions": _mean([len(set(texts[i : i + size])) / size for i in starts]),
         "most_common_completion": Counter(texts).most_common(1)[0][1] / len(texts),
     }
@@ -84,7 +84,7 @@ def _cost_numbers(batch: RolloutBatch) -> Numbers:
 
 
 def _known(scores: Sequence[Score]) -> list[float]:
-    """The totals, without NaN: no reward had a say there."""
+    """The totals without NaN, which stands where no reward gave a value."""
     return [score.total for score in scores if not math.isnan(score.total)]
 
 

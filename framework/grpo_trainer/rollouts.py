@@ -1,22 +1,28 @@
 """The completions of a training step: sampled by the engine, scored by the rubric, kept in a log.
 
-One `Rollouts` serves one trainer. TRL calls it in this order, once for each generation batch:
-`begin` (which rows), `sample` (TRL's `rollout_func`), `reward` (TRL's reward function), `finish`
-(the advantages). Then one line a completion is in `rollouts.jsonl`. With `resample_rounds`, `begin`
-samples and scores already, since what comes of it decides which rows there are.
+    rollouts.open(last_step)
+    output = rollouts.step(rows, trainer, trl_generate_and_score)     # once for each batch
+    rollouts.close()
+
+One `Rollouts` serves one trainer. `step` spans a whole generation batch: TRL's code runs inside it
+and calls back through its two hooks, `sample` (its `rollout_func`) and `reward` (its reward
+function). What a hook needs and is not there yet is made at that moment, so no order of calls can
+be wrong; when TRL is done, each completion is a line of `rollouts.jsonl`.
+
+Left out: which problems a step begins with (TRL's data loader), and advantages (TRL's).
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from groupwise.evaluation.log.files import full_disk_is_the_users
-from groupwise.evaluation.log.records import read_rollouts, to_line
+from groupwise.evaluation.log.files import full_disk_as_user_error
+from groupwise.evaluation.log.records import RolloutRecord, read_rollouts, to_line
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, Sampler
 from groupwise.framework.config import TrainingConfig
 from groupwise.framework.grpo_trainer.dynamic_sampling import ProblemPool
@@ -26,13 +32,20 @@ from groupwise.framework.grpo_trainer.rollout_batch import (
     records_of,
     swap_rows,
 )
-from groupwise.framework.grpo_trainer.rollout_metrics import flat_groups, rollout_metrics
+from groupwise.framework.grpo_trainer.rollout_metrics import (
+    rollout_metrics,
+    zero_variance_groups,
+)
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import cut_log
 from groupwise.rewards import Completion, Example, Rubric
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
+
+TRLRow = dict[str, Any]
+"""A row of TRL's data set: `prompt` and `example_id`."""
 
 
 class Rollouts:
@@ -44,20 +57,22 @@ class Rollouts:
         sampler: Sampler,
         rubric: Rubric,
         examples: Sequence[Example],
+        tokenizer: PreTrainedTokenizerBase,
         config: TrainingConfig,
         seed: int,
         log_path: Path,
     ) -> None:
         self.sampler, self.rubric, self.config, self.seed = sampler, rubric, config, seed
         self._examples = {example.id: example for example in examples}
+        self._tokenizer = tokenizer
         self._path = log_path
         self._log: TextIO | None = None
-        self._prompt_ids: dict[str, list[int]] = {}
+        self._prompt_ids: dict[str, tuple[int, ...]] = {}
         self._pool = ProblemPool(examples, seed) if config.resample_rounds else None
-        self.batch: RolloutBatch | None = None
+        self._batch: RolloutBatch | None = None  # of the latest step
 
     def open(self, last_step: int = 0) -> None:
-        """Opens the log for appending; what it has of steps after `last_step` is dropped.
+        """Opens the log for appending; its lines of steps after `last_step` are dropped.
 
         Of several processes only the main one keeps a log.
         """
@@ -71,57 +86,76 @@ class Rollouts:
         self.rubric.warm_up()
         self._log = self._path.open("a", encoding="utf-8")
 
-    def begin(
-        self, rows: Sequence[Mapping[str, Any]], trainer: Any, *, log_probs: bool = False
-    ) -> list[dict[str, Any]]:
-        """The rows to go on with, of which some may be other problems'.
+    def _append(self, records: Sequence[RolloutRecord]) -> None:
+        assert self._log is not None, "open() comes first"
+        with full_disk_as_user_error(self._path):
+            self._log.write("".join(to_line(record) for record in records))
+            self._log.flush()
 
-        `rows`: B dataset rows, each problem repeated `num_generations` times in sequence.
-        `log_probs`: whether `log_probs()` will be asked for.
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+        self.rubric.close()
+
+    def step(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        trainer: Any,
+        generate_and_score: Callable[[list[TRLRow]], dict[str, Any]],
+        *,
+        log_probs: bool = False,
+    ) -> dict[str, Any]:
+        """Runs `generate_and_score`, TRL's own, on this step's rows, logs them, returns its output.
+
+        `rows`: B data set rows, each problem repeated `num_generations` times in sequence; with
+        `resample_rounds`, rows of other problems may take the place of some. The output has
+        `advantages`, a tensor (B,). `log_probs`: whether `log_probs()` will be asked for.
         """
         step = int(trainer.state.global_step)
         group_size = self.config.num_generations
-        first = trainer.accelerator.process_index * len(rows)
-        self.batch = RolloutBatch(
+        first = processes.index() * len(rows)
+        batch = self._batch = RolloutBatch(
             step=step,
             examples=[self._examples[row["example_id"]] for row in rows],
             sample_indices=[(first + i) % group_size for i in range(len(rows))],
             seed=step_seed(self.seed, step),
-            samples=[],
-            scores=[],
             progress=step / max(1, int(trainer.state.max_steps)),
             with_log_probs=log_probs,
         )
-        if self._pool is not None:
-            self._sample_and_score(self.batch)
-            self._replace_flat_groups(self.batch, self._pool)
-        return [{"prompt": e.prompt, "example_id": e.id} for e in self.batch.examples]
+        if self._pool is not None:  # which rows TRL gets depends on their scores
+            self._make_scores(batch)
+            self._replace_zero_variance_groups(batch, self._pool)
+        output = generate_and_score(
+            [{"prompt": e.prompt, "example_id": e.id} for e in batch.examples]
+        )
+        self._finish(batch, output["advantages"].tolist())
+        return output
 
-    def sample(self, prompts: list[str], trainer: Any) -> dict[str, Any]:
+    def sample(self, prompts: list[str], _trainer: Any) -> dict[str, Any]:
         """TRL's `rollout_func`: token ids of B prompts and of their completions."""
         batch = self._current()
-        if not batch.samples:
-            self._sample(batch)
+        self._make_samples(batch)
         return {
-            "prompt_ids": self.prompt_ids(prompts, trainer),
+            "prompt_ids": [list(self.prompt_ids(prompt)) for prompt in prompts],
             "completion_ids": [list(sample.token_ids) for sample in batch.samples],
             "logprobs": None,
         }
 
-    def prompt_ids(self, prompts: Sequence[str], trainer: Any) -> list[list[int]]:
-        """The prompts as the model sees them."""
-        tokenize = trainer._tokenizer
-        for prompt in set(prompts) - self._prompt_ids.keys():
-            self._prompt_ids[prompt] = tokenize(prompt, add_special_tokens=False)["input_ids"]
-        return [self._prompt_ids[prompt] for prompt in prompts]
-
     def reward(self, prompts: Sequence[Any], **_: Any) -> list[float]:
         """TRL's reward function: the rubric's total for each of the B completions."""
         batch = self._current()
-        assert len(prompts) == len(batch.samples)
-        if not batch.scores:
-            self._score(batch)
+        self._make_scores(batch)
+        assert len(prompts) == len(batch.scores)
         return [score.total for score in batch.scores]
+
+    def prompt_ids(self, prompt: str) -> tuple[int, ...]:
+        """A prompt in tokens, as the model sees it; tokenised once in the life of a trainer."""
+        ids = self._prompt_ids.get(prompt)
+        if ids is None:
+            # The chat template has written the special tokens already.
+            ids = tuple(self._tokenizer(prompt, add_special_tokens=False)["input_ids"])
+            self._prompt_ids[prompt] = ids
+        return ids
 
     def log_probs(self, length: int) -> torch.Tensor:
         """What each token was drawn with, at the temperature: (B, `length`) float32, padded by 0.
@@ -132,11 +166,13 @@ class Rollouts:
 
         values = torch.zeros(len(self._current().samples), length)
         for row, sample in enumerate(self._current().samples):
-            assert sample.logprobs is not None, "begin() was not told"
+            assert sample.logprobs is not None, "step() was not told"
             values[row, : len(sample.logprobs)] = torch.tensor(sample.logprobs)
         return values
 
-    def _sample(self, batch: RolloutBatch) -> None:
+    def _make_samples(self, batch: RolloutBatch) -> None:
+        if batch.samples:
+            return
         started = time.perf_counter()
         batch.samples = self._draw(batch)
         batch.first_samples = list(batch.samples)
@@ -159,7 +195,12 @@ class Rollouts:
         everything = frozenset(range(group_size))
         keys = list(rows_of)
         prompts = [
-            Prompt(key, example_of[key].prompt, done=everything - rows_of[key].keys())
+            Prompt(
+                key,
+                text := example_of[key].prompt,
+                done=everything - rows_of[key].keys(),
+                token_ids=self.prompt_ids(text),
+            )
             for key in keys
         ]
         drawn: list[SampledCompletion | None] = [None] * len(batch.examples)
@@ -170,7 +211,10 @@ class Rollouts:
         assert not missing, f"the sampler left out rows {missing}"
         return [sample for sample in drawn if sample is not None]
 
-    def _score(self, batch: RolloutBatch) -> None:
+    def _make_scores(self, batch: RolloutBatch) -> None:
+        if batch.scores:
+            return
+        self._make_samples(batch)
         started = time.perf_counter()
         size, count = self.config.num_generations, len(batch.samples)
         rows = list(zip(batch.examples, batch.samples, strict=True))
@@ -189,67 +233,59 @@ class Rollouts:
         batch.scores = scores[start : start + count]
         batch.first_scores = list(batch.scores)
         batch.reward_seconds += time.perf_counter() - started
+        if self._pool is not None:
+            for example, score in zip(batch.examples, batch.scores, strict=True):
+                correct = score.grade.correct if score.grade else None
+                self._pool.record(batch.step, example.id, correct)
 
-    def _sample_and_score(self, batch: RolloutBatch) -> None:
-        self._sample(batch)
-        self._score(batch)
-        assert self._pool is not None
-        for example, score in zip(batch.examples, batch.scores, strict=True):
-            correct = score.grade.correct if score.grade else None
-            self._pool.record(batch.step, example.id, correct)
-
-    def _replace_flat_groups(self, batch: RolloutBatch, pool: ProblemPool) -> None:
-        """Puts groups with variance where groups without are, in up to `resample_rounds` rounds."""
+    def _replace_zero_variance_groups(self, batch: RolloutBatch, pool: ProblemPool) -> None:
+        """Puts other problems' groups in their place, in up to `resample_rounds` rounds."""
         size = self.config.num_generations
         tried = {example.id for example in batch.examples}
         for number in range(self.config.resample_rounds):
-            flat = flat_groups(batch.scores, size)
-            others = pool.draw(len(flat), (batch.step, number), besides=tried)
+            replaceable = zero_variance_groups(batch.scores, size)
+            others = pool.draw(len(replaceable), (batch.step, number), besides=tried)
             if not others:
                 return
             tried |= {example.id for example in others}
-            fresh = replace(
-                batch,
+            fresh = RolloutBatch(
+                step=batch.step,
                 examples=[example for example in others for _ in range(size)],
                 sample_indices=list(range(size)) * len(others),
-                seconds=0.0,
-                reward_seconds=0.0,
+                seed=batch.seed,
+                progress=batch.progress,
+                with_log_probs=batch.with_log_probs,
             )
-            self._sample_and_score(fresh)
+            self._make_scores(fresh)
             batch.seconds += fresh.seconds
             batch.reward_seconds += fresh.reward_seconds
-            dull = flat_groups(fresh.scores, size)
-            useful = [j for j in range(0, len(fresh.scores), size) if j not in dull]
-            # Each useful group changes places with a flat one; what stays in `fresh` is over.
-            for i, j in zip(flat, useful, strict=False):
+            useless = zero_variance_groups(fresh.scores, size)
+            useful = [j for j in range(0, len(fresh.scores), size) if j not in useless]
+            # What is left in `fresh` after the exchange is logged, and not trained on.
+            for i, j in zip(replaceable, useful, strict=False):
                 swap_rows(batch, i, fresh, j, size)
             batch.resampled_groups += len(useful)
             batch.untrained += records_of(fresh, [None] * len(fresh.samples))
 
+    def _finish(self, batch: RolloutBatch, advantages: Sequence[float]) -> None:
+        """Logs the step; `advantages` are those of this process's B rows."""
+        records = batch.untrained + records_of(batch, advantages)
+        if processes.count() > 1:
+            shares = processes.gathered((batch, records))
+            self._batch = joined([share for share, _ in shares])
+            records = [record for _, share in shares for record in share]
+        if processes.is_main():
+            self._append(records)
+
     def count_forward(self, *, skipped: bool) -> None:
-        """Hears of each forward of the training step, made or left out."""
+        """Counts a forward of the training step, made or skipped."""
         batch = self._current()
         batch.forwards += 1
         batch.skipped_forwards += skipped
 
-    def finish(self, advantages: Any) -> None:
-        """`advantages`: tensor (B,), of this process's rows. Appends the step to the log."""
-        batch = self._current()
-        records = batch.untrained + records_of(batch, advantages.tolist())
-        if processes.count() > 1:
-            shares = processes.gathered((batch, records))
-            self.batch = joined([share for share, _ in shares])
-            records = [record for _, share in shares for record in share]
-        if not processes.is_main():
-            return
-        assert self._log is not None, "open() comes first"
-        with full_disk_is_the_users(self._path):
-            self._log.write("".join(to_line(record) for record in records))
-            self._log.flush()
-
     def metrics(self) -> dict[str, float | None]:
         """Numbers of the latest batch, under the names of `metrics.jsonl`."""
-        batch = self.batch
+        batch = self._batch
         if batch is None or not batch.scores:
             return {}
         size = self.config.num_generations
@@ -260,14 +296,9 @@ class Rollouts:
             numbers["untrained_completions"] = float(len(batch.untrained))
         return numbers
 
-    def close(self) -> None:
-        if self._log is not None:
-            self._log.close()
-        self.rubric.close()
-
     def _current(self) -> RolloutBatch:
-        assert self.batch is not None, "TRL asked for a rollout before begin()"
-        return self.batch
+        assert self._batch is not None, "TRL's hooks are called inside step()"
+        return self._batch
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -93,6 +93,7 @@ class GRPOTrainer:
             sampler=sampler or self._make_sampler(),
             rubric=as_rubric(reward_funcs),
             examples=self.examples,
+            tokenizer=tokenizer,
             config=self.config,
             seed=self.args.seed,
             log_path=self.output_dir / "rollouts.jsonl",
@@ -208,10 +209,9 @@ class GRPOTrainer:
     def _build(self) -> Any:
         from datasets import Dataset
 
-        from groupwise.framework.grpo_trainer.trl_subclass import groupwise_trainer
+        from groupwise.framework.grpo_trainer.trl_subclass import GroupwiseTrainer
 
-        _drop_reference(self.model)
-        trainer_class, config_class = trl_classes()
+        _, config_class = trl_classes()
         requested = trl_arguments(self.args, self.shape, self.model)
         trl_args = config_class(**requested)
         refuse_dropped(requested, trl_args)
@@ -219,7 +219,7 @@ class GRPOTrainer:
             [{"prompt": example.prompt, "example_id": example.id} for example in self.examples]
         )
         with adapter_precision(self.model):
-            return groupwise_trainer(trainer_class)(
+            return GroupwiseTrainer(
                 rollouts=self.rollouts,
                 skip_zero_advantage=self.config.skip_zero_advantage,
                 model=self.model,
@@ -262,8 +262,7 @@ class GRPOTrainer:
 
         class LongestFirst(TrainerCallback):  # type: ignore[misc]
             def on_train_begin(self, *_: Any, **__: Any) -> None:
-                prompts = [example.prompt for example in ours.examples]
-                prompt_ids = ours.rollouts.prompt_ids(prompts, ours.trl_trainer)
+                prompt_ids = [ours.rollouts.prompt_ids(e.prompt) for e in ours.examples]
                 try_longest(ours.trl_trainer, ours.config, prompt_ids)
 
         return LongestFirst()
@@ -280,12 +279,3 @@ def frozen_heap() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-def _drop_reference(model: Any) -> None:
-    """An earlier training's reference: TRL copies the adapter as "ref" and would refuse a second.
-
-    The new one is a copy of the adapter as it is now.
-    """
-    if "ref" in getattr(model, "peft_config", {}):
-        model.delete_adapter("ref")

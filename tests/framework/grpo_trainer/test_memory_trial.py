@@ -116,9 +116,7 @@ def test_a_step_that_does_not_fit_ends_the_run_before_it_begins(toy: Toy, tmp_pa
 
     config = toy.config()
     trainer = trainer_for(config, load(config.model, config.seed), tmp_path)
-    prompt_ids = trainer.rollouts.prompt_ids(
-        [example.prompt for example in trainer.examples], trainer.trl_trainer
-    )
+    prompt_ids = [trainer.rollouts.prompt_ids(example.prompt) for example in trainer.examples]
     vast = TrainingConfig(
         prompts_per_step=4, num_generations=4, completions_per_forward=8,
         max_completion_length=2**46,

@@ -10,12 +10,12 @@ import torch
 from conftest import lines
 from grpo_toys import odd_problems_only, toy_trainer
 
-from groupwise.framework.grpo_trainer.batching import packed, rows, trimmed
+from groupwise.framework.grpo_trainer.batching import rows, sorted_batches, trimmed
 
 pytestmark = pytest.mark.stack
 
 
-def test_packing_keeps_rows_together_and_puts_gradients_first() -> None:
+def test_sorting_keeps_rows_together_and_puts_gradients_first() -> None:
     def batch(first: int, advantages: list[float], lengths: list[int]) -> dict[str, Any]:
         number = torch.arange(first, first + 2)
         return {
@@ -28,7 +28,7 @@ def test_packing_keeps_rows_together_and_puts_gradients_first() -> None:
         }
 
     before = [batch(0, [0.0, 1.0], [4, 2]), batch(2, [0.0, -1.0], [1, 3])]
-    after = packed(before, trim=True)
+    after = sorted_batches(before, trim=True)
     assert [part["advantages"].tolist() for part in after] == [[-1.0, 1.0], [0.0, 0.0]]
     assert [part["completion_ids"][:, 0].tolist() for part in after] == [[3, 1], [0, 2]]
     assert after[0]["completion_ids"].shape == (2, 3)  # trimmed to its longest completion
@@ -96,33 +96,27 @@ def test_dropping_rows_gives_the_same_weights(toy: Any, tmp_path: Path, loss_typ
 
 def test_old_log_probabilities_come_from_the_sampler(toy: Any, tmp_path: Path) -> None:
     """They are the forward's, which is saved; with several iterations, and in float32."""
-    from groupwise.framework.grpo_trainer import trl_subclass as trl_trainer
+    from groupwise.framework.grpo_trainer import trl_subclass
 
     found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-    made = trl_trainer.groupwise_trainer
 
-    def watching(trainer_class: type) -> type:
-        base = made(trainer_class)
-
-        class Watching(base):
-            def _generate_and_score_completions(self, inputs: Any) -> Any:
-                output = super()._generate_and_score_completions(inputs)
-                ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
-                mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
-                length = output["completion_ids"].shape[1]
-                with torch.no_grad():
-                    forward, _, _ = trainer_class._get_per_token_logps_and_entropies(
-                        self, self.model, ids, mask, length
-                    )
-                drawn = output["old_per_token_logps"]
-                assert torch.equal(drawn, self._rollouts.log_probs(length)), "not the sampler's"
-                found.append((drawn, forward, output["completion_mask"]))
-                return output
-
-        return Watching
+    class Watching(trl_subclass.GroupwiseTrainer):
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            output = super()._generate_and_score_completions(inputs)
+            ids = torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1)
+            mask = torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1)
+            length = output["completion_ids"].shape[1]
+            with torch.no_grad():
+                forward, _, _ = trl_subclass.TRLTrainer._get_per_token_logps_and_entropies(
+                    self, self.model, ids, mask, length
+                )
+            drawn = output["old_per_token_logps"]
+            assert torch.equal(drawn, self._rollouts.log_probs(length)), "not the sampler's"
+            found.append((drawn, forward, output["completion_mask"]))
+            return output
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trl_trainer, "groupwise_trainer", watching)
+        patch.setattr(trl_subclass, "GroupwiseTrainer", Watching)
         shape = {"completions_per_forward": 16, "num_iterations": 2, "temperature": 0.8}
         _weights_after(toy, tmp_path, 4, **shape)
     assert len(found) == 2

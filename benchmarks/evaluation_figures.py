@@ -15,6 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
+from groupwise.evaluation.log.records import SampleRecord, to_line
+from groupwise.evaluation.metrics.intervals import bootstrap_estimates
+from groupwise.evaluation.metrics.majority import maj_at_k
+from groupwise.evaluation.metrics.paired import paired_test
+
 SUMMARISE = """
 import resource, sys, time
 from groupwise.evaluation import summarise
@@ -35,12 +42,6 @@ def main() -> None:
 
 
 def statistics() -> None:
-    import numpy as np
-
-    from groupwise.evaluation.metrics.intervals import bootstrap_estimates
-    from groupwise.evaluation.metrics.majority import maj_at_k
-    from groupwise.evaluation.metrics.paired import paired_test
-
     draw = np.random.default_rng(0)
     values = draw.random((10_000, 14))
     took = clock(lambda: bootstrap_estimates(values, bounds=(0, 1)))
@@ -61,10 +62,6 @@ def statistics() -> None:
 
 def coverage() -> None:
     """How often the 95 % interval of pass@1 contains the truth: 8 samples a problem."""
-    import numpy as np
-
-    from groupwise.evaluation.metrics.intervals import bootstrap_estimates
-
     draw = np.random.default_rng(0)
     for name, a, b in (("even", 2, 3), ("hard", 0.2, 2.0), ("all or nothing", 0.3, 0.3)):
         cells = []
@@ -79,8 +76,6 @@ def coverage() -> None:
 
 
 def logs(samples: int) -> None:
-    from groupwise.evaluation.log.records import SampleRecord, to_line
-
     text = "Let me think about it step by step. " * 20
     for count in (samples // 100, samples // 10, samples):
         with tempfile.TemporaryDirectory() as folder:

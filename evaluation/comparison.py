@@ -1,8 +1,12 @@
 """Two or more evaluations of the same problems, compared problem by problem.
 
-The first is the baseline; each of the others is compared with it. What is compared must have been
-asked the same: another set of problems, other prompts or other sampling settings are refused unless
-told otherwise, and what differs is said.
+    compare({"base": "runs/x/evaluations/base", "tuned": "runs/x/evaluations/tuned"})
+
+The first is the baseline; each of the others is compared with it. Other problems, prompts or
+sampling settings are refused with a list of what differs, unless `allow_differences` is set.
+
+What it leaves out: the statistics (metrics/intervals.py, metrics/paired.py) and the table
+(tables.py).
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean  # exact sums: independent of the order
 from typing import Any
 
 import numpy as np
@@ -44,7 +49,7 @@ _LONGEST_GRID = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What stands beside the accuracies of one evaluation. `curve[i]` is pass@(i+1)."""
+    """Counts and means of one evaluation. `curve[i]` is pass@(i+1)."""
 
     label: str
     num_samples: int
@@ -167,8 +172,11 @@ def compare(
     """Compares evaluations, {label: folder or log}, each with the first.
 
     `ks`: by default 1, 2, 4, 8 as far as there are samples. `allow_differences` compares the
-    problems that all have, and puts what differs into `notices`. UserError for fewer than two runs,
-    for logs that may not be compared, and where nothing says which samples are right.
+    problems that all have in common, and lists what differs in `notices`.
+
+    Raises:
+        UserError: fewer than two runs; logs that differ in what was asked; ungraded samples
+            without `solved_at`.
     """
     if len(runs) < 2:
         raise UserError("comparing takes at least two evaluations")
@@ -211,7 +219,7 @@ def _side(label: str, side: Problems, most: int) -> Side:
     return Side(
         label=label,
         num_samples=samples,
-        curve=tuple(_mean(side.pass_at_k(k)) for k in range(1, most + 1)),
+        curve=tuple(fmean(side.pass_at_k(k)) for k in range(1, most + 1)),
         status_counts=status_counts(side.problems),
         truncated=sum(problem.truncated for problem in side.problems),
         mean_num_tokens=sum(problem.num_tokens for problem in side.problems) / samples,
@@ -264,7 +272,7 @@ def _pair(
 
 
 def verdict(pass_at_1: Difference, problems: int, needed: int | None, least: float) -> str:
-    """What may be said of the difference in pass@1, and what it would take to say more."""
+    """A sentence: what the difference in pass@1 shows, or how many problems it would take."""
     points = pass_at_1.difference.value * 100
     size = f"{rounded(abs(points))} points"
     if pass_at_1.p_value < ALPHA:
@@ -301,19 +309,15 @@ def _grid(first: Problems, second: Problems) -> int | None:
     return grid if grid <= _LONGEST_GRID else None
 
 
-def _mean(values: Floats) -> float:
-    return math.fsum(values) / len(values)
-
-
-# What a comparison is about; and the problems, which are compared one by one.
+# What a comparison is about, and the problems, which are checked one by one below.
 _MAY_DIFFER = ("model", "sampler", "num_examples", "problems", "prompts")
 
 
 def _what_differs(logs: Mapping[str, Path], sides: Mapping[str, Problems]) -> list[str]:
-    """What speaks against comparing the others with the first, a line each.
+    """One line for each difference between the first evaluation and the others.
 
     UserError where they cannot be compared at all: a log without samples, without grades, or
-    without a problem that the first has too.
+    without a problem in common with the first.
     """
     lines = []
     base, *others = logs
@@ -365,7 +369,7 @@ def _problems_differ(base: str, first: Problems, label: str, second: Problems) -
 
 
 def _in_common(sides: dict[str, Problems]) -> dict[str, Problems]:
-    """Only the problems that all have; collect has sorted them by id, so rows then match."""
+    """Only the problems that all sides have. They are sorted by id, so rows match."""
     ids = set.intersection(*({p.example_id for p in side.problems} for side in sides.values()))
     return {
         label: replace(side, problems=[p for p in side.problems if p.example_id in ids])

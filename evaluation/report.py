@@ -2,9 +2,9 @@
 
     write_report("runs/my-run", "report.html")
 
-It is the review page (evaluation/viewer) with its data inside, for reading only. A small run is in
-it whole. Of a large one: all its numbers, all problems that flipped, and a random sample of the
-others; the page says what is left out.
+It is the review page (evaluation/viewer) with its data inside, read-only. A small run is embedded
+whole. Of a large one: all its numbers, all problems that flipped, and a random sample of the
+others; the page states what is left out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.log.files import write_text
 from groupwise.evaluation.text import printable
+from groupwise.evaluation.viewer.bundle import page
 from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,13 +46,12 @@ class _Choice:
 
 
 def write_report(run: str | Path, path: str | Path | None = None) -> Path:
-    """Writes the page (default: `report.html` in the run) and returns where it is.
+    """Writes the page (default: `report.html` in the run) and returns its path.
 
     `run` is a run directory, an evaluation, or a folder of runs. The file is replaced whole or not
-    at all. UserError where there is nothing to report.
+    at all. Raises UserError if there is no sample.
     """
-    from groupwise.evaluation.viewer.bundle import page
-    from groupwise.evaluation.viewer.index import Index
+    from groupwise.evaluation.viewer.index import Index  # DuckDB, pyarrow: not at start-up
 
     run = Path(run)
     path = (run if run.is_dir() else run.parent) / REPORT if path is None else Path(path)
@@ -70,7 +70,8 @@ def write_report(run: str | Path, path: str | Path | None = None) -> Path:
 
 
 def report_data(index: Index) -> dict[str, Any]:
-    """What the page answers from; see static/js/local.js."""
+    """The data embedded in the page, from which static/js/local.js answers its requests."""
+    # DuckDB and NumPy stay out of start-up.
     from groupwise.evaluation.viewer.overview import Overview
     from groupwise.evaluation.viewer.queries import Queries
 

@@ -1,10 +1,12 @@
 """evaluate: examples x sampler x rubric -> samples.jsonl -> summary.json.
 
+    summary = evaluate(examples, sampler, build_rubric(specs), EvaluationSettings(), folder)
+
 The log is written as samples finish. Stopped at any moment and started again with the same
-arguments, it goes on with what is missing; the summary is the same to the byte, because samples
+arguments, it resumes with what is missing; the summary is the same to the byte, because samples
 depend on (seed, example, index) alone and the summary does not depend on their order.
 
-What is not here: making completions (a `Sampler`), judging them (a `Scorer`), tables (tables.py).
+What it leaves out: making completions (a `Sampler`), judging them (a `Scorer`), tables (tables.py).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _LONGEST_WAIT_S = 2.0
 
 
 class Scorer(Protocol):
-    """What `rewards.build_rubric` makes."""
+    """Scores completions; `rewards.build_rubric` makes one."""
 
     def score_batch(
         self,
@@ -46,10 +48,10 @@ class Scorer(Protocol):
 class EvaluationSettings:
     """How to sample, and what to count.
 
-    What the answers and scores depend on is kept beside the log, and a log made otherwise is
+    What the answers and scores depend on is kept beside the log, and a log with other settings is
     refused: `model` (a name for what is evaluated), `params` (with the seed), `solved_at`, and
-    `identity`, where the caller puts what else they depend on: the rubric, the adapter's revision.
-    `num_samples` may be raised later: what exists stays. The rest is only how the log is counted.
+    `identity`, for whatever else they depend on: the rubric, the adapter's revision. `num_samples`
+    may be raised later: existing samples are kept. The other fields only change the counting.
 
     `solved_at`: a sample is right when its score reaches this, for data without verifiable answers.
     `score_batch_size`: samples scored together; at most so many finished ones are lost in a kill.
@@ -79,7 +81,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an evaluation is. `correct` and `seconds` are of this session's samples, `made`."""
+    """How far an evaluation is; `correct`, `num_tokens`, `seconds` are of the samples made now."""
 
     done: int
     total: int
@@ -100,8 +102,11 @@ def evaluate(
     """Samples and scores what the log in `out_dir` lacks, then writes the summary of the log.
 
     Examples need distinct ids and rendered prompts. Scores are taken at the end of any schedule
-    (`progress=1.0`), so that two checkpoints are judged alike. On an exception or Ctrl-C all that
-    was finished is in the log. UserError for a log made with other settings or in use.
+    (`progress=1.0`), so that two checkpoints are judged alike. On an exception or Ctrl-C all
+    finished samples are in the log.
+
+    Raises:
+        UserError: the log was made with other settings, or another process is writing it.
     """
     out_dir = Path(out_dir)
     by_id = _by_id(examples)
@@ -126,7 +131,7 @@ def evaluate(
 def log_settings(
     examples: Sequence[Example], sampler: str, settings: EvaluationSettings
 ) -> dict[str, Any]:
-    """What `settings.json` keeps: all that the samples of a log and their scores depend on."""
+    """The content of `settings.json`: all that the samples of a log and their scores depend on."""
     return {
         "model": settings.model,
         "sampler": sampler,
@@ -182,7 +187,7 @@ class _Run:
                 if full or now - first_waited > _LONGEST_WAIT_S:
                     self._flush()
         finally:
-            # Also on Ctrl-C and on an engine's error: what is finished belongs into the log.
+            # Also on Ctrl-C and on an engine's error: finished samples belong in the log.
             close = getattr(stream, "close", None)
             try:
                 if close is not None:
@@ -227,7 +232,7 @@ class _Run:
             make_record(example, sample, score, self.settings, seconds)
             for example, (sample, seconds), score in zip(examples, batch, scores, strict=True)
         ]
-        self.waiting = []  # from here on they are the log's: a second Ctrl-C must not double them
+        self.waiting = []  # before append: after a second Ctrl-C they must not be written twice
         self.log.append(records)
         self.made += len(records)
         self.correct += sum(bool(record.correct) for record in records)
@@ -287,7 +292,7 @@ def _owed(by_id: Mapping[str, Example], num_samples: int, log: Path) -> list[Pro
 
 
 def _digest(rows: Iterable[tuple[str, ...]]) -> str:
-    """A short name for a set of rows, whatever their order."""
+    """A hash of a set of rows, independent of their order."""
     digest = hashlib.sha256()
     for row in sorted(rows):
         digest.update(json.dumps(row).encode())

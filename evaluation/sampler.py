@@ -1,6 +1,6 @@
 """The protocol between whoever needs completions and the engine that makes them.
 
-Evaluation and training know only this; the engines live in `framework/sampling`.
+Evaluation and training use only this protocol; the engines are in `framework/sampling`.
 """
 
 from __future__ import annotations

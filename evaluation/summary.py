@@ -1,8 +1,10 @@
-"""Summary: what a log of samples says, with intervals, overall and by category.
+"""The numbers of one evaluation, with intervals, overall and by category.
 
-`summarise(log)` reads the log and nothing else, so a summary can always be made again.
-`summary.json` holds what follows from the samples; how fast they were made is in `timing.json`,
-because it differs from run to run (docs/decisions).
+    summary = summarise("runs/x/evaluations/tuned", ks=(1, 8))
+
+`summarise` reads the log and nothing else, so a summary can always be made again. `summary.json`
+holds what follows from the samples; how fast they were made is in `timing.json`, because it differs
+from run to run (docs/decisions/evaluation.md).
 """
 
 from __future__ import annotations
@@ -136,7 +138,10 @@ def summarise(
     """Reads `samples.jsonl` (or the folder that holds it) and counts.
 
     With `solved_at`, a sample counts as right when its score reaches it, whatever its grade. `seed`
-    is that of the bootstrap. UserError for an empty or broken log.
+    is that of the bootstrap.
+
+    Raises:
+        UserError: the log is missing, empty or broken.
     """
     path = Path(log)
     problems = collect(
@@ -163,7 +168,7 @@ def summarise_problems(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Summary:
-    """As `summarise`, from what `collect` gave."""
+    """As `summarise`, from problems that `log.problems.collect` has counted."""
     ks = sorted(set(ks))
     columns = [problems.pass_at_k(k) for k in ks]
     columns += [problems.pass_hat_k(k) for k in ks]
@@ -216,7 +221,9 @@ def _by_category(
     members: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems.problems:
         members[problem.groups[which]].append(problem)
-    if len(members) > MOST_CATEGORIES:  # a field like this names problems, not kinds of them
+    if (
+        len(members) > MOST_CATEGORIES
+    ):  # a field like this identifies problems, it does not group them
         by_size = sorted(members, key=lambda name: (-len(members[name]), name))
         rest = [p for name in by_size[MOST_CATEGORIES:] for p in members[name]]
         members = {name: members[name] for name in by_size[:MOST_CATEGORIES]} | {OTHER: rest}

@@ -1,17 +1,19 @@
 """Numbers as plain text: the summary of one evaluation, and the table before and after.
 
+    print_table(comparison_table(comparison))
+
 Every label comes from outside and is escaped. The same text goes to a pipe and, with colours, to a
-terminal.
+terminal. `aligned` and `print_table` serve other tables of the command line, too.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from groupwise.evaluation.text import percent, printable, rounded
+from groupwise.evaluation.text import folded_line, percent, printable, rounded
 
 if TYPE_CHECKING:  # NumPy and SciPy stay out of start-up: every command prints tables
     from groupwise.evaluation.comparison import Comparison, Difference, Pair, Side
@@ -34,7 +36,7 @@ def summary_table(summary: Summary, title: str = "") -> str:
     for k in summary.pass_at_k:
         by_k = (summary.pass_at_k, summary.pass_hat_k, summary.maj_at_k)
         rows.append([f"k = {k}", *(_with_interval(estimates[k]) for estimates in by_k)])
-    lines += _aligned(rows)
+    lines += aligned(rows)
     lines.append(f"(% of problems, with {summary.confidence:.0%} intervals)")
     lines += ["", *_counts(summary.status_counts, summary.truncated, summary.num_samples)]
     lines.append(f"mean score {_plain(summary.mean_score)}")
@@ -66,27 +68,20 @@ def print_table(text: str, file: TextIO | None = None) -> None:
     if not file.isatty():
         file.write(text)
         return
-    from rich.console import Console
+    from rich.console import Console  # slow: not at start-up
     from rich.text import Text
 
     console = Console(file=file, soft_wrap=True)
-    text = "\n".join(_sentence(line, console.width) for line in text.split("\n"))
+    text = "\n".join(
+        line if _GAP in line.strip() else folded_line(line, console.width)  # rows are not folded
+        for line in text.split("\n")
+    )
     styled = Text(text)  # never markup: labels may hold square brackets
     styled.highlight_regex(r"(?m)^.*problems.*samples.*$", "bold")
     styled.highlight_regex(r"(?m)\+\d+\.\d\b", "green")
     styled.highlight_regex(r"(?m)(?<![\w.])-\d+\.\d\b", "red")
     styled.highlight_regex(r"(?m)^Verdict:.*$", "bold")
     console.print(styled, end="")
-
-
-def _sentence(line: str, width: int) -> str:
-    """A long line folded between words, unless it is a row of a table."""
-    if len(line) <= width or _GAP in line.strip():
-        return line
-    indent = " " * (len(line) - len(line.lstrip()) + 4)
-    return textwrap.fill(
-        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
 
 
 def _pair(pair: Pair, base: Side, other: Side, comparison: Comparison) -> list[str]:
@@ -119,7 +114,7 @@ def _pair(pair: Pair, base: Side, other: Side, comparison: Comparison) -> list[s
         f"{before} -> {after}: {problems} problems x {samples} samples "
         f"(%, with {comparison.confidence:.0%} intervals)",
         "",
-        *_aligned(rows),
+        *aligned(rows),
         "",
         f"problems answered right more often {len(pair.won)}, less often {len(pair.lost)}, "
         f"as often {pair.unchanged}",
@@ -129,7 +124,7 @@ def _pair(pair: Pair, base: Side, other: Side, comparison: Comparison) -> list[s
     if pair.crossing_k is not None:
         ahead = before if base.curve[0] < other.curve[0] else after
         lines.append(f"from k = {pair.crossing_k} on, {ahead} is ahead in pass@k")
-    return [*lines, "", *_aligned(shares), "", f"Verdict: {pair.verdict}"]
+    return [*lines, "", *aligned(shares), "", f"Verdict: {pair.verdict}"]
 
 
 def _cells(row: Difference) -> list[str]:
@@ -142,7 +137,7 @@ def _cells(row: Difference) -> list[str]:
 
 
 def p_text(p: float) -> str:
-    """A p-value as people write it.
+    """A p-value with the digits that mean something.
 
     >>> p_text(0.00001)
     '< 0.0001'
@@ -180,7 +175,7 @@ def _counts(statuses: dict[str, int], truncated: int, samples: int) -> list[str]
     shown = [(name, count) for name, count in statuses.items() if count]
     rows = [[name.replace("_", " "), str(n), _share(n, samples)] for name, n in shown]
     rows.append(["truncated", str(truncated), _share(truncated, samples)])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _with_interval(estimate: Estimate) -> str:
@@ -201,7 +196,7 @@ def _plain(x: float, digits: int = 3) -> str:
 
 
 def _folded(rows: list[list[str]]) -> list[str]:
-    """As `_aligned`, with columns for which there is no room in further tables below."""
+    """As `aligned`; columns that do not fit into the width follow in further tables below."""
     first, *columns = zip(*rows, strict=True)
     lines: list[str] = []
     while columns:
@@ -211,7 +206,7 @@ def _folded(rows: list[list[str]]) -> list[str]:
         block = [first, *columns[:taken]]
         lines += [
             *([""] if lines else []),
-            *_aligned([list(row) for row in zip(*block, strict=True)]),
+            *aligned(list(zip(*block, strict=True))),
         ]
         columns = columns[taken:]
     return lines
@@ -221,12 +216,16 @@ def _width(columns: list[tuple[str, ...]]) -> int:
     return sum(max(map(len, column)) for column in columns) + len(_GAP) * (len(columns) - 1)
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Columns under each other: the first to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    """Cells under each other, one line a row; all rows have the same number of cells.
+
+    Columns are aligned to the right, as numbers are; those in `left` (-1: the last) to the left.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    to_left = {i % len(widths) for i in left}
     return [
         _GAP.join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
+            cell.ljust(width) if i in to_left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

@@ -19,7 +19,7 @@ from typing import TextIO
 
 from groupwise.rewards.text import printable as printable
 
-_MEANT = 12  # significant digits; what comes after them is the binary number's, not the value's
+_MEANT = 12  # significant digits; what comes after them is rounding of the binary number
 _INDENT = 4  # of what is folded, beside what it continues
 
 
@@ -58,14 +58,15 @@ def width_of(stream: TextIO) -> int | None:
 
 
 def folded(text: str, stream: TextIO) -> str:
-    """The text as it is shown on `stream`. What has no spaces, such as a path, is never cut."""
+    """The text folded to the width of the terminal behind `stream`; words (paths) are never cut."""
     width = width_of(stream)
     if width is None:
         return text
-    return "\n".join(_fold(line, width) for line in text.split("\n"))
+    return "\n".join(folded_line(line, width) for line in text.split("\n"))
 
 
-def _fold(line: str, width: int) -> str:
+def folded_line(line: str, width: int) -> str:
+    """A line of at most `width` columns, or several: what continues it is indented further."""
     if len(line) <= width:
         return line
     indent = " " * (len(line) - len(line.lstrip()) + _INDENT)

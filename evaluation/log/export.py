@@ -1,4 +1,6 @@
-"""A log as Parquet or CSV, for tools that would rather have a table.
+"""A log as Parquet or CSV, for tools that work on tables.
+
+    export("runs/x/evaluations/tuned", "samples.parquet")
 
 Every sample is a row; each reward part becomes a column `parts.<name>`; `metadata` becomes one
 column of JSON text, because its fields may differ from row to row. The log is read twice, once for
@@ -51,7 +53,8 @@ _ROLLOUT_COLUMNS = {"step": "int64", "advantage": "float64"}
 def export(run: str | Path, to: str | Path, kind: Literal["parquet", "csv"] | None = None) -> int:
     """Writes the log of `run` (a log or its folder) to the file `to`, all or nothing.
 
-    The kind follows from the file's name if not given. Returns the number of rows.
+    The kind follows from the file's name if not given. Returns the number of rows. Raises UserError
+    for any other kind, and for a log that is missing or broken.
     """
     log, to = log_of(run), Path(to)
     form = kind or to.suffix.removeprefix(".")
@@ -82,7 +85,7 @@ def _rows(log: Path, of_training: bool, parts: list[str]) -> Iterator[dict[str, 
 
 
 def _write_parquet(path: Path, columns: dict[str, str], rows: Iterator[dict[str, Any]]) -> int:
-    import pyarrow
+    import pyarrow  # slow: not at start-up
     import pyarrow.parquet
 
     types = {"bool": pyarrow.bool_, "string": pyarrow.string, "int64": pyarrow.int64}

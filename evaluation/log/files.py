@@ -1,5 +1,8 @@
 """Files that replace files: written beside the old one and renamed, so that none is half-written.
 
+    with replacing(path) as new:
+        new.write_bytes(data)
+
 A reader sees the old file or the new one, whenever the writer is killed. What is left beside it by
 a kill is named `.<name>.<pid>.tmp`; `remove_torn` sweeps it away.
 """
@@ -24,7 +27,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to; on success it takes the place of `path`.
+    """Yields a path beside `path` to write to; on success it replaces `path`.
 
     The new content is on the disk (fsync) before the name points to it. On an error the old file
     stays as it was. A full disk raises UserError.
@@ -43,7 +46,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Gives a new folder beside `folder` to fill; on success it takes the place of `folder`."""
+    """Yields a new folder beside `folder` to fill; on success it replaces `folder`."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
     old = folder.parent / f".{folder.name}.{os.getpid()}.old"

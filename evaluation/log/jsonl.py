@@ -1,6 +1,8 @@
-"""One JSON object a line, whatever a model wrote, readable by json, jq, pandas and pyarrow alike.
+"""One JSON object per line, whatever a model wrote, that json, jq, pandas and pyarrow read alike.
 
-What is changed on the way in, because it has no spelling that all of them read:
+    dumps_line({"completion": text, "score": 0.5})
+
+What is changed, because it has no spelling that all of them read:
 
 - a lone surrogate (half a character; no tokenizer makes one, a data file may) becomes U+FFFD;
 - NaN and the infinities become null;
@@ -31,7 +33,7 @@ def dumps_line(value: Mapping[str, Any]) -> str:
 
 
 def clean(value: Any) -> Any:
-    """The same value, made of what every JSON reader takes."""
+    """The same value, made of types and numbers that every JSON reader accepts."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):

@@ -1,4 +1,6 @@
-"""A log read once, from front to back, into a few numbers a problem.
+"""A log read once, from front to back, into a few numbers for each problem.
+
+    problems = collect(read_samples("runs/x/evaluations/tuned"))
 
 What is kept does not grow with the texts, only with the number of problems, so a log of a million
 samples needs little memory. Nothing depends on the order of the lines: a killed and resumed
@@ -27,7 +29,7 @@ Floats = NDArray[np.float64]
 
 UNGRADED = "ungraded"
 _UNIT = 2**40
-_FAR = 1e100  # a value beyond this is a broken reward's, and its square must stay a number
+_FAR = 1e100  # clipped here, so that squares stay finite: only a broken reward goes beyond
 
 
 _STATUS = {status: i for i, status in enumerate((*STATUSES, UNGRADED))}
@@ -69,7 +71,7 @@ class Sum:
 
 @dataclass(slots=True)
 class Problem:
-    """What the samples of one problem amount to. `seen` has bit i set for sample i.
+    """The counts of one problem's samples. `seen` has bit i set for sample i.
 
     `prompt` and `answer` are hashes, valid in this process: enough to see whether two logs asked
     the same. So is each entry of `wrong`, one for each wrong answer given: its class. `statuses`
@@ -155,7 +157,7 @@ def collect(
     """
     problems: dict[str, Problem] = {}
     parts: dict[str, Sum] = {}
-    names: dict[str, str] = {}  # one object for each category's name, not one a problem
+    names: dict[str, str] = {}  # one object for each category's name, not one for each problem
     num_tokens, seconds, decided, votes = 0, 0.0, True, solved_at is None
     for record in records:
         problem = problems.get(record.example_id)

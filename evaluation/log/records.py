@@ -1,7 +1,9 @@
 """SampleRecord, RolloutRecord: one sampled answer and all that is known of it, one JSON line each.
 
-The log is the artefact: every summary, comparison and page is derived from it. Writing one is in
-log.py.
+    for record in read_samples("runs/x/evaluations/tuned"): ...
+
+The log is the artefact: every summary, comparison and page is derived from it. What it leaves out:
+writing a log (record_log.py) and counting it (problems.py).
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ RecordT = TypeVar("RecordT", bound=SampleRecord)
 
 
 def fields_of(example: Example, sample: SampledCompletion, score: Score) -> dict[str, Any]:
-    """What a record says of an answer and its score, wherever it was drawn."""
+    """The fields that samples and rollouts share, from an answer and its score."""
     grade = score.grade
     return {
         "example_id": example.id,
@@ -87,7 +89,7 @@ def fields_of(example: Example, sample: SampledCompletion, score: Score) -> dict
 
 
 def to_line(record: SampleRecord) -> str:
-    """The record as one line of JSON with its newline; see safe_json for what is changed."""
+    """The record as one line of JSON with its newline; see jsonl.py for what is changed."""
     # Not asdict, which copies every prompt and piece of metadata.
     data = {name: getattr(record, name) for name in _fields(type(record))[0]}
     for name in ("score", "seconds", "advantage"):  # a whole-numbered float must stay a float
@@ -98,7 +100,7 @@ def to_line(record: SampleRecord) -> str:
 
 
 def from_line(line: str | bytes, kind: type[RecordT]) -> RecordT:
-    """The record of a line; unknown fields are passed over. ValueError says what is wrong."""
+    """The record of a line; unknown fields are ignored. ValueError says what is wrong."""
     data = json.loads(line)
     if not isinstance(data, dict):
         raise ValueError("not a JSON object")
@@ -126,8 +128,10 @@ def log_of(run: str | Path) -> Path:
 def read_samples(path: str | Path) -> Iterator[SampleRecord]:
     """The records of a log, or of the folder that holds `samples.jsonl`, one at a time.
 
-    A torn last line (the writer was killed, or is writing) is passed over. UserError for a missing
-    file or a broken line.
+    A torn last line (the writer was killed, or is writing) is ignored.
+
+    Raises:
+        UserError: the file is missing, or a line is not a record.
     """
     return read_records(path, SampleRecord, SAMPLES)
 
@@ -165,7 +169,7 @@ def _fields(kind: type[SampleRecord]) -> tuple[tuple[str, ...], frozenset[str]]:
     return _FIELDS[kind]
 
 
-# What reading relies on; a log may come from anywhere.
+# The types that reading relies on: a log may come from anywhere.
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "example_id": str,
     "sample_index": int,

@@ -1,11 +1,13 @@
 """How far a number measured on some problems may be off.
 
+    bootstrap_estimates(values, bounds=(0.0, 1.0))  # values (problems, metrics)
+
 Two questions, two kinds of interval:
 
-- "and on other problems like these?" The problems are a sample: `bootstrap_estimates`. Samples of
-  one problem are not independent, so whole problems are drawn, never single samples (Miller 2024,
-  https://arxiv.org/abs/2411.00640).
-- "and if I sampled these very problems for ever?" The problems are given:
+- "What would it be on other problems like these?" The problems are a sample:
+  `bootstrap_estimates`. Samples of one problem are not independent, so whole problems are drawn,
+  never single samples (Miller 2024, https://arxiv.org/abs/2411.00640).
+- "What is it on exactly these problems, with samples without end?" The problems are given:
   `posterior_mean` (https://arxiv.org/abs/2510.04265).
 """
 

@@ -7,6 +7,9 @@ spellings therefore split their vote, and maj@k is, if anything, slightly too hi
 
 A sample without an answer does not vote. A tie is broken at random: with t classes at the top, the
 right one among them counts 1/t. If nobody votes, the answer is wrong.
+
+Voting is self-consistency (Wang et al. 2022, https://arxiv.org/abs/2203.11171); here the expected
+value is computed exactly, where that paper draws votes.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ _FRACTION = re.compile(
 
 
 def answer_class(answer: str) -> str:
-    """A name for the class of answers equal to this one: numbers by value, all else by text.
+    """The class of answers equal to this one: numbers by value, all else by text.
 
     >>> answer_class("1,000.0") == answer_class("$1000$")
     True

@@ -1,5 +1,7 @@
 """Is one model better than another on the same problems, or was it luck?
 
+    paired_test(pass_at_1_after - pass_at_1_before, grid=num_samples)
+
 Two models that answer the same problems are compared problem by problem: hard problems are hard for
 both, and that common part cancels in the differences (Miller 2024,
 https://arxiv.org/abs/2411.00640, section 4).
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Literal
 
 import numpy as np
@@ -77,7 +79,7 @@ def problems_needed(differences: Floats, *, alpha: float = 0.05, power: float = 
     0.05. None if the mean is zero or there is one problem only: no number would do.
     """
     d = np.asarray(differences, dtype=np.float64)
-    mean = math.fsum(d) / len(d)
+    mean = fmean(d)
     if len(d) < 2 or abs(mean) < 1e-12:
         return None
     return max(6, math.ceil((_reach(alpha, power) * _deviation(d) / mean) ** 2))
@@ -100,7 +102,7 @@ def _reach(alpha: float, power: float) -> float:
 
 
 def _deviation(d: Floats) -> float:
-    mean = math.fsum(d) / len(d)
+    mean = fmean(d)
     return math.sqrt(math.fsum((d - mean) ** 2) / (len(d) - 1))
 
 

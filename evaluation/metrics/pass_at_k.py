@@ -4,8 +4,8 @@ All take n, the number of samples of a problem, and c, how many of them are righ
 exact expected value over every choice of k of the n samples, which is the unbiased estimate; the
 tempting `any(right[:k])` has the same mean and far more noise, and 1 - (1 - c/n)^k is biased.
 
-What is not here: intervals over problems (intervals.py), votes (majority.py), comparing two models
-(paired.py).
+What it leaves out: intervals over problems (intervals.py), votes (majority.py), the comparison of
+two models (paired.py).
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     from groupwise.evaluation.viewer import serve
     serve(["runs/my-run"])
 
-Opens on 127.0.0.1 and serves until interrupted. Nothing heavy at import.
+Listens on 127.0.0.1 and serves until interrupted. What it leaves out: the report as a file
+(evaluation/report.py).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ HOST = "127.0.0.1"
 def serve(paths: Sequence[str | Path], port: int = 0, open_browser: bool = True) -> None:
     """Serves the review page of these runs until Ctrl-C; `port=0` takes a free one.
 
-    UserError for a path that does not exist and a port that is taken.
+    Raises:
+        UserError: a path does not exist, or the port is taken.
     """
     with serving(paths, port) as url:
         print(f"review page: {url}  (Ctrl-C ends it)", flush=True)
@@ -43,17 +45,17 @@ def serve(paths: Sequence[str | Path], port: int = 0, open_browser: bool = True)
 
 @contextlib.contextmanager
 def serving(paths: Sequence[str | Path], port: int = 0) -> Iterator[str]:
-    """The review page in the background, as long as the block lasts; gives its URL."""
-    from groupwise.evaluation.viewer.index import Index
+    """The review page in the background, for as long as the `with` block lasts; yields its URL."""
+    from groupwise.evaluation.viewer.index import Index  # DuckDB, pyarrow: not at start-up
 
     index = Index(paths)
     index.start()  # the logs are read while the server's libraries load
     try:
         listener = _listen(port)
         port = int(listener.getsockname()[1])
-        import uvicorn
+        import uvicorn  # not at start-up, and behind the thread that reads the logs
 
-        from groupwise.evaluation.viewer.server import make_app
+        from groupwise.evaluation.viewer.server import make_app  # Starlette: not at start-up
 
         config = uvicorn.Config(
             make_app(index, port), log_level="error", access_log=False, lifespan="off",

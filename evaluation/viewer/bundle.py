@@ -1,7 +1,7 @@
 """The review page as one HTML file: its modules, styles and data in a single document.
 
 The modules are plain ES modules with nothing but named imports from each other; here each becomes a
-function that returns its exports, in the order of who needs whom. The document's policy allows
+function that returns its exports, dependencies first. The document's policy allows
 exactly these scripts and styles, by their digests, so data in it cannot become code.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 from pathlib import Path
@@ -47,7 +48,7 @@ def page(data: dict[str, Any], title: str) -> str:
 <meta name="referrer" content="no-referrer">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{_escaped(title)}</title>
+<title>{html.escape(title)}</title>
 <style>{style}</style>
 </head>
 <body>
@@ -98,9 +99,3 @@ def _static(name: str) -> str:
 
 def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode()}'"
-
-
-def _escaped(text: str) -> str:
-    for char, name in (("&", "amp"), ("<", "lt"), (">", "gt"), ('"', "quot")):
-        text = text.replace(char, f"&{name};")
-    return text

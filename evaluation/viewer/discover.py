@@ -1,7 +1,7 @@
-"""Which logs lie under the folders that were given: one run, several, or a folder of runs.
+"""Finds the logs under the given folders: one run, several, or a folder of runs.
 
-Only names that the contract of a run directory knows are looked for, and a link that leads out of
-the given folders is passed over: a run that came by mail may hold anything.
+Only the file names of a run directory are looked for, and a link that leads out of the given
+folders is ignored: a run from elsewhere may hold anything.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a list is asked for: the parameters of its URL, checked, and as SQL.
+"""The filters and the order of a list: the parameters of its URL, checked, and as SQL.
 
 Values reach the engine as parameters only, names through the tables below. Regular expressions run
 in RE2, whose time is linear in the text whatever the expression.
@@ -37,7 +37,7 @@ SORTS = {
 
 
 class BadRequestError(UserError):
-    """A parameter that cannot be; the message is shown beside the filter."""
+    """A parameter that is not valid; the message is shown beside the filter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +93,6 @@ class Filter:
     def pattern(self) -> str:
         """The search as an expression for RE2; a plain text is taken literally."""
         return self.q if self.regex else re.escape(self.q)
-
-    @property
-    def is_about_samples(self) -> bool:
-        return bool(
-            self.status
-            or self.finish
-            or (self.q and self.scope != "prompts")
-            or self.mark
-            or any(
-                x is not None
-                for x in (self.score_min, self.score_max, self.tokens_min, self.tokens_max)
-            )
-        )
 
     def sample_conditions(self) -> tuple[list[str], list[Any]]:
         """Conditions on a sample `s`, without the text search, and their parameters."""

@@ -1,9 +1,12 @@
 """Index: all logs as tables, filled in the background and kept up to date as logs grow.
 
+    index = Index(["runs/my-run"])
+    index.start()
+
 Two passes. The first reads what lists and curves need and is ready within a second or two; the
-second copies the texts into a table that can be searched, which takes longer and is waited for by
-searches alone. Nothing is written beside the logs: the search table of large logs lies in a cache
-folder of its own, which is removed on closing.
+second copies the texts into a table that can be searched, which takes longer; only searches wait
+for it. Nothing is written beside the logs: the search table of large logs is in a cache folder of
+its own, which is removed on closing.
 """
 
 from __future__ import annotations
@@ -70,7 +73,7 @@ class LogState:
 class Index:
     """The tables over all logs under `paths`. `start()` begins reading; `close()` removes all.
 
-    `version` grows whenever something was added: whoever keeps a result keeps it with the version.
+    `version` grows whenever something was added: cache a result together with its version.
     """
 
     def __init__(self, paths: Sequence[str | Path]) -> None:
@@ -101,7 +104,7 @@ class Index:
             shutil.rmtree(self._cache, ignore_errors=True)
 
     def read_now(self, *, texts: bool = True) -> None:
-        """Reads on to the end of all logs in this thread (for reports and tests)."""
+        """Reads to the end of all logs in this thread (for reports and tests)."""
         self._look_for_runs()
         self._read_all()
         self.ready.set()
@@ -166,7 +169,7 @@ class Index:
                     self._stop.wait(_FIRST_PAGE_S)
                 self._read_texts()
                 self.searchable.set()
-            except Exception:  # the page must go on showing what is there
+            except Exception:  # the page must keep showing what is there
                 if self._stop.is_set():
                     return
                 _logger.exception("reading the logs failed; trying again")
@@ -236,7 +239,7 @@ class Index:
                     if self._stop.is_set():
                         return
             except OSError:
-                continue  # the next look finds out what became of the log
+                continue  # the next pass finds out what became of the log
             self._changed()
 
     def _forget(self, state: LogState) -> None:
@@ -258,4 +261,4 @@ def _remove_left_over(home: Path) -> None:
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
         except (ValueError, OSError):
-            continue  # it lives, as another user's perhaps
+            continue  # the process lives, perhaps another user's

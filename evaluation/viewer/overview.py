@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ _RESAMPLES = 10_000
 
 
 class Overview:
-    """Makes the overview of an index; what took time is kept until the log grows."""
+    """Makes the overview of an index; slow parts are cached until their log grows."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
@@ -110,7 +111,7 @@ class Overview:
     def _comparison(
         self, run: FoundRun, evaluations: list[dict[str, Any]]
     ) -> dict[str, Any] | None:
-        """What `groupwise compare` found, if it is about the evaluations that are here."""
+        """The stored comparison, if it is of the evaluations as they are now."""
         path = run.file(COMPARISON)
         if path is None:
             return None
@@ -194,4 +195,4 @@ def _mean(group: list[dict[str, Any]], name: str) -> float | None:
         float(value) for row in group
         if isinstance(value := row.get(name), int | float) and math.isfinite(value)
     ]  # fmt: skip
-    return sum(values) / len(values) if values else None
+    return fmean(values) if values else None

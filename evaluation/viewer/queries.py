@@ -1,4 +1,8 @@
-"""What the pages ask of an index: the list of problems, one of them, training, the queue."""
+"""The answers to the pages' requests: the list of problems, one of them, training, the queue.
+
+What it leaves out: the overview (overview.py), the parameters of a list (filters.py), HTTP
+(server.py).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ _KEPT_LISTS = 16
 
 
 class Queries:
-    """Questions to an index. Ordered lists are kept, so that paging does not ask again."""
+    """Queries of an index. Ordered lists are cached, so that paging does not sort again."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
@@ -131,7 +135,7 @@ class Queries:
         return {"key": key, "step": step, "groups": list(groups.values())}
 
     def trajectory(self, key: str, example_id: str) -> dict[str, Any]:
-        """One problem through training: its answers at every step at which it came."""
+        """One problem through training: its answers at every step that sampled it."""
         state = self.log(key)
         rows = self.index.query(
             "SELECT step, start, size, line FROM samples WHERE log = ? AND pid = ? "

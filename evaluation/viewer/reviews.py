@@ -1,8 +1,8 @@
 """A reviewer's marks and notes: `reviews.jsonl` beside the log, never in it.
 
-Append-only, one JSON object a line; of several lines for one sample the last one counts, and a mark
-of null takes it back. Each line carries a digest of the answer that it is about, so that a mark
-does not pass to another answer when a log is made again.
+Append-only, one JSON object per line; of several lines for one sample the last one counts, and a
+mark of null takes it back. Each line carries a digest of the answer that it is about, so that a
+mark does not pass to another answer when a log is made again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_BYTES = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What a reviewer said of one sample; `step` is None outside training."""
+    """A reviewer's mark and note on one sample; `step` is None outside training."""
 
     example_id: str
     sample_index: int
@@ -50,7 +50,7 @@ def reviews_path(log: Path) -> Path:
 
 
 def read_reviews(log: Path) -> dict[tuple[str, int, int | None], Review]:
-    """The reviews that count, by sample; broken lines and other logs' are passed over."""
+    """The reviews that count, by sample; broken lines and those of other logs are ignored."""
     path = reviews_path(log)
     found: dict[tuple[str, int, int | None], Review] = {}
     try:
@@ -74,7 +74,7 @@ def read_reviews(log: Path) -> dict[tuple[str, int, int | None], Review]:
 
 
 def append_review(log: Path, review: Review) -> None:
-    """Adds one line. UserError where the folder cannot be written, or the file is a link."""
+    """Adds one line. Raises UserError if the file cannot be written, or is a link."""
     line = dumps_line(
         {
             "schema": SCHEMA,
@@ -91,7 +91,7 @@ def append_review(log: Path, review: Review) -> None:
     path = reviews_path(log)
     with (
         as_user_error(lambda error: f"{path}: cannot be written: {error.strerror}", OSError),
-        JsonlWriter(path, lock="wait", follow_links=False) as reviews,  # of several pages, one
+        JsonlWriter(path, lock="wait", follow_links=False) as reviews,  # several pages may write
     ):
         reviews.append([line])
 

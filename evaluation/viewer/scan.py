@@ -1,7 +1,7 @@
 """The lines of a log, chunk by chunk, with the place of each; and one record by its place.
 
-A chunk's lines are given to the engine as an Arrow array over the bytes as they were read: they are
-taken apart by many threads there, not one by one here.
+A chunk's lines are given to DuckDB as an Arrow array over the bytes as they were read: its threads
+parse them, not Python.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _chunk(data: bytes, cut: int, start: int) -> Chunk:
     lines: Any = pa.LargeStringArray.from_buffers(
         len(ends), pa.py_buffer(offsets.astype(np.int64).tobytes()), pa.py_buffer(data)
     )
-    if not data.isascii():  # the engine trusts that text is UTF-8
+    if not data.isascii():  # DuckDB trusts that text is UTF-8
         try:
             lines.validate(full=True)
         except pa.ArrowInvalid:

@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 import msgspec
+import pyarrow as pa
 
 from groupwise.evaluation.log.records import MOST_SAMPLES
 from groupwise.evaluation.viewer.scan import Chunk
@@ -133,13 +134,13 @@ class Store:
         return added, list(dict.fromkeys(name for (row,) in names for name in row))
 
     def drop_repeated(self, log: int) -> int:
-        """Removes samples that stand in the log more than once; how many that were."""
+        """Removes samples that the log holds more than once; returns how many."""
         with self.connection.cursor() as cursor:
             ((dropped,),) = cursor.execute(_DROP_REPEATED, [log, log]).fetchall()
         return int(dropped)
 
     def add_texts(self, log: int, first_line: int, chunk: Chunk) -> None:
-        """Makes the lines of a chunk, which `add_lines` has had before, searchable."""
+        """Makes the lines of a chunk searchable; `add_lines` has added them before."""
         with self.connection.cursor() as cursor:
             cursor.register("batch", chunk.table(first_line))
             cursor.begin()
@@ -175,8 +176,6 @@ class Store:
             cursor.commit()
 
     def _add_problems(self, cursor: duckdb.DuckDBPyConnection, log: int) -> None:
-        import pyarrow as pa
-
         cursor.execute(_NEW_PROBLEMS, [self.num_problems])
         rows = cursor.execute(_THEIR_TEXTS).fetchall()
         if not rows:

@@ -1,11 +1,11 @@
-"""Where a run keeps its things: made whole or not at all, and locked while in use.
+"""The directory of a run: created whole or not at all, and locked while in use.
 
     with create_run_dir(config, config_text) as run:
         run.metrics, run.evaluation("base") / "samples.jsonl"
 
 A run directory is never reused: what is in it belongs to one config. The lock is the kernel's
-(`flock`), so that a killed process leaves none behind. No torch: versions come from the packages'
-metadata.
+(`evaluation.log.lock`), so that a killed process leaves none behind. No torch: versions come from
+the packages' metadata.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class RunDir:
     def close(self) -> None:
         """Release the lock.
 
-        The file stays: to remove it would let two processes hold "the lock", one of them on a file
-        that has no name any more.
+        The file stays: removing it would let two processes hold "the lock", one of them on a file
+        that no longer has a name.
         """
         if self._lock is not None:
             os.close(self._lock)
@@ -147,7 +147,7 @@ class RunDir:
         trace: TracebackType | None,
     ) -> None:
         if isinstance(error, UserError) and self.is_locked and _is_bare(self):
-            # Refused before anything was made of it: the mended config may have the same name.
+            # Refused before any stage ran: the fixed config may use the same name.
             _remove_made(self, keep_folder=False)
         self.close()
 
@@ -155,12 +155,12 @@ class RunDir:
         return f"RunDir({str(self.path)!r})"
 
     def __reduce__(self) -> tuple[type[RunDir], tuple[Path]]:
-        """Another process gets the paths, and not the lock: it is held once."""
+        """A pickled copy (another process) has the paths, and not the lock: it is held once."""
         return RunDir, (self.path,)
 
 
 def check_run_dir(config: ExperimentConfig) -> Path:
-    """The folder that the run would get; nothing is made.
+    """The folder that the run would get; nothing is created.
 
     Raises:
         UserError: the folder holds something already.
@@ -169,7 +169,7 @@ def check_run_dir(config: ExperimentConfig) -> Path:
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file, where the run's folder is to be made")
     try:
-        # What a kill left before there was a config is no run: the name is free.
+        # What a kill left before the config was written is not a run: the name is free.
         taken = path.is_dir() and not (_is_bare(RunDir(path)) and not _is_run(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -186,7 +186,7 @@ def check_run_dir(config: ExperimentConfig) -> Path:
 
 
 def check_writable(config: ExperimentConfig) -> None:
-    """Raises UserError where the run's folder could not be made; what is tried is removed again."""
+    """Raises UserError if the run's folder could not be created; the probe is removed again."""
     path = Path(config.output_dir).expanduser()
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
     try:
@@ -223,7 +223,7 @@ def create_run_dir(config: ExperimentConfig, config_text: str | None = None) -> 
         write_json(run.manifest, make_manifest(config))
         write_json(run.config_resolved, config.to_dict())
     except BaseException as error:
-        if run.is_locked:  # without the lock, what lies there is another process's
+        if run.is_locked:  # without the lock, the files are another process's
             _remove_made(run, keep_folder=was_there)
         run.close()
         if isinstance(error, OSError):
@@ -242,7 +242,7 @@ def open_run_dir(path: Path) -> RunDir:
 
 
 def make_manifest(config: ExperimentConfig) -> dict[str, Any]:
-    """What a result depends on beside its config: versions, hardware, seed, revision."""
+    """What a result depends on besides its config: versions, hardware, seed, git revision."""
     return {
         "name": config.name,
         "seed": config.seed,
@@ -280,13 +280,13 @@ def _free_name(path: Path) -> str:
 
 
 def _is_bare(run: RunDir) -> bool:
-    """Whether the folder holds nothing that a stage of the run has made."""
+    """Whether the folder holds nothing but what `create_run_dir` writes."""
     made = set(_made_at_once(run))
     return all(path in made or _is_torn(path) for path in run.path.iterdir())
 
 
 def _is_torn(path: Path) -> bool:
-    """Whether a kill left this file beside the one that it was to replace (evaluation.files)."""
+    """Whether a kill left this half-written file (see evaluation.log.files)."""
     return path.name.startswith(".") and path.name.endswith(".tmp") and path.is_file()
 
 

@@ -1,6 +1,8 @@
-"""Compares what is installed with what was tested, and says what this machine can do.
+"""Compares the installed versions with the tested ones, and names the GPU.
 
-Version mismatch is the first pain of everyone who uses this stack.
+    print(report(diagnose()))
+
+Version mismatch is the most frequent trouble with this stack.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from groupwise.framework.run.machine import STACK, gpus, installed
 
 @dataclass(frozen=True, slots=True)
 class PackageCheck:
-    """A package of the stack: the version that was tested, and what is here (None: nothing)."""
+    """A package of the stack: the tested and the installed version (None: not installed)."""
 
     name: str
     tested: str
@@ -40,7 +42,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Reads the lock of this machine's kind, and what is installed."""
+    """Reads the lock file for this machine (GPU or CPU), and what is installed."""
     gpu = "\n".join(", ".join([*gpu.values()][:2]) for gpu in gpus()) or None
     lock = CONFIGS.parent / "requirements" / ("gpu.txt" if gpu else "cpu.txt")
     tested = _locked(lock)
@@ -53,7 +55,7 @@ def diagnose() -> Diagnosis:
 
 
 def report(diagnosis: Diagnosis) -> str:
-    """The diagnosis as a table, ending in what to do."""
+    """The diagnosis as a table, followed by what to do."""
     lines = [f"{'package':<14} {'tested':<12} installed"]
     for package in diagnosis.packages:
         mark = "" if package.agrees else "  <- differs"
@@ -72,7 +74,7 @@ def report(diagnosis: Diagnosis) -> str:
 
 
 def _locked(lock: Path) -> dict[str, str]:
-    """Versions by normalised name; empty where the lock was not installed along."""
+    """Versions by normalised name; empty if the lock file is not there (a wheel has none)."""
     if not lock.is_file():
         return {}
     pairs = (line.split("==") for line in lock.read_text().splitlines() if "==" in line)

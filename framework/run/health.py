@@ -1,10 +1,10 @@
-"""Notices a dead, collapsing or cheating run while it is young, and says what to do.
+"""Detects a dead, collapsing or reward-hacking run early, and says what to change.
 
     health = RunHealth(training, parts_of(rubric))
     for finding in health.look(step, metrics): print(finding)
 
 Pure arithmetic over the numbers of `metrics.jsonl`, step by step: no torch, so that it can be run
-over any log. A finding is made once a run. The checks stand in `health_checks.py`.
+over any log. Each finding is reported once per run. The checks are in `health_checks.py`.
 
 What it leaves out: whether the answers are any good. That is what evaluation is for.
 """
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from groupwise.evaluation.log.writer import JsonlWriter, cut_log
 from groupwise.framework.run.health_checks import CHECKS
 from groupwise.framework.run.health_history import History, Metrics, RewardPart
+from groupwise.rewards.math.grade import Correctness
 
 if TYPE_CHECKING:
     from groupwise.framework.config import TrainingConfig
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: its name, when, in numbers, why it may be, and what to change."""
+    """One problem of a run: its name and step, what was measured, the likely cause, the remedy."""
 
     name: str
     step: int
@@ -47,7 +48,7 @@ class Finding:
 
 
 class RunHealth:
-    """Looks at each step's numbers; tells each finding once."""
+    """Checks each step's numbers; reports each finding once."""
 
     def __init__(
         self, config: TrainingConfig, parts: Mapping[str, RewardPart] | None = None
@@ -56,13 +57,13 @@ class RunHealth:
         self._found: set[str] = set()
 
     def recall(self, steps: Iterable[Metrics], found: Iterable[Finding]) -> None:
-        """The steps that an earlier session made, and what it has found."""
+        """Takes over the steps of an earlier session, and what it has found."""
         self._history.steps.extend(steps)
         self._found |= {finding.name for finding in found}
 
     def look(self, step: int, metrics: Metrics) -> list[Finding]:
         self._history.steps.append(metrics)
-        # Broken weights bring all else with them: what follows from that has no cause of its own.
+        # Broken weights trigger other checks too; their causes and remedies would mislead.
         checks = {"non_finite": CHECKS["non_finite"]} if metrics.get("non_finite") else CHECKS
         findings = [
             Finding(name, step, d.what, d.cause, d.remedy, d.numbers)
@@ -74,7 +75,10 @@ class RunHealth:
 
 
 class HealthLog:
-    """Tells the user and the trackers of each finding, keeps it, and stops where it is asked to."""
+    """Reports each finding to user and trackers, logs it, and stops the run on those in `stop_on`.
+
+    `stop` ends the training after the step in flight; `notify` takes a line for the user.
+    """
 
     def __init__(
         self,
@@ -112,7 +116,7 @@ class HealthLog:
 
 
 def read_findings(path: Path) -> list[Finding]:
-    """What `health.jsonl` holds; nothing if there is none."""
+    """The findings in `health.jsonl`; none if there is no such file."""
     if not path.is_file():
         return []
     rows = path.read_text(encoding="utf-8").splitlines()
@@ -120,9 +124,7 @@ def read_findings(path: Path) -> list[Finding]:
 
 
 def parts_of(rubric: Rubric) -> dict[str, RewardPart]:
-    """The rubric's rewards as the checks know them."""
-    from groupwise.rewards.math.grade import Correctness
-
+    """The rubric's rewards as the checks need them."""
     return {
         name: RewardPart(rubric.weights[name], isinstance(reward, Correctness))
         for name, reward in rubric.rewards.items()

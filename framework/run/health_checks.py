@@ -1,7 +1,8 @@
-"""What can go wrong with a run, one function each: the numbers so far in, a diagnosis or None out.
+"""What can go wrong with a run, one function each: takes the numbers so far, returns a diagnosis.
 
-Thresholds have a margin to what healthy runs show (tests/test_run_health.py): a doctor who cries
-wolf is not listened to. Every remedy is a key of the config with a value to try.
+Thresholds keep a margin to what healthy runs show (tests/framework/run/test_run_health.py), because
+false alarms teach people to ignore all of them. Every remedy is a config key with a value to try.
+To add a check, write a function and list it in `CHECKS`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def non_finite(h: History) -> Diagnosis | None:
         "The weights are broken, or will be with this step: the learning rate is too high, or "
         "float16 has overflowed",
         f"Lower training.learning_rate ({h.config.learning_rate:g}), set training.max_grad_norm: "
-        "0.1, or model.dtype: bfloat16, and go on from a checkpoint before this step",
+        "0.1, or model.dtype: bfloat16, and resume from a checkpoint before this step",
         {"non_finite": float(count)},
     )
 
@@ -51,14 +52,14 @@ def reward_floor(h: History) -> Diagnosis | None:
 
 def reward_ceiling(h: History) -> Diagnosis | None:
     window = 2 * EARLY
-    correct, flat = h.mean("correct", window), h.mean("zero_variance_groups", window)
-    if correct is None or flat is None or correct < 0.995 or flat < 0.95:
+    correct, share = h.mean("correct", window), h.mean("zero_variance_groups", window)
+    if correct is None or share is None or correct < 0.995 or share < 0.95:
         return None
     return Diagnosis(
         f"{percent(correct, 1)} of the answers of the last {window} steps are right",
         "There is nothing left to learn from these problems",
         "Stop here, or take harder problems",
-        {"correct": correct, "zero_variance_groups": flat},
+        {"correct": correct, "zero_variance_groups": share},
     )
 
 
@@ -109,7 +110,7 @@ def kl_exploding(h: History) -> Diagnosis | None:
 
 
 def _is_unsolved(h: History) -> bool:
-    """Certainty is what a solved problem ends in: it is a collapse only where answers are wrong."""
+    """Solved problems end in low entropy: it is a collapse only where answers are wrong."""
     correct = h.mean("correct", RECENT)
     return correct is None or correct < 0.5
 
@@ -154,7 +155,7 @@ def duplicate_completions(h: History) -> Diagnosis | None:
     return Diagnosis(
         f"{percent(share)} of a step's completions are one and the same text, whatever the problem",
         "The model has found an answer that pays without looking at the problem",
-        "Read it in rollouts.jsonl; then mend the reward that pays for it, or raise training.beta "
+        "Read it in rollouts.jsonl; then fix the reward that pays for it, or raise training.beta "
         f"({h.config.beta:g}) to {max(0.01, 10 * h.config.beta):g}",
         {"most_common_completion": share},
     )
@@ -171,7 +172,7 @@ def length_runaway(h: History) -> Diagnosis | None:
         f"completions have grown from {early:.0f} to {now:.0f} tokens, of {limit}",
         "Length pays: a reward counts words, or the loss makes long wrong answers cheap",
         'Set training.loss_type: dr_grpo with training.scale_rewards: "none", add the reward '
-        "`length`, or mend the reward that pays for it",
+        "`length`, or fix the reward that pays for it",
         {"completion_length/mean": now, "completion_length/at_first": early},
     )
 
@@ -232,7 +233,7 @@ def grader_timeouts(h: History) -> Diagnosis | None:
 
 
 def dominating_reward(h: History) -> Diagnosis | None:
-    """One part's share of the spread that the advantages are made of, where it is not the point."""
+    """One reward other than correctness makes up most of the spread behind the advantages."""
     spread = {
         name: abs(part.weight) * deviation
         for name, part in h.parts.items()
@@ -261,7 +262,7 @@ def dominating_reward(h: History) -> Diagnosis | None:
 
 
 def reward_hacking(h: History) -> Diagnosis | None:
-    """The reward is as high as it was, or higher, and fewer answers are right than were."""
+    """The reward holds or rises while fewer answers are right."""
     recent = 2 * EARLY  # a bad stretch is no trend
     now, reward = h.mean("correct", recent), h.mean("reward/mean", recent)
     if now is None or reward is None or len(h.steps) < recent + EARLY:
@@ -308,7 +309,7 @@ def _rose_most(h: History, recent: int, upto: int) -> str | None:
 
 
 def memory_creeping(h: History) -> Diagnosis | None:
-    """Peak memory that goes on growing long after the first steps have shown what a step needs."""
+    """Peak memory that keeps growing long after the first steps have shown what a step needs."""
     window = 4 * EARLY
     if len(h.steps) < EARLY + window:
         return None
@@ -322,7 +323,7 @@ def memory_creeping(h: History) -> Diagnosis | None:
         f"peak memory has grown from {before:.1f} to {now:.1f} GB in {window} steps",
         "Completions grow longer, or something keeps what it should let go",
         "If completion_length/max grows too, lower training.max_completion_length or "
-        "training.completions_per_forward; if not, stop and go on with --resume now and then",
+        "training.completions_per_forward; if not, stop and continue with --resume now and then",
         {"memory/peak_gb": now, "memory/peak_gb_before": before},
     )
 

@@ -1,4 +1,4 @@
-"""The numbers of a run so far, as the checks of its health look at them."""
+"""The numbers of a run so far, averaged over windows of steps for the health checks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 Metrics = Mapping[str, float | None]
 """A line of `metrics.jsonl`."""
 
-EARLY = 10  # steps that "at first" means, and that "now" means in slow changes
-START = 3  # steps that "at first" means where ten can already be too late
-RECENT = 5  # steps that "now" means where it has to be quick
+EARLY = 10  # steps: the window of "at first", and of "now" in slow changes
+START = 3  # steps: "at first", where ten can already be too late
+RECENT = 5  # steps: "now", where it has to be quick
 
 
 @dataclass(frozen=True, slots=True)

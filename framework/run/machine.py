@@ -1,4 +1,4 @@
-"""What this machine is, and what of the stack is installed here. No torch is imported.
+"""This machine's hardware, and the installed versions of the stack. No torch is imported.
 
 Versions come from the packages' metadata, GPUs from their driver.
 """
@@ -30,7 +30,7 @@ STACK = (
     "pydantic",
     "wandb",
 )
-"""What decides whether training works, and what comes out of it."""
+"""The packages that decide whether training works, and what its results are."""
 
 
 def installed(name: str) -> str | None:
@@ -67,7 +67,7 @@ def _memory_gb() -> float | None:
 
 
 def gpus() -> list[dict[str, str]]:
-    """Name, memory and driver of each NVIDIA GPU, from its own tool: torch is not loaded yet."""
+    """Name, memory and driver of each NVIDIA GPU, from nvidia-smi: torch is not loaded yet."""
     query = "--query-gpu=name,memory.total,driver_version"
     keys = ("name", "memory", "driver")
     return [

@@ -1,4 +1,12 @@
-"""Numbers of a training run: one JSON object a step in `metrics.jsonl`, and to the trackers."""
+"""Numbers of a training run: one JSON object per step in `metrics.jsonl`, and to the trackers.
+
+    log = TrainingLog(run_dir.metrics, rollouts, tracker=tracker)
+    log.open(last_step)
+    trainer.add_callback(log.callback())
+
+What it leaves out: how lines reach the disk (`evaluation.log.writer`), and what the numbers mean
+(docs/training.md).
+"""
 
 from __future__ import annotations
 
@@ -34,13 +42,13 @@ OnMetrics = Callable[[int, int, Mapping[str, float | None]], None]
 
 
 class StepMetrics(Protocol):
-    """Whoever knows numbers of the latest step beside the trainer's own."""
+    """A source of further numbers of the latest step, such as the rollouts."""
 
     def metrics(self) -> Mapping[str, float | None]: ...
 
 
 class TrainingLog:
-    """Writes one line a step, as the step ends, and tells the trackers and the progress bar."""
+    """Writes one line per step as the step ends, and passes it to trackers and progress bar."""
 
     def __init__(
         self,
@@ -59,7 +67,7 @@ class TrainingLog:
         self._step_started = time.perf_counter()
 
     def open(self, last_step: int = 0) -> None:
-        """Opens the log for appending; what it has of steps after `last_step` is dropped.
+        """Opens the log for appending; lines of steps after `last_step` are dropped.
 
         Of several processes only the main one keeps a log.
         """
@@ -71,8 +79,8 @@ class TrainingLog:
             self._health.open(last_step, [json.loads(row) for row in rows])
 
     def callback(self) -> Any:
-        """The `transformers.TrainerCallback` that feeds this log."""
-        from transformers import TrainerCallback
+        """The `transformers.TrainerCallback` that writes this log."""
+        from transformers import TrainerCallback  # slow: not at start-up
 
         log = self
 

@@ -1,11 +1,10 @@
-"""The processes that make one run, under `accelerate launch` or `torchrun`: who this one is, and
-how they wait for each other.
+"""The processes of one run, under `accelerate launch` or `torchrun`: rank, broadcast, gather.
 
     config, run_dir = from_main(lambda: claimed(arguments))   # made once, known to all
 
-Alone, everything here is a plain call. Gradients are summed by accelerate's process group; what
-stands here goes through a second one, over sockets and without a deadline to speak of: an
-evaluation of hours on the main process keeps no GPU busy elsewhere, and fails nobody.
+In a single process everything here is a plain call. Gradients are summed by accelerate's process
+group; this module uses a second one (gloo, over sockets) with a timeout of a month: while the main
+process evaluates for hours, the others wait without keeping their GPUs busy, and none times out.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=30)
-"""How long a process waits for another. One that dies takes all down at once: the launcher's."""
+"""How long a process waits for another. If one dies, the launcher ends all of them at once."""
 
 _group: Any = None
 
 
 def count() -> int:
     """How many processes share this run; 1 outside a launcher."""
-    # As accelerate decides it: some machines have a WORLD_SIZE of their own lying about.
+    # As accelerate decides it: some machines set a WORLD_SIZE that has nothing to do with this.
     return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
@@ -36,18 +35,18 @@ def index() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process does what is done once: files, evaluation, words to the user."""
+    """Whether this is rank 0, which does what is done once: files, evaluation, messages."""
     return index() == 0
 
 
 def from_main(action: Callable[[], T]) -> T:
-    """What `action` gives on the main process, on all of them; the others wait, and do not call it.
+    """Calls `action` on the main process and returns its result on all; the others wait.
 
-    The result is pickled. If the main process fails, the others end: it says why.
+    The result is pickled. If the main process fails, the others exit silently: it says why.
     """
     if count() == 1:
         return action()
-    import torch
+    import torch  # slow: not at start-up
 
     box: list[Any] = [action() if is_main() else None]
     group = _joined()
@@ -56,7 +55,7 @@ def from_main(action: Callable[[], T]) -> T:
     except RuntimeError:
         if is_main():
             raise
-        raise SystemExit(1) from None  # its end of the line is gone
+        raise SystemExit(1) from None  # the connection to the main process is gone
     result: T = box[0]
     return result
 
@@ -65,7 +64,7 @@ def gathered(value: T) -> list[T]:
     """The `value` of each process, in order, on all of them. Values are pickled."""
     if count() == 1:
         return [value]
-    import torch
+    import torch  # slow: not at start-up
 
     values: list[Any] = [None] * count()
     torch.distributed.all_gather_object(values, value, group=_joined())
@@ -73,22 +72,24 @@ def gathered(value: T) -> list[T]:
 
 
 def wait() -> None:
-    """Goes on when every process has come here."""
+    """A barrier: returns when every process has called it."""
     gathered(None)
 
 
 def _joined() -> Any:
-    """The group of all processes; the first call makes it, and all have to make it."""
+    """The group of all processes. The first call creates it, and all processes have to make it."""
     global _group
     if _group is None:
-        import torch
+        import torch  # slow: not at start-up
         from accelerate import PartialState
 
         on_cpu = not torch.cuda.is_available()
-        if on_cpu:  # accelerate says "cpu:0", to which torch.load restores no optimiser
+        if on_cpu:  # accelerate would say "cpu:0", to which torch.load cannot restore an optimiser
             os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
         # Without `cpu`, accelerate would take several processes without a GPU for one.
         PartialState(cpu=on_cpu)
         _group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
-        atexit.register(torch.distributed.destroy_process_group)  # else its threads abort the end
+        atexit.register(
+            torch.distributed.destroy_process_group
+        )  # otherwise its threads abort the exit
     return _group

@@ -1,4 +1,10 @@
-"""Going on with a run under the same config, or one that differs where that makes sense."""
+"""Resumes a run under the same config, or one that differs where that makes sense.
+
+    with resume_run_dir(config, terminal.notice) as run_dir: ...
+
+What it leaves out: which checkpoint to load (checkpoints.py), and cutting the logs back to it
+(`evaluation.log.writer`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +19,7 @@ from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.run.directory import RunDir, open_run_dir
 from groupwise.rewards.errors import UserError
 
-# Keys that change how a run goes on, and not what it is: memory, checkpoints, where numbers go.
+# Keys that do not change what a run computes: memory, checkpoints, where numbers go.
 MAY_CHANGE = (
     "training.completions_per_forward",
     "training.max_rows",
@@ -32,30 +38,30 @@ _CONSTANT = ("constant",)
 
 
 def resume_run_dir(config: ExperimentConfig, notify: Callable[[str], None]) -> RunDir:
-    """Opens and locks the run that `config` names; says what differs from how it began.
+    """Opens and locks the run that `config` names; reports what differs from how it began.
 
     Raises:
-        UserError: there is no such run, it is in use, or the config differs in what a run cannot
-            change on its way.
+        UserError: there is no such run, it is in use, or the config differs in a key that a run
+            cannot change.
     """
     run_dir = open_run_dir(Path(config.output_dir).expanduser() / config.name)
     began = run_dir.config()
     changes = setting_differences(began.to_dict(), config.to_dict(), "when it began", "now")
-    # A run may be moved and renamed: where it lies is not what it is.
+    # A run may be moved and renamed: its place does not change its results.
     changes = [line for line in changes if not line.startswith(("output_dir:", "name:"))]
     allowed: tuple[str, ...] = MAY_CHANGE
     if config.training.lr_scheduler_type in _CONSTANT:
         allowed += MAY_CHANGE_AT_CONSTANT_RATE
     if refused := [line for line in changes if not line.startswith(allowed)]:
         raise UserError(
-            f"{run_dir.path}: a run cannot go on with another config:\n"
+            f"{run_dir.path}: a run cannot be resumed with another config:\n"
             + "\n".join(f"  {line}" for line in refused)
             + "\nUndo these changes, or start a new run with another --name."
         )
     run_dir.lock()
     remove_torn(run_dir.path)
     for line in changes:
-        notify(f"going on with {line}")
+        notify(f"resuming with {line}")
     manifest = json.loads(run_dir.manifest.read_text(encoding="utf-8"))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     manifest.setdefault("resumed", []).append({"at": now, "changes": changes})

@@ -1,4 +1,10 @@
-"""Ctrl-C: once ends the step in flight with a checkpoint, twice stops at once."""
+"""Ctrl-C: once ends the step in flight with a checkpoint, twice stops at once.
+
+stop = StopRequest(terminal.notice)
+trainer.add_callback(stop.callback(num_iterations))
+with stop.listening():
+    trainer.train()
+"""
 
 from __future__ import annotations
 
@@ -25,14 +31,14 @@ class StopRequest:
         self.is_over = True
 
     def agree(self) -> None:
-        """Several processes stop after the same step: what one has heard, all know from here on."""
+        """Shares the request among all processes, so that they stop after the same step."""
         heard = processes.gathered((self.is_asked, self.is_over))
         self.is_asked = any(asked for asked, _ in heard)
         self.is_over = any(over for _, over in heard)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Takes over SIGINT and SIGTERM inside; only in a main thread, elsewhere does nothing."""
+        """Handles SIGINT and SIGTERM inside the block; does nothing outside the main thread."""
         try:
             before = {s: signal.signal(s, self._hear) for s in (signal.SIGINT, signal.SIGTERM)}
         except ValueError:  # not the main thread
@@ -47,8 +53,10 @@ class StopRequest:
         if self.is_asked:
             raise KeyboardInterrupt
         self.is_asked = True
-        with suppress(RuntimeError):  # the signal came while the same stream was being written to:
-            self._announce()  # it is said at the end of the step, then
+        # The signal may have come while the same stream was being written to (RuntimeError:
+        # reentrant call). Then the end of the step announces it.
+        with suppress(RuntimeError):
+            self._announce()
 
     def _announce(self) -> None:
         if not self._is_announced:
@@ -58,10 +66,10 @@ class StopRequest:
     def callback(self, num_iterations: int) -> Any:
         """The `transformers.TrainerCallback` that stops after the step in flight, and saves.
 
-        With several iterations on one batch of completions it goes on to the last of them: a
-        checkpoint in between could not be continued, the completions being gone.
+        With several iterations on one batch of completions it continues to the last of them: a
+        run could not resume from a checkpoint in between, because the completions are gone.
         """
-        from transformers import TrainerCallback
+        from transformers import TrainerCallback  # slow: not at start-up
 
         request = self
 
@@ -75,7 +83,7 @@ class StopRequest:
                     control.should_training_stop = True
                     control.should_save = True
 
-            # The run's health looks at a step's numbers, which come after its end.
+            # The health checks look at a step's numbers, which come after on_step_end.
             on_log = on_step_end
 
         return StopCallback()

@@ -1,9 +1,12 @@
-"""What a person sees while a run goes on: stages by name, one progress bar, one summary.
+"""What a person sees during a run: stages by name, one progress bar, one summary.
+
+    with terminal.stage("Train") as stage:
+        stage.update(done, total, "reward 0.41")
 
 Progress and notices go to standard error, results to standard output. What libraries print goes to
 a log file: both streams are redirected below Python, because some libraries write there from C.
-Without a terminal there are no colours and no moving bars, but a line at the start and the end of
-each stage and every quarter of the way.
+Without a terminal there are no colours and no moving bars, but a line at the start, at the end and
+at every quarter of each stage.
 """
 
 from __future__ import annotations
@@ -26,11 +29,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _NUMBERS = 64  # columns beside the bar: how far it is, the time left, and the stage's numbers
-_ERASE = "\r\x1b[2K"  # what stands in the line of the cursor
+_ERASE = "\r\x1b[2K"  # the line of the cursor
 
 
 class Stage:
-    """One stage of a run. Tell it how far it is with `update`; it draws the bar."""
+    """One stage of a run; `update` draws how far it is."""
 
     def __init__(self, terminal: Terminal, name: str) -> None:
         self._terminal, self.name = terminal, name
@@ -38,8 +41,8 @@ class Stage:
         self._numbers = ""
         self._progress: Progress | None = None
         self._next_quarter = 1
-        self.summary = ""  # what the closing line says; the last numbers, if nothing else
-        self.ended = ""  # how, where it was not by being done: "stopped", "failed"
+        self.summary = ""  # shown in the closing line; the last numbers by default
+        self.ended = ""  # "stopped" or "failed" if the stage was not completed
 
     def update(self, done: int, total: int, numbers: str = "") -> None:
         """`numbers`: the few that matter, such as "reward 0.41  length 12"."""
@@ -72,9 +75,9 @@ class Stage:
 
 
 class Terminal:
-    """Standard error as a person reads it. `quiet`: notices only.
+    """Messages and bars on standard error. `quiet`: notices only.
 
-    Of several processes the main one speaks.
+    Of several processes, only the main one writes.
     """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
@@ -115,12 +118,13 @@ class Terminal:
         return width is None or len(line) <= width
 
     def _print(self, text: str) -> None:
-        # Written past rich, which draws the bar anew in the next line: this may be the handler of a
-        # signal that came while rich held its locks.
+        # Written past rich, which redraws the bar on the next line: this may run in a signal
+        # handler while rich holds its locks.
         erase = _ERASE if self.has_bar else ""
         print(erase + folded(text, self._stream), file=self._stream, flush=True)
 
     def new_progress(self, name: str) -> Progress:
+        # rich is slow to import: not at start-up
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
         from rich.progress import TimeRemainingColumn as Remaining
@@ -135,7 +139,7 @@ class Terminal:
             *(drawn if bar >= 8 else (TextColumn("  {task.description}"),)),
             MofNCompleteColumn(table_column=whole),
             Remaining(compact=True, table_column=whole),
-            # What there is no room for is cut off here, and not from the figures before it.
+            # What does not fit is cut off here, and not from the figures before it.
             TextColumn(
                 "{task.fields[numbers]}",
                 markup=False,
@@ -145,7 +149,7 @@ class Terminal:
             console=self._console,
             transient=True,
             refresh_per_second=4,
-            redirect_stdout=False,  # what libraries print belongs into their log
+            redirect_stdout=False,  # what libraries print belongs in their log
             redirect_stderr=False,
         )
         progress.add_task(name, total=None, numbers="")
@@ -155,7 +159,7 @@ class Terminal:
 
     @contextmanager
     def libraries_to(self, log: Path) -> Iterator[None]:
-        """Sends what libraries print to `log`, whatever they print it with; this object stays."""
+        """Sends what libraries print (from C, too) to `log`; this object keeps the terminal."""
         log.parent.mkdir(parents=True, exist_ok=True)
         sys.stdout.flush()
         sys.stderr.flush()

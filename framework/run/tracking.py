@@ -1,8 +1,8 @@
-"""Weights & Biases and trackio, neither of which can stop a run or needs an account.
+"""Weights & Biases and trackio; neither can stop a run, neither needs an account.
 
-A run that is resumed goes on as the same run there: its name in each tracker is kept in the run
-directory, in `tracking.json`. Steps that are made again after a kill have the same numbers; W&B
-keeps the first of them. Offline, each session is a folder of its own with the same run id:
+A resumed run continues as the same run there: its id in each tracker is kept in the run directory,
+in `tracking.json`. Steps that are repeated after a kill have the same numbers; W&B keeps the first
+of them. Offline, each session is a folder of its own with the same run id:
 `wandb sync` joins them.
 """
 
@@ -68,14 +68,14 @@ class Tracker:
     def _guard(self, name: str, action: Callable[[], Any]) -> None:
         try:
             action()
-        # Whatever a tracker raises (no network, no account, a full disk there) is its own affair.
+        # Whatever a tracker raises (no network, no account, a full disk) must not stop the run.
         except Exception as error:
             self._modules.pop(name, None)
             self._notify(f"{name} is off for this run: {type(error).__name__}: {error}")
 
 
 def _start_wandb(config: ExperimentConfig, folder: Path) -> Any:
-    import wandb
+    import wandb  # optional, slow: not at start-up
 
     tracking = config.tracking
     wandb.init(
@@ -95,12 +95,12 @@ def _start_wandb(config: ExperimentConfig, folder: Path) -> Any:
 
 def _start_trackio(config: ExperimentConfig, folder: Path) -> Any:
     os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
-    import trackio
+    import trackio  # optional, slow: not at start-up
 
     tracking = config.tracking
     trackio.init(
         project=tracking.project,
-        # Its runs are known by their names, and another run of the same name may be there.
+        # trackio identifies runs by name, and another run may have the same name.
         name=_id_of(
             folder, "trackio", f"{tracking.run_name or config.name}-{secrets.token_hex(2)}"
         ),
@@ -111,7 +111,7 @@ def _start_trackio(config: ExperimentConfig, folder: Path) -> Any:
 
 
 def _id_of(folder: Path, tracker: str, new: str) -> str:
-    """By which the tracker knows the run in `folder`: what is kept there, else `new`."""
+    """The id of the run in `folder` for a tracker: the one kept there, otherwise `new`."""
     file = folder / "tracking.json"
     kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if tracker not in kept:

@@ -20,7 +20,13 @@ from groupwise.evaluation.log.records import SampleRecord, read_samples, to_line
 from groupwise.evaluation.runner import EvaluationSettings, evaluate
 from groupwise.evaluation.sampler import SamplingParams
 from groupwise.evaluation.summary import summarise
-from groupwise.evaluation.tables import comparison_table, p_text, print_table, summary_table
+from groupwise.evaluation.tables import (
+    aligned,
+    comparison_table,
+    p_text,
+    print_table,
+    summary_table,
+)
 from groupwise.evaluation.text import printable, rounded
 from groupwise.rewards.errors import UserError
 
@@ -326,3 +332,17 @@ def test_lines_are_kept_where_asked() -> None:
 
 def test_a_comparison_is_plain_data(runs: dict[str, Path]) -> None:
     assert isinstance(compare(runs, resamples=100), Comparison)
+
+
+def test_cells_are_aligned() -> None:
+    rows = [["name", "value", "verdict"], ["a", "1.25", "fine"], ["longer", "100.0", "no"]]
+    assert aligned(rows) == [
+        "name     value   verdict",
+        "a         1.25      fine",
+        "longer   100.0        no",
+    ]
+    assert aligned(rows, left=(0, -1)) == [
+        "name     value   verdict",
+        "a         1.25   fine",
+        "longer   100.0   no",
+    ]

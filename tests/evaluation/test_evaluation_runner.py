@@ -1,4 +1,4 @@
-"""evaluate(): what it keeps, what it refuses, how it goes on."""
+"""evaluate(): what it keeps, what it refuses, how it resumes."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,24 @@ def test_a_kill_loses_no_line_and_leaves_no_lock(tmp_path: Path) -> None:
     other.join()
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(100))
     JsonlWriter(log, lock="refuse").close()
+
+
+def test_a_writer_may_wait_for_its_turn(tmp_path: Path) -> None:
+    log = tmp_path / "reviews.jsonl"
+    first = JsonlWriter(log, lock="wait")
+
+    def write() -> None:
+        with JsonlWriter(log, lock="wait") as second:
+            second.append(['{"n": 2}\n'])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join(timeout=0.3)
+    assert thread.is_alive(), "it waits"
+    first.append(['{"n": 1}\n'])
+    first.close()
+    thread.join(timeout=60)
+    assert log.read_text() == '{"n": 1}\n{"n": 2}\n'
 
 
 def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and what it may change on its way. No torch."""
+"""Which checkpoint a run resumes from, and what it may change. No torch."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ SETTINGS: dict[str, Any] = {
     "training": {"max_steps": 10},
 }
 
-# what is changed, and what the user reads; None: the run goes on
+# what is changed, and what the user reads; None: the run is resumed
 CHANGES: dict[str, tuple[dict[str, Any], str | None]] = {
     "nothing": ({}, None),
     "memory": ({"training.completions_per_forward": 4, "training.max_rows": 8}, None),
@@ -102,7 +102,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str | None]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_run_goes_on_with_what_makes_sense(tmp_path: Path, change: str) -> None:
+def test_a_run_is_resumed_with_what_makes_sense(tmp_path: Path, change: str) -> None:
     changes, refusal = CHANGES[change]
     config = ExperimentConfig.from_dict({**SETTINGS, "output_dir": str(tmp_path)})
     create_run_dir(config).close()
@@ -118,7 +118,7 @@ def test_a_run_goes_on_with_what_makes_sense(tmp_path: Path, change: str) -> Non
     with pytest.raises(UserError) as caught:
         resume_run_dir(changed, said.append)
     assert str(caught.value) == (
-        f"{tmp_path / 'first'}: a run cannot go on with another config:\n  {refusal}\n"
+        f"{tmp_path / 'first'}: a run cannot be resumed with another config:\n  {refusal}\n"
         "Undo these changes, or start a new run with another --name."
     )
 
@@ -157,7 +157,7 @@ def test_a_run_that_was_moved_and_renamed(tmp_path: Path) -> None:
         assert run.path.name == "second"
 
 
-# how the run to go on with is not there
+# how the run to resume is missing
 MISSING: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (lambda _: None, "there is no such run"),
     "an empty folder": (lambda p: p.mkdir(), "holds no run: config.resolved.json is missing"),
@@ -165,7 +165,7 @@ MISSING: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("case", MISSING)
-def test_there_is_no_run_to_go_on_with(tmp_path: Path, case: str) -> None:
+def test_there_is_no_run_to_resume(tmp_path: Path, case: str) -> None:
     make, message = MISSING[case]
     make(tmp_path / "first")
     config = ExperimentConfig.from_dict({**SETTINGS, "output_dir": str(tmp_path)})

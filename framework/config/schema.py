@@ -85,7 +85,7 @@ Metric = Annotated[str, AfterValidator(_metric)]
 Part = Annotated[RewardSpec, BeforeValidator(_as_spec)]
 
 
-# Training and evaluation draw alike; how many answers, and how hot, each says by itself.
+# Keys of sampling that training and evaluation share.
 TOP_P: Any = Field(default=1.0, gt=0, le=1)
 TOP_K: Any = Field(default=0, ge=0)
 MIN_P: Any = Field(default=0.0, ge=0, lt=1)
@@ -138,8 +138,8 @@ class ModelConfig:
     memory), true, or false (faster, needs memory); auto: false where they take less than a
     quarter of the memory, else unsloth."""
     adapter: str | None = None
-    """Folder of an earlier LoRA adapter on model.name to go on from: that of a supervised run
-    (method sft), say."""
+    """Folder of an earlier LoRA adapter on model.name to continue from, such as that of a
+    supervised run (method sft)."""
     adapter_mode: Literal["continue", "merge"] = "continue"
     """continue: the earlier adapter itself is trained further; merge: it is merged into the base
     weights (16 bits, saved whole in the run's merged_base/), and a new adapter of rank lora_r is
@@ -183,9 +183,9 @@ class DataConfig:
     max_prompt_length: Int = Field(default=512, gt=0)
     """Problems whose prompt has more tokens are counted and left out."""
     max_train_examples: Int | None = Field(default=None, gt=0)
-    """Train on the first so many problems; null takes all."""
+    """Train on at most this many problems, the first ones; null takes all."""
     max_eval_examples: Int | None = Field(default=None, gt=0)
-    """Evaluate on the first so many problems; null takes all."""
+    """Evaluate on at most this many problems, the first ones; null takes all."""
     eval_fraction: Float = Field(default=0.1, ge=0, lt=1)
     """Share of train that is held out where eval is null."""
 
@@ -214,7 +214,7 @@ class RewardsConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class WarmStartConfig:
-    """Supervised training on worked answers, so that GRPO has something to sharpen."""
+    """Supervised training on demonstrations, so that GRPO has right answers to reinforce."""
 
     enabled: bool = False
     """Warm-start before GRPO."""
@@ -222,21 +222,20 @@ class WarmStartConfig:
     """File or hub name of demonstrations, with the fields of the data section; null takes the
     training problems' own solutions."""
     completion_field: str | None = None
-    """Field that holds the worked answer; null takes what stands in answer_field in front of
-    answer_after."""
+    """Field that holds the solution; null takes the part of answer_field before answer_after."""
     completion_template: str = "<think>{solution}</think><answer>{answer}</answer>"
-    """The text to imitate; {solution} is the worked answer, {answer} the final one. Use
+    """The text to imitate; {solution} is the solution, {answer} the final answer. Use
     "{solution}" where the field is complete as it is."""
     num_train_epochs: Float = Field(default=1.0, gt=0)
     """Passes over the demonstrations."""
     max_steps: Int | None = Field(default=None, gt=0)
-    """Stop after so many optimiser steps; null goes by num_train_epochs."""
+    """Stop after this many optimiser steps; null goes by num_train_epochs."""
     learning_rate: Float = Field(default=2e-4, gt=0)
     """Peak learning rate of the warm start."""
     batch_size: Int = Field(default=8, gt=0)
     """Demonstrations per optimiser step."""
     max_examples: Int | None = Field(default=None, gt=0)
-    """Use at most so many demonstrations; null takes all."""
+    """Use at most this many demonstrations; null takes all."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -267,9 +266,9 @@ class GroupScoresConfig:
     """For advantage: a bad answer that has become this many times likelier has no gradient, so that
     answers far from the model cannot push without bound."""
     logging_steps: Int = Field(default=20, gt=0)
-    """Log every so many steps."""
+    """Steps between lines of the log."""
     save_steps: Int = Field(default=500, gt=0)
-    """Keep a checkpoint every so many steps, for this method."""
+    """Steps between checkpoints, for this method."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -359,10 +358,10 @@ class TrainingConfig:
     """Engine that samples the rollouts: slots (this project's own), generate (transformers), vllm
     (needs model.fast_inference); auto chooses."""
     max_rows: Int | None = Field(default=None, gt=0)
-    """Completions in the making at once; lower needs less memory for the KV cache. null lets the
+    """Completions sampled at once; lower needs less memory for the KV cache. null lets the
     engine decide."""
     save_steps: Int = Field(default=50, gt=0)
-    """Keep a checkpoint every so many steps."""
+    """Steps between checkpoints."""
     save_total_limit: Int = Field(default=2, gt=0)
     """Checkpoints kept; older ones are removed."""
     stop_on: HealthNames = ()
@@ -374,7 +373,7 @@ class TrainingConfig:
 
     @property
     def batch_shape(self) -> BatchShape:
-        """How prompts_per_step and its fellows translate into TRL's batch sizes."""
+        """The batch sizes, and what they are in TRL's terms."""
         return BatchShape(
             prompts_per_step=self.prompts_per_step,
             num_generations=self.num_generations,
@@ -384,7 +383,7 @@ class TrainingConfig:
 
     @property
     def clip_high(self) -> float:
-        """The upper clip in force. Pass it on: Unsloth replaces an `epsilon_high` of None."""
+        """The effective upper clip. Pass it on: Unsloth replaces an `epsilon_high` of None."""
         return self.epsilon if self.epsilon_high is None else self.epsilon_high
 
     def sampling_params(self, seed: int) -> SamplingParams:
@@ -401,13 +400,14 @@ class EvaluationConfig:
     after: bool = True
     """Evaluate the tuned model."""
     every_steps: Int | None = Field(default=None, gt=0)
-    """Evaluate also during training, every so many steps; the best model is kept in best_model/."""
+    """Steps between evaluations during training, which keep the best model in best_model/; null:
+    no evaluation before the end."""
     every_examples: Int | None = Field(default=64, gt=0)
     """Problems of the evaluations during training; null takes all."""
     best_metric: Metric | None = None
     """What is best: pass@k, maj@k or mean_score; null takes pass@k of the least k."""
     patience: Int | None = Field(default=None, gt=0)
-    """End training early when so many evaluations in a row were no better than the best before;
+    """End training early when this many evaluations in a row were no better than the best;
     null never does."""
     num_samples: Int = Field(default=8, gt=0)
     """Answers sampled for each problem."""
@@ -428,7 +428,7 @@ class EvaluationConfig:
     sampler: SamplerName = "auto"
     """Engine that samples; as in training."""
     max_rows: Int | None = Field(default=None, gt=0)
-    """Answers in the making at once; null lets the engine decide."""
+    """Answers sampled at once; null lets the engine decide."""
     solved_at: Float | None = None
     """Count an answer as solved when its score reaches this; null: when it is correct. For tasks
     that have no reference answer."""

@@ -53,7 +53,7 @@ class BatchShape:
         return self.gradient_accumulation_steps
 
     def shared_by(self, num_processes: int) -> BatchShape:
-        """The same step, shared equally by so many processes.
+        """The same step, shared equally by `num_processes`.
 
         Raises:
             UserError: the step's completions, or the passes over them, cannot be shared equally.

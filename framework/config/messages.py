@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
+from groupwise.framework.config.descriptions import description
 from groupwise.framework.config.errors import Problem
 from groupwise.framework.config.schema import Experiment
 from groupwise.rewards import RewardSpec
@@ -95,7 +96,7 @@ def _paths(owner: Any, prefix: str) -> Iterator[tuple[str, str]]:
     hints = get_type_hints(owner)
     for f in fields(owner):
         path = f"{prefix}{f.name}"
-        yield path, getattr(f.default, "description", None) or ""
+        yield path, description(owner, f.name)
         for inner in _members(hints[f.name]):
             if is_dataclass(inner):
                 yield from _paths(inner, f"{path}.")

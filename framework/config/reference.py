@@ -17,9 +17,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import yaml
 
+from groupwise.framework.config.descriptions import description
 from groupwise.framework.config.experiment import ExperimentConfig
 from groupwise.framework.config.presets import CONFIGS
-from groupwise.framework.config.schema import SECTIONS, TOY, DataConfig, ModelConfig
+from groupwise.framework.config.schema import SECTIONS, TOY, DataConfig, Experiment, ModelConfig
 from groupwise.rewards import RewardSpec
 from groupwise.rewards.rubric import REWARDS
 
@@ -52,10 +53,10 @@ def reference_yaml() -> str:
     """The text of configs/reference.yaml."""
     config = ExperimentConfig(model=ModelConfig(name=TOY), data=DataConfig(train=TOY))
     lines = [HEADER]
-    lines += [*_comment(_description(ExperimentConfig, "name"), 0), "# name: my-experiment"]
+    lines += [*_comment(description(Experiment, "name"), 0), "# name: my-experiment"]
     for f in fields(ExperimentConfig):
         if f.name not in SECTIONS and f.name != "name":
-            lines += _entry(ExperimentConfig, f.name, getattr(config, f.name), indent=0)
+            lines += _entry(Experiment, f.name, getattr(config, f.name), indent=0)
     for name in SECTIONS:
         section = getattr(config, name)
         lines += ["", *_comment(_sentence(type(section)), 0), f"{name}:"]
@@ -75,7 +76,7 @@ def _section(section: Any, indent: int) -> Iterator[str]:
 
 
 def _entry(owner: type, name: str, value: Any, indent: int) -> list[str]:
-    text = _description(owner, name)
+    text = description(owner, name)
     if choices := _choices(get_type_hints(owner, include_extras=True)[name]):
         text += f" One of {', '.join(choices)}."
     pad = " " * indent
@@ -94,10 +95,6 @@ def _reward_keys(indent: int) -> list[str]:
 
 def _parts(parts: dict[str, RewardSpec], pad: str) -> list[str]:
     return [f"{pad}  {name}: {{weight: {_scalar(spec.weight)}}}" for name, spec in parts.items()]
-
-
-def _description(owner: Any, name: str) -> str:
-    return owner.__pydantic_fields__[name].description or ""
 
 
 def _sentence(owner: type) -> str:

@@ -121,7 +121,7 @@ def _data(config: Experiment) -> Iterator[Problem]:
     if warm.enabled and "{solution}" not in warm.completion_template:
         yield Problem(
             "training.warm_start.completion_template",
-            "has no {solution}; {solution} is the worked answer, {answer} the final one",
+            "has no {solution}; {solution} is the solution, {answer} the final answer",
         )
     if (
         warm.enabled
@@ -132,7 +132,7 @@ def _data(config: Experiment) -> Iterator[Problem]:
     ):
         yield Problem(
             "training.warm_start.completion_field",
-            "null, and with data.answer_after null too there is no worked answer to imitate; name "
+            "null, and with data.answer_after null too there is no solution to imitate; name "
             "the field that holds it, or set training.warm_start.enabled: false",
             ("data.answer_after", "training.warm_start.enabled"),
         )
@@ -194,7 +194,7 @@ def _rewards(config: Experiment) -> Iterator[Problem]:
 def _built(specs: dict[str, RewardSpec]) -> list[Problem]:
     if not specs:
         return []
-    # The rewards' own modules, with a hundred patterns: only where there is a reward to check.
+    # Slow, with a hundred patterns: not at start-up, and only where there is a reward to check.
     from groupwise.rewards.rubric import build_rubric
 
     try:
@@ -242,13 +242,13 @@ def _lengths(config: Experiment) -> Iterator[Problem]:
     for path, completion in lengths.items():
         if prompt + completion <= room:
             continue
-        mend = f"raise model.max_seq_length to {prompt + completion}"
+        remedy = f"raise model.max_seq_length to {prompt + completion}"
         if room > prompt:
-            mend += f", or lower {path} to {room - prompt}"
+            remedy += f", or lower {path} to {room - prompt}"
         yield Problem(
             path,
             f"{completion}, with data.max_prompt_length {prompt}, makes {prompt + completion} "
-            f"tokens; model.max_seq_length is {room}: {mend}",
+            f"tokens; model.max_seq_length is {room}: {remedy}",
             ("data.max_prompt_length", "model.max_seq_length"),
         )
 
@@ -273,8 +273,8 @@ def _loss(training: TrainingConfig) -> Iterator[Problem]:
     if loss == "cispo" and training.clip_high < 1:
         yield Problem(
             "training.epsilon_high",
-            f"{training.clip_high:g} in force, but loss_type cispo caps the probability ratio at "
-            "epsilon_high itself; 5.0 is usual",
+            f"effectively {training.clip_high:g}, but loss_type cispo caps the probability ratio "
+            "at epsilon_high itself; 5.0 is usual",
             ("training.loss_type", "training.epsilon"),
         )
 
@@ -332,7 +332,7 @@ def _evaluation(config: Experiment) -> Iterator[Problem]:
 
 
 def shared_batch_shape(training: TrainingConfig, num_processes: int) -> BatchShape:
-    """GRPO's shape on each of so many processes; UserError where they cannot share the training."""
+    """GRPO's shape on each of `num_processes`; UserError where they cannot share the training."""
     if num_processes > 1 and training.resample_rounds:
         raise UserError(
             f"training.resample_rounds: {training.resample_rounds} works in one process, and "
@@ -342,7 +342,7 @@ def shared_batch_shape(training: TrainingConfig, num_processes: int) -> BatchSha
 
 
 def check_processes(config: Experiment, num_processes: int) -> None:
-    """Raises UserError where the run cannot be shared equally by so many processes."""
+    """Raises UserError where the run cannot be shared equally by `num_processes`."""
     training = config.training
     if training.method == "grpo":
         shared_batch_shape(training, num_processes)

@@ -1,7 +1,8 @@
 """Every key of a config file: its type, its default, its meaning.
 
-The descriptions are what `configs/reference.yaml` prints. Field names are TRL's and Unsloth's own
-wherever one exists. Rules that concern several keys stand in `rules.py`. No torch here.
+The docstring under a field is what `configs/reference.yaml` says of it. Field names are TRL's and
+Unsloth's own wherever one exists. Left out: rules over several keys (`rules.py`) and loading
+(`load.py`). No torch here.
 """
 
 from __future__ import annotations
@@ -38,16 +39,10 @@ HealthName = Literal[
     "reward_hacking",
     "memory_creeping",
 ]
-
-
-"""What `run_health.py` can find."""
-
+"""What `run/health.py` can find."""
 
 TOY = "toy"
-
-
 """As `model.name` or `data.train`: the tiny model, or the problems, that are made on the spot."""
-
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -90,20 +85,11 @@ Metric = Annotated[str, AfterValidator(_metric)]
 Part = Annotated[RewardSpec, BeforeValidator(_as_spec)]
 
 
-# Training and evaluation draw alike; how many answers, and how hot, each says by itself.
-TOP_P: Any = Field(default=1.0, gt=0, le=1, description="Nucleus sampling; 1 is off.")
-TOP_K: Any = Field(default=0, ge=0, description="Sample among the k likeliest tokens; 0 is off.")
-MIN_P: Any = Field(
-    default=0.0,
-    ge=0,
-    lt=1,
-    description="Drop tokens less likely than this share of the best; 0 is off.",
-)
-
-
-REPETITION_PENALTY: Any = Field(
-    default=1.0, gt=0, description="Penalty on repeated tokens; 1 is off."
-)
+# Keys of sampling that training and evaluation share.
+TOP_P: Any = Field(default=1.0, gt=0, le=1)
+TOP_K: Any = Field(default=0, ge=0)
+MIN_P: Any = Field(default=0.0, ge=0, lt=1)
+REPETITION_PENALTY: Any = Field(default=1.0, gt=0)
 
 
 def sampling_params(source: Any, max_tokens: int, seed: int) -> SamplingParams:
@@ -123,131 +109,85 @@ def sampling_params(source: Any, max_tokens: int, seed: int) -> SamplingParams:
 class ModelConfig:
     """Which model, in which precision, and what of it is trained."""
 
-    name: str = Field(
-        min_length=1,
-        description="Hub name or folder of the base model; `toy` is a tiny model made on the spot.",
-    )
-    max_seq_length: Int = Field(
-        default=1024,
-        gt=0,
-        description="Tokens of prompt and completion together that the model must hold.",
-    )
-    load_in_4bit: bool = Field(
-        default=True,
-        description="Quantise the frozen weights to 4 bits (NF4): a quarter of the memory.",
-    )
-    load_in_8bit: bool = Field(default=False, description="Quantise the frozen weights to 8 bits.")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        default="auto",
-        description="Precision of what is computed; auto takes the best the device has.",
-    )
-    full_finetuning: bool = Field(
-        default=False,
-        description="Train every weight instead of a LoRA adapter; needs load_in_4bit: false.",
-    )
-    fast_inference: bool = Field(
-        default=False,
-        description="Start vLLM in this process for sampling; plan 12 GB of GPU memory or more.",
-    )
-    gpu_memory_utilization: Float = Field(
-        default=0.5,
-        gt=0,
-        lt=1,
-        description="Share of the GPU that vLLM may take, with fast_inference.",
-    )
-    lora_r: Int = Field(default=16, gt=0, description="Rank of the LoRA adapter.")
-    lora_alpha: Float = Field(
-        default=32.0,
-        gt=0,
-        description="LoRA scale: the adapter's output is multiplied by lora_alpha/lora_r.",
-    )
-    lora_dropout: Float = Field(
-        default=0.0, ge=0, lt=1, description="Dropout in front of the adapter; 0 is the fast path."
-    )
-    target_modules: Strings = Field(
-        default=PROJECTIONS, min_length=1, description="Layers that get an adapter."
-    )
-    use_gradient_checkpointing: Literal["auto", "unsloth", True, False] = Field(
-        default="auto",
-        description="Recompute activations instead of keeping them: unsloth (which also moves them "
-        "to main memory), true, or false (faster, needs memory); auto: false where they take less "
-        "than a quarter of the memory, else unsloth.",
-    )
-    adapter: str | None = Field(
-        default=None,
-        description="Folder of an earlier LoRA adapter on model.name to go on from: that of a "
-        "supervised run (method sft), say.",
-    )
-    adapter_mode: Literal["continue", "merge"] = Field(
-        default="continue",
-        description="continue: the earlier adapter itself is trained further; merge: it is merged "
-        "into the base weights (16 bits, saved whole in the run's merged_base/), and a new adapter "
-        "of rank lora_r is trained on top.",
-    )
-    chat_template: str | None = Field(
-        default=None, description="Jinja file used in place of the tokenizer's own chat template."
-    )
-    trust_remote_code: bool = Field(
-        default=False,
-        description="Run Python code that comes with the model; only for authors you trust.",
-    )
+    name: str = Field(min_length=1)
+    """Hub name or folder of the base model; `toy` is a tiny model made on the spot."""
+    max_seq_length: Int = Field(default=1024, gt=0)
+    """Tokens of prompt and completion together that the model must hold."""
+    load_in_4bit: bool = True
+    """Quantise the frozen weights to 4 bits (NF4): a quarter of the memory."""
+    load_in_8bit: bool = False
+    """Quantise the frozen weights to 8 bits."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Precision of what is computed; auto takes the best the device has."""
+    full_finetuning: bool = False
+    """Train every weight instead of a LoRA adapter; needs load_in_4bit: false."""
+    fast_inference: bool = False
+    """Start vLLM in this process for sampling; plan 12 GB of GPU memory or more."""
+    gpu_memory_utilization: Float = Field(default=0.5, gt=0, lt=1)
+    """Share of the GPU that vLLM may take, with fast_inference."""
+    lora_r: Int = Field(default=16, gt=0)
+    """Rank of the LoRA adapter."""
+    lora_alpha: Float = Field(default=32.0, gt=0)
+    """LoRA scale: the adapter's output is multiplied by lora_alpha/lora_r."""
+    lora_dropout: Float = Field(default=0.0, ge=0, lt=1)
+    """Dropout in front of the adapter; 0 is the fast path."""
+    target_modules: Strings = Field(default=PROJECTIONS, min_length=1)
+    """Layers that get an adapter."""
+    use_gradient_checkpointing: Literal["auto", "unsloth", True, False] = "auto"
+    """Recompute activations instead of keeping them: unsloth (which also moves them to main
+    memory), true, or false (faster, needs memory); auto: false where they take less than a
+    quarter of the memory, else unsloth."""
+    adapter: str | None = None
+    """Folder of an earlier LoRA adapter on model.name to continue from, such as that of a
+    supervised run (method sft)."""
+    adapter_mode: Literal["continue", "merge"] = "continue"
+    """continue: the earlier adapter itself is trained further; merge: it is merged into the base
+    weights (16 bits, saved whole in the run's merged_base/), and a new adapter of rank lora_r is
+    trained on top."""
+    chat_template: str | None = None
+    """Jinja file used in place of the tokenizer's own chat template."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model; only for authors you trust."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class DataConfig:
     """Problems to train and to evaluate on."""
 
-    train: str = Field(
-        min_length=1,
-        description="File (.json, .jsonl, .csv, .parquet) or hub name of the problems to train on; "
-        "`toy` is a set made on the spot.",
-    )
-    eval: str | None = Field(
-        default=None, description="The same for evaluation; null holds eval_fraction of train out."
-    )
-    train_split: str = Field(default="train", description="Split of a hub data set to train on.")
-    eval_split: str = Field(default="test", description="Split of a hub data set to evaluate on.")
-    config_name: str | None = Field(
-        default=None, description="Configuration of a hub data set, such as `main` of openai/gsm8k."
-    )
-    question_field: str = Field(default="question", description="Field that holds the problem.")
-    answer_field: str = Field(
-        default="answer", description="Field that holds the reference answer."
-    )
-    id_field: str | None = Field(
-        default=None,
-        description="Field that names each problem; null makes an id from the question's text.",
-    )
-    metadata_fields: Strings | None = Field(
-        default=None, description="Further fields to keep in the logs; null keeps them all."
-    )
-    answer_after: str | None = Field(
-        default=None,
-        description="The reference answer is what follows the last such mark in answer_field: "
-        '"####" for GSM8K; null takes the whole field.',
-    )
-    system_prompt: str | None = Field(
-        default=None, description="System message in front of each question; null sends none."
-    )
-    prompt_template: str = Field(
-        default="{question}", description="The user message; {question} stands for the problem."
-    )
-    max_prompt_length: Int = Field(
-        default=512,
-        gt=0,
-        description="Problems whose prompt has more tokens are counted and left out.",
-    )
-    max_train_examples: Int | None = Field(
-        default=None, gt=0, description="Train on the first so many problems; null takes all."
-    )
-    max_eval_examples: Int | None = Field(
-        default=None,
-        gt=0,
-        description="Evaluate on the first so many problems; null takes all.",
-    )
-    eval_fraction: Float = Field(
-        default=0.1, ge=0, lt=1, description="Share of train that is held out where eval is null."
-    )
+    train: str = Field(min_length=1)
+    """File (.json, .jsonl, .csv, .parquet) or hub name of the problems to train on; `toy` is a set
+    made on the spot."""
+    eval: str | None = None
+    """The same for evaluation; null holds eval_fraction of train out."""
+    train_split: str = "train"
+    """Split of a hub data set to train on."""
+    eval_split: str = "test"
+    """Split of a hub data set to evaluate on."""
+    config_name: str | None = None
+    """Configuration of a hub data set, such as `main` of openai/gsm8k."""
+    question_field: str = "question"
+    """Field that holds the problem."""
+    answer_field: str = "answer"
+    """Field that holds the reference answer."""
+    id_field: str | None = None
+    """Field that names each problem; null makes an id from the question's text."""
+    metadata_fields: Strings | None = None
+    """Further fields to keep in the logs; null keeps them all."""
+    answer_after: str | None = None
+    """The reference answer is what follows the last such mark in answer_field: "####" for GSM8K;
+    null takes the whole field."""
+    system_prompt: str | None = None
+    """System message in front of each question; null sends none."""
+    prompt_template: str = "{question}"
+    """The user message; {question} stands for the problem."""
+    max_prompt_length: Int = Field(default=512, gt=0)
+    """Problems whose prompt has more tokens are counted and left out."""
+    max_train_examples: Int | None = Field(default=None, gt=0)
+    """Train on at most this many problems, the first ones; null takes all."""
+    max_eval_examples: Int | None = Field(default=None, gt=0)
+    """Evaluate on at most this many problems, the first ones; null takes all."""
+    eval_fraction: Float = Field(default=0.1, ge=0, lt=1)
+    """Share of train that is held out where eval is null."""
 
 
 def _default_parts() -> dict[str, RewardSpec]:
@@ -262,59 +202,40 @@ def _default_parts() -> dict[str, RewardSpec]:
 class RewardsConfig:
     """What an answer is worth."""
 
-    on_error: Literal["stop", "skip"] = Field(
-        default="stop",
-        description="When a reward raises an exception: stop the run, or skip: that reward has no "
-        "opinion on that answer, which is counted.",
-    )
-    aggregation: Literal["sum", "normalize_then_sum"] = Field(
-        default="sum",
-        description="sum adds the weighted rewards, then normalises over the group; "
-        "normalize_then_sum normalises each reward by itself first (GDPO).",
-    )
-    parts: dict[str, Part] = Field(
-        default_factory=_default_parts,
-        min_length=1,
-        description="Rewards by the name under which they are logged; a number is short for "
-        "{weight: number}.",
-    )
+    on_error: Literal["stop", "skip"] = "stop"
+    """When a reward raises an exception: stop the run, or skip: that reward has no opinion on that
+    answer, which is counted."""
+    aggregation: Literal["sum", "normalize_then_sum"] = "sum"
+    """sum adds the weighted rewards, then normalises over the group; normalize_then_sum normalises
+    each reward by itself first (GDPO)."""
+    parts: dict[str, Part] = Field(default_factory=_default_parts, min_length=1)
+    """Rewards by the name under which they are logged; a number is short for {weight: number}."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class WarmStartConfig:
-    """Supervised training on worked answers, so that GRPO has something to sharpen."""
+    """Supervised training on demonstrations, so that GRPO has right answers to reinforce."""
 
-    enabled: bool = Field(default=False, description="Warm-start before GRPO.")
-    data: str | None = Field(
-        default=None,
-        description="File or hub name of demonstrations, with the fields of the data section; "
-        "null takes the training problems' own solutions.",
-    )
-    completion_field: str | None = Field(
-        default=None,
-        description="Field that holds the worked answer; null takes what stands in answer_field in "
-        "front of answer_after.",
-    )
-    completion_template: str = Field(
-        default="<think>{solution}</think><answer>{answer}</answer>",
-        description="The text to imitate; {solution} is the worked answer, {answer} the final one. "
-        'Use "{solution}" where the field is complete as it is.',
-    )
-    num_train_epochs: Float = Field(
-        default=1.0, gt=0, description="Passes over the demonstrations."
-    )
-    max_steps: Int | None = Field(
-        default=None,
-        gt=0,
-        description="Stop after so many optimiser steps; null goes by num_train_epochs.",
-    )
-    learning_rate: Float = Field(
-        default=2e-4, gt=0, description="Peak learning rate of the warm start."
-    )
-    batch_size: Int = Field(default=8, gt=0, description="Demonstrations per optimiser step.")
-    max_examples: Int | None = Field(
-        default=None, gt=0, description="Use at most so many demonstrations; null takes all."
-    )
+    enabled: bool = False
+    """Warm-start before GRPO."""
+    data: str | None = None
+    """File or hub name of demonstrations, with the fields of the data section; null takes the
+    training problems' own solutions."""
+    completion_field: str | None = None
+    """Field that holds the solution; null takes the part of answer_field before answer_after."""
+    completion_template: str = "<think>{solution}</think><answer>{answer}</answer>"
+    """The text to imitate; {solution} is the solution, {answer} the final answer. Use
+    "{solution}" where the field is complete as it is."""
+    num_train_epochs: Float = Field(default=1.0, gt=0)
+    """Passes over the demonstrations."""
+    max_steps: Int | None = Field(default=None, gt=0)
+    """Stop after this many optimiser steps; null goes by num_train_epochs."""
+    learning_rate: Float = Field(default=2e-4, gt=0)
+    """Peak learning rate of the warm start."""
+    batch_size: Int = Field(default=8, gt=0)
+    """Demonstrations per optimiser step."""
+    max_examples: Int | None = Field(default=None, gt=0)
+    """Use at most this many demonstrations; null takes all."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -325,90 +246,61 @@ class GroupScoresConfig:
     and `epsilon_high`.
     """
 
-    loss: Literal["kl", "advantage"] = Field(
-        default="kl",
-        description="kl: the policy's probabilities within a group are to follow the scores; "
-        "advantage: the clipped surrogate, bounded by the old log-probabilities.",
-    )
-    kl_direction: Literal["forward", "reverse"] = Field(
-        default="forward",
-        description="forward, KL(scores || policy), gives every answer its share; reverse, "
-        "KL(policy || scores), takes from what is bad, and has no gradient for answers that the "
-        "policy finds unlikely beside others: for short answers only.",
-    )
-    score_temperature: Float = Field(
-        default=0.2,
-        gt=0,
-        description="The target is softmax(score / score_temperature): two answers' "
-        "log-probabilities are to differ by the difference of their scores over this.",
-    )
-    sequence_logps: Literal["sum", "mean"] = Field(
-        default="sum",
-        description="An answer's log-probability: the sum over its tokens, or the mean. For kl the "
-        "sum is the real one; for advantage the mean keeps the ratios of long answers in bounds.",
-    )
-    old_logps: Literal["recomputed", "stored"] = Field(
-        default="recomputed",
-        description="For advantage, what the ratio is counted from: the model before training, or "
-        "the `logprob` that stands with each completion.",
-    )
-    max_ratio: Float = Field(
-        default=3.0,
-        gt=1,
-        description="For advantage: a bad answer that has become this many times likelier has no "
-        "gradient, so that answers far from the model cannot push without bound.",
-    )
-    logging_steps: Int = Field(default=20, gt=0, description="Log every so many steps.")
-    save_steps: Int = Field(
-        default=500, gt=0, description="Keep a checkpoint every so many steps, for this method."
-    )
+    loss: Literal["kl", "advantage"] = "kl"
+    """kl: the policy's probabilities within a group are to follow the scores; advantage: the
+    clipped surrogate, bounded by the old log-probabilities."""
+    kl_direction: Literal["forward", "reverse"] = "forward"
+    """forward, KL(scores || policy), gives every answer its share; reverse, KL(policy || scores),
+    takes from what is bad, and has no gradient for answers that the policy finds unlikely beside
+    others: for short answers only."""
+    score_temperature: Float = Field(default=0.2, gt=0)
+    """The target is softmax(score / score_temperature): two answers' log-probabilities are to
+    differ by the difference of their scores over this."""
+    sequence_logps: Literal["sum", "mean"] = "sum"
+    """An answer's log-probability: the sum over its tokens, or the mean. For kl the sum is the real
+    one; for advantage the mean keeps the ratios of long answers in bounds."""
+    old_logps: Literal["recomputed", "stored"] = "recomputed"
+    """For advantage, what the ratio is counted from: the model before training, or the `logprob`
+    that stands with each completion."""
+    max_ratio: Float = Field(default=3.0, gt=1)
+    """For advantage: a bad answer that has become this many times likelier has no gradient, so that
+    answers far from the model cannot push without bound."""
+    logging_steps: Int = Field(default=20, gt=0)
+    """Steps between lines of the log."""
+    save_steps: Int = Field(default=500, gt=0)
+    """Steps between checkpoints, for this method."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class TrainingConfig:
     """GRPO, and the warm start in front of it."""
 
-    method: Literal["grpo", "sft", "group_scores"] = Field(
-        default="grpo",
-        description="grpo; or sft: the warm start alone, as set under warm_start; or group_scores: "
-        "offline, on completions with scores, as set under group_scores.",
-    )
+    method: Literal["grpo", "sft", "group_scores"] = "grpo"
+    """grpo; or sft: the warm start alone, as set under warm_start; or group_scores: offline, on
+    completions with scores, as set under group_scores."""
     warm_start: WarmStartConfig = Field(default_factory=WarmStartConfig)
     group_scores: GroupScoresConfig = Field(default_factory=GroupScoresConfig)
-    max_steps: Int | None = Field(
-        default=None, gt=0, description="Optimiser steps; null goes by num_train_epochs."
-    )
-    num_train_epochs: Float = Field(
-        default=1.0, gt=0, description="Passes over the training problems, where max_steps is null."
-    )
-    prompts_per_step: Int = Field(
-        default=8, gt=0, description="Different problems per optimiser step."
-    )
-    num_generations: Int = Field(
-        default=8,
-        ge=2,
-        description="Completions sampled for each problem: the group they are compared in.",
-    )
-    completions_per_forward: Int = Field(
-        default=8,
-        gt=0,
-        description="Completions in one forward and backward pass. The memory knob: lower needs "
-        "less and takes longer, the result is the same. Must divide prompts_per_step x "
-        "num_generations.",
-    )
-    max_completion_length: Int = Field(
-        default=512, gt=0, description="Tokens a completion may have; longer ones are cut off."
-    )
-    learning_rate: Float = Field(default=5e-6, gt=0, description="Peak learning rate.")
+    max_steps: Int | None = Field(default=None, gt=0)
+    """Optimiser steps; null goes by num_train_epochs."""
+    num_train_epochs: Float = Field(default=1.0, gt=0)
+    """Passes over the training problems, where max_steps is null."""
+    prompts_per_step: Int = Field(default=8, gt=0)
+    """Different problems per optimiser step."""
+    num_generations: Int = Field(default=8, ge=2)
+    """Completions sampled for each problem: the group they are compared in."""
+    completions_per_forward: Int = Field(default=8, gt=0)
+    """Completions in one forward and backward pass. The memory knob: lower needs less and takes
+    longer, the result is the same. Must divide prompts_per_step x num_generations."""
+    max_completion_length: Int = Field(default=512, gt=0)
+    """Tokens a completion may have; longer ones are cut off."""
+    learning_rate: Float = Field(default=5e-6, gt=0)
+    """Peak learning rate."""
     lr_scheduler_type: Literal[
         "constant", "constant_with_warmup", "linear", "cosine", "polynomial", "inverse_sqrt"
-    ] = Field(default="cosine", description="Shape of the learning rate over the run.")
-    warmup_ratio: Float = Field(
-        default=0.1,
-        ge=0,
-        lt=1,
-        description="Share of the steps in which the learning rate rises from 0.",
-    )
+    ] = "cosine"
+    """Shape of the learning rate over the run."""
+    warmup_ratio: Float = Field(default=0.1, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises from 0."""
     optim: Literal[
         "adamw_torch",
         "adamw_torch_fused",
@@ -417,101 +309,71 @@ class TrainingConfig:
         "paged_adamw_32bit",
         "adafactor",
         "sgd",
-    ] = Field(
-        default="adamw_8bit", description="Optimiser; the 8-bit ones keep their state in 8 bits."
-    )
-    weight_decay: Float = Field(default=0.001, ge=0, description="Decoupled weight decay.")
-    max_grad_norm: Float = Field(
-        default=0.1, ge=0, description="Clip the gradient's norm; 0 does not clip."
-    )
-    adam_beta1: Float = Field(
-        default=0.9, ge=0, lt=1, description="Adam: decay of the first moment."
-    )
-    adam_beta2: Float = Field(
-        default=0.99, ge=0, lt=1, description="Adam: decay of the second moment."
-    )
-    beta: Float = Field(
-        default=0.0,
-        ge=0,
-        description="Weight of the KL term that ties the model to what it was when GRPO began; 0 "
-        "needs no reference pass.",
-    )
-    epsilon: Float = Field(
-        default=0.2, gt=0, description="Clip of the probability ratio, downwards."
-    )
-    epsilon_high: Float | None = Field(
-        default=None,
-        gt=0,
-        description="Clip upwards; null takes epsilon. DAPO advises 0.28, CISPO needs about 5.",
-    )
-    loss_type: LossType = Field(default="dapo", description="How the loss is clipped and averaged.")
-    importance_sampling_level: Literal["token", "sequence"] = Field(
-        default="token", description="Probability ratios by token, or by sequence (GSPO)."
-    )
-    scale_rewards: Literal["group", "batch", "none"] = Field(
-        default="group",
-        description="Divide advantages by the deviation in the group, in the batch, or not.",
-    )
-    num_iterations: Int = Field(
-        default=1, gt=0, description="Optimiser steps made on each batch of completions."
-    )
-    mask_truncated_completions: bool = Field(
-        default=False, description="Leave completions that were cut off out of the loss."
-    )
-    top_entropy_quantile: Float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="Learn only from this share of tokens, the most uncertain ones.",
-    )
-    skip_zero_advantage: bool = Field(
-        default=True,
-        description="Leave out forward and backward of completions whose advantage is zero: with "
-        "beta 0 they have no gradient, so the model comes out the same, sooner.",
-    )
-    resample_rounds: Int = Field(
-        default=0,
-        ge=0,
-        description="Most extra rounds of sampling in a step, in which groups without variance "
-        "(all right or all wrong: they teach nothing) are replaced by groups of other problems, "
-        "as in DAPO; 0 is off.",
-    )
-    temperature: Float = Field(
-        default=1.0, gt=0, description="Sampling temperature of the rollouts."
-    )
+    ] = "adamw_8bit"
+    """Optimiser; the 8-bit ones keep their state in 8 bits."""
+    weight_decay: Float = Field(default=0.001, ge=0)
+    """Decoupled weight decay."""
+    max_grad_norm: Float = Field(default=0.1, ge=0)
+    """Clip the gradient's norm; 0 does not clip."""
+    adam_beta1: Float = Field(default=0.9, ge=0, lt=1)
+    """Adam: decay of the first moment."""
+    adam_beta2: Float = Field(default=0.99, ge=0, lt=1)
+    """Adam: decay of the second moment."""
+    beta: Float = Field(default=0.0, ge=0)
+    """Weight of the KL term that ties the model to what it was when GRPO began; 0 needs no
+    reference pass."""
+    epsilon: Float = Field(default=0.2, gt=0)
+    """Clip of the probability ratio, downwards."""
+    epsilon_high: Float | None = Field(default=None, gt=0)
+    """Clip upwards; null takes epsilon. DAPO advises 0.28, CISPO needs about 5."""
+    loss_type: LossType = "dapo"
+    """How the loss is clipped and averaged."""
+    importance_sampling_level: Literal["token", "sequence"] = "token"
+    """Probability ratios by token, or by sequence (GSPO)."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """Divide advantages by the deviation in the group, in the batch, or not."""
+    num_iterations: Int = Field(default=1, gt=0)
+    """Optimiser steps made on each batch of completions."""
+    mask_truncated_completions: bool = False
+    """Leave completions that were cut off out of the loss."""
+    top_entropy_quantile: Float = Field(default=1.0, ge=0, le=1)
+    """Learn only from this share of tokens, the most uncertain ones."""
+    skip_zero_advantage: bool = True
+    """Leave out forward and backward of completions whose advantage is zero: with beta 0 they have
+    no gradient, so the model comes out the same, sooner."""
+    resample_rounds: Int = Field(default=0, ge=0)
+    """Most extra rounds of sampling in a step, in which groups without variance (all right or all
+    wrong: they teach nothing) are replaced by groups of other problems, as in DAPO; 0 is off."""
+    temperature: Float = Field(default=1.0, gt=0)
+    """Sampling temperature of the rollouts."""
     top_p: Float = TOP_P
+    """Nucleus sampling; 1 is off."""
     top_k: Int = TOP_K
+    """Sample among the k likeliest tokens; 0 is off."""
     min_p: Float = MIN_P
+    """Drop tokens less likely than this share of the best; 0 is off."""
     repetition_penalty: Float = REPETITION_PENALTY
-    sampler: SamplerName = Field(
-        default="auto",
-        description="Engine that samples the rollouts: slots (this project's own), generate "
-        "(transformers), vllm (needs model.fast_inference); auto chooses.",
-    )
-    max_rows: Int | None = Field(
-        default=None,
-        gt=0,
-        description="Completions in the making at once; lower needs less memory for the KV cache. "
-        "null lets the engine decide.",
-    )
-    save_steps: Int = Field(default=50, gt=0, description="Keep a checkpoint every so many steps.")
-    save_total_limit: Int = Field(
-        default=2, gt=0, description="Checkpoints kept; older ones are removed."
-    )
-    stop_on: HealthNames = Field(
-        default=(),
-        description="Findings of the run's health that end the training, with a checkpoint and the "
-        "evaluation after; by their names in docs/training.md.",
-    )
-    longest_first: bool | None = Field(
-        default=None,
-        description="Before the first step, try one with the longest prompts and completions of "
-        "full length, so that what does not fit into memory fails at once; null: on a GPU.",
-    )
+    """Penalty on repeated tokens; 1 is off."""
+    sampler: SamplerName = "auto"
+    """Engine that samples the rollouts: slots (this project's own), generate (transformers), vllm
+    (needs model.fast_inference); auto chooses."""
+    max_rows: Int | None = Field(default=None, gt=0)
+    """Completions sampled at once; lower needs less memory for the KV cache. null lets the
+    engine decide."""
+    save_steps: Int = Field(default=50, gt=0)
+    """Steps between checkpoints."""
+    save_total_limit: Int = Field(default=2, gt=0)
+    """Checkpoints kept; older ones are removed."""
+    stop_on: HealthNames = ()
+    """Findings of the run's health that end the training, with a checkpoint and the evaluation
+    after; by their names in docs/training.md."""
+    longest_first: bool | None = None
+    """Before the first step, try one with the longest prompts and completions of full length, so
+    that what does not fit into memory fails at once; null: on a GPU."""
 
     @property
     def batch_shape(self) -> BatchShape:
-        """How prompts_per_step and its fellows translate into TRL's batch sizes."""
+        """The batch sizes, and what they are in TRL's terms."""
         return BatchShape(
             prompts_per_step=self.prompts_per_step,
             num_generations=self.num_generations,
@@ -521,7 +383,7 @@ class TrainingConfig:
 
     @property
     def clip_high(self) -> float:
-        """The upper clip in force. Pass it on: Unsloth replaces an `epsilon_high` of None."""
+        """The effective upper clip. Pass it on: Unsloth replaces an `epsilon_high` of None."""
         return self.epsilon if self.epsilon_high is None else self.epsilon_high
 
     def sampling_params(self, seed: int) -> SamplingParams:
@@ -533,90 +395,75 @@ class TrainingConfig:
 class EvaluationConfig:
     """How Pass@K is measured."""
 
-    before: bool = Field(default=True, description="Evaluate the model as it is before GRPO.")
-    after: bool = Field(default=True, description="Evaluate the tuned model.")
-    every_steps: Int | None = Field(
-        default=None,
-        gt=0,
-        description="Evaluate also during training, every so many steps; the best model is kept in "
-        "best_model/.",
-    )
-    every_examples: Int | None = Field(
-        default=64, gt=0, description="Problems of the evaluations during training; null takes all."
-    )
-    best_metric: Metric | None = Field(
-        default=None,
-        description="What is best: pass@k, maj@k or mean_score; null takes pass@k of the least k.",
-    )
-    patience: Int | None = Field(
-        default=None,
-        gt=0,
-        description="End training early when so many evaluations in a row were no better than the "
-        "best before; null never does.",
-    )
-    num_samples: Int = Field(default=8, gt=0, description="Answers sampled for each problem.")
-    k: Ints = Field(
-        default=(1, 2, 4, 8),
-        min_length=1,
-        description="Report pass@k for these k, at most num_samples.",
-    )
-    temperature: Float = Field(default=1.0, ge=0, description="Sampling temperature; 0 is greedy.")
+    before: bool = True
+    """Evaluate the model as it is before GRPO."""
+    after: bool = True
+    """Evaluate the tuned model."""
+    every_steps: Int | None = Field(default=None, gt=0)
+    """Steps between evaluations during training, which keep the best model in best_model/; null:
+    no evaluation before the end."""
+    every_examples: Int | None = Field(default=64, gt=0)
+    """Problems of the evaluations during training; null takes all."""
+    best_metric: Metric | None = None
+    """What is best: pass@k, maj@k or mean_score; null takes pass@k of the least k."""
+    patience: Int | None = Field(default=None, gt=0)
+    """End training early when this many evaluations in a row were no better than the best;
+    null never does."""
+    num_samples: Int = Field(default=8, gt=0)
+    """Answers sampled for each problem."""
+    k: Ints = Field(default=(1, 2, 4, 8), min_length=1)
+    """Report pass@k for these k, at most num_samples."""
+    temperature: Float = Field(default=1.0, ge=0)
+    """Sampling temperature; 0 is greedy."""
     top_p: Float = TOP_P
+    """Nucleus sampling; 1 is off."""
     top_k: Int = TOP_K
+    """Sample among the k likeliest tokens; 0 is off."""
     min_p: Float = MIN_P
+    """Drop tokens less likely than this share of the best; 0 is off."""
     repetition_penalty: Float = REPETITION_PENALTY
-    max_completion_length: Int | None = Field(
-        default=None, gt=0, description="Tokens an answer may have; null takes training's."
-    )
-    sampler: SamplerName = Field(default="auto", description="Engine that samples; as in training.")
-    max_rows: Int | None = Field(
-        default=None,
-        gt=0,
-        description="Answers in the making at once; null lets the engine decide.",
-    )
-    solved_at: Float | None = Field(
-        default=None,
-        description="Count an answer as solved when its score reaches this; null: when it is "
-        "correct. For tasks that have no reference answer.",
-    )
-    category_fields: Strings = Field(
-        default=(), description="Fields of the data by which results are also broken down."
-    )
+    """Penalty on repeated tokens; 1 is off."""
+    max_completion_length: Int | None = Field(default=None, gt=0)
+    """Tokens an answer may have; null takes training's."""
+    sampler: SamplerName = "auto"
+    """Engine that samples; as in training."""
+    max_rows: Int | None = Field(default=None, gt=0)
+    """Answers sampled at once; null lets the engine decide."""
+    solved_at: Float | None = None
+    """Count an answer as solved when its score reaches this; null: when it is correct. For tasks
+    that have no reference answer."""
+    category_fields: Strings = ()
+    """Fields of the data by which results are also broken down."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class TrackingConfig:
     """Where metrics are sent, beside the files of the run. Nothing needs an account."""
 
-    wandb: Annotated[Literal["off", "offline", "online"], BeforeValidator(_as_mode)] = Field(
-        default="off", description="Weights & Biases: off, offline (a folder in the run), online."
-    )
-    trackio: bool = Field(default=False, description="Log to trackio, where it is installed.")
-    project: str = Field(default="groupwise", min_length=1, description="Project to log to.")
-    entity: str | None = Field(
-        default=None, description="W&B team or user; null takes the account's own."
-    )
-    run_name: str | None = Field(
-        default=None, description="Name of the run there; null takes `name`."
-    )
-    tags: Strings = Field(default=(), description="Labels of the run there.")
+    wandb: Annotated[Literal["off", "offline", "online"], BeforeValidator(_as_mode)] = "off"
+    """Weights & Biases: off, offline (a folder in the run), online."""
+    trackio: bool = False
+    """Log to trackio, where it is installed."""
+    project: str = Field(default="groupwise", min_length=1)
+    """Project to log to."""
+    entity: str | None = None
+    """W&B team or user; null takes the account's own."""
+    run_name: str | None = None
+    """Name of the run there; null takes `name`."""
+    tags: Strings = ()
+    """Labels of the run there."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Experiment:
     """Every section of a config; `ExperimentConfig` adds the rules and how it is loaded."""
 
-    name: str = Field(
-        default="run",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Name of the run, and of its folder; by default the config file's own name.",
-    )
-    seed: Int = Field(
-        default=42, ge=0, lt=2**32, description="Seed of everything that is drawn at random."
-    )
-    output_dir: str = Field(
-        default="runs", min_length=1, description="Folder in which the run's folder is made."
-    )
+    name: str = Field(default="run", pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run, and of its folder; by default the config file's own name."""
+    seed: Int = Field(default=42, ge=0, lt=2**32)
+    """Seed of everything that is drawn at random."""
+    output_dir: str = Field(default="runs", min_length=1)
+    """Folder in which the run's folder is made."""
     model: ModelConfig
     data: DataConfig
     rewards: RewardsConfig = Field(default_factory=RewardsConfig)

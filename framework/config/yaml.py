@@ -2,7 +2,7 @@
 
 Three traps of YAML 1.1, which PyYAML follows, are closed here by reading scalars as YAML 1.2 does:
 `1e-6` is a number, not text; `off`, `no` and `on` are words, not booleans; `010` is not octal, and
-`2026-01-01` and `1:30` are text. A key that stands twice is an error instead of the last one
+`2026-01-01` and `1:30` are text. A duplicate key is an error instead of the last one
 winning.
 """
 
@@ -79,7 +79,7 @@ def parse_yaml(text: str) -> YamlText:
 
 
 def _walk(node: yaml.Node, path: KeyPath, result: YamlText, seen: set[int]) -> None:
-    """Note the line of each key, and keys that stand twice. An alias is visited once."""
+    """Note the line of each key, and duplicate keys. An alias is visited once."""
     if id(node) in seen:
         return
     seen.add(id(node))
@@ -100,7 +100,7 @@ def _walk(node: yaml.Node, path: KeyPath, result: YamlText, seen: set[int]) -> N
             result.problems.append(
                 Problem(
                     ".".join((*path, key)),
-                    f"stands twice, in lines {here[key]} and {line}; remove one",
+                    f"is given twice, in lines {here[key]} and {line}; remove one",
                     where=f"line {line}",
                 )
             )

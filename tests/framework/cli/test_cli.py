@@ -182,8 +182,7 @@ BAD: dict[str, dict[str, Any] | str | list[str]] = {
     },
     "a metric of no such name": {"evaluation.best_metric": "accuracy"},
     "out of range": {"training.num_generations": 1, "training.learning_rate": -1},
-    "a key that stands twice": "model: {name: model}\ndata:\n  train: rows.jsonl\n"
-    "  train: other.jsonl\n",
+    "a duplicate key": "model: {name: model}\ndata:\n  train: rows.jsonl\n  train: other.jsonl\n",
     "not YAML": "model: {name: model\ndata: [",
     "a tab": "model:\n\tname: model\n",
     "nothing in it": "",

@@ -86,7 +86,7 @@ ONE_PROBLEM = {
     ),
     "a number for true": (
         "data: {train: toy, eval: 3}\n",
-        None,  # a second `data`: see "a key that stands twice"
+        None,  # a second `data`: see "a duplicate key"
     ),
     "not finite": (
         "training: {beta: .nan}\n",
@@ -159,9 +159,9 @@ ONE_PROBLEM = {
         "bad.yaml: line 3: rewards.parts: is empty; name at least one, or leave the key out "
         "for its default",
     ),
-    "a key that stands twice": (
+    "a duplicate key": (
         "training:\n  beta: 0.1\n  max_steps: 3\n  beta: 0.2\n",
-        "bad.yaml: line 6: training.beta: stands twice, in lines 4 and 6; remove one",
+        "bad.yaml: line 6: training.beta: is given twice, in lines 4 and 6; remove one",
     ),
     "a tab": (
         "training:\n\tbeta: 0.1\n",
@@ -246,7 +246,7 @@ ONE_PROBLEM = {
     ),
     "cispo without its clip": (
         "training: {loss_type: cispo}\n",
-        "bad.yaml: line 3: training.epsilon_high: 0.2 in force, but loss_type cispo caps the "
+        "bad.yaml: line 3: training.epsilon_high: effectively 0.2, but loss_type cispo caps the "
         "probability ratio at epsilon_high itself; 5.0 is usual",
     ),
     "dr_grpo with scaling": (
@@ -282,10 +282,10 @@ ONE_PROBLEM = {
         "bad.yaml: line 6: training.group_scores.max_ratio: 1.4 is below the clip, 1 + "
         "epsilon_high = 1.5",
     ),
-    "a warm start without worked answers": (
+    "a warm start without solutions": (
         "!model: {name: toy}\ndata: {train: me/rows}\ntraining: {warm_start: {enabled: true}}\n",
         "bad.yaml: line 3: training.warm_start.completion_field: null, and with data.answer_after "
-        "null too there is no worked answer to imitate; name the field that holds it, or set "
+        "null too there is no solution to imitate; name the field that holds it, or set "
         "training.warm_start.enabled: false",
     ),
 }
@@ -296,7 +296,7 @@ def test_one_problem(tmp_path: Path, case: str) -> None:
     text, expected = ONE_PROBLEM[case]
     text = text[1:] if text.startswith("!") else MINIMAL + text
     if expected is None:
-        expected = "bad.yaml: line 3: data: stands twice, in lines 2 and 3; remove one"
+        expected = "bad.yaml: line 3: data: is given twice, in lines 2 and 3; remove one"
     assert message(tmp_path, text) == expected
 
 

@@ -34,6 +34,7 @@ class TRLFunction:
     the metadata of the examples, with `question`, `answer`, `solution` (the answer under the name
     that TRL's own functions use) and `id`. Prompts and completions are lists of messages where the
     examples have messages, or the function is one of TRL's own, which know no other form.
+    TRL's description: https://huggingface.co/docs/trl/main/en/grpo_trainer#using-a-custom-reward-function
     """
 
     function: Callable[..., Any]

@@ -4,6 +4,8 @@ math-verify bounds its own time with SIGALRM, which works in the main thread onl
 code; without it nothing bounds it (huggingface/trl#6534 and others). So it runs in processes of its
 own, started with the first pair that needs one, and a process that passes its time is killed.
 
+    shared_pool().verify([("1", "\\int_0^1 2x dx")], timeout_s=3.0)   # ["equal"]
+
 What it leaves out: `multiprocessing`. Its `spawn` imports the user's main script again, and `fork`
 after CUDA or threads is unsafe; a plain subprocess with a line protocol has neither problem.
 """

@@ -75,7 +75,7 @@ def same(gold: str, answer: str, rules: Rules) -> bool | None:
 
 
 def _same(g: str, a: str, rules: Rules, depth: int) -> bool | None:
-    """`same` for canonical texts; `depth` counts the nesting, so that no text recurses for ever."""
+    """`same` for canonical texts; `depth` counts the nesting, which bounds the recursion."""
     # The order is part of the rules: `3:45` is a time before it is a ratio, `101_2` a numeral and
     # no variable with an index, and words are compared as words only where nothing else reads them.
     if not g or not a:

@@ -70,7 +70,7 @@ class MathVerifyPool:
             try:
                 return self._verify(pairs, timeout_s)
             except BaseException:
-                # An interrupt leaves answers in the pipes that belong to no question: start afresh
+                # An interrupt leaves replies in the pipes that the next call would take for its own
                 self._kill_all()
                 raise
 

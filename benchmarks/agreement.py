@@ -2,7 +2,7 @@
 
     python -m benchmarks.agreement SOLUTIONS.jsonl [--count 5000]
 
-Five sets, each graded by `rewards.grade_many` and by math-verify alone:
+Five sets, each graded by `groupwise.rewards.grade_many` and by math-verify alone:
 
 - GSM8K solutions: the rows of SOLUTIONS.jsonl (GSM8K's training file or one like it) ended in
   many ways, half of them with a wrong number. Nothing of the rows is copied into the result
@@ -11,9 +11,9 @@ Five sets, each graded by `rewards.grade_many` and by math-verify alone:
 - MATH answers: references in MATH's notation with right and wrong answers, written and labelled
   by hand from MATH's conventions, and put into a closing sentence.
 - MATH answers, blind: the same, written without a look at how the graders compare, and graded
-  once before anything was mended for them. `BLIND` is that first figure.
-- MATH and GSM8K texts, blind: whole endings as models write them, written after those mends and
-  with them in mind, and graded once. Nothing was mended for these.
+  once before anything was fixed for them. `BLIND` is that first figure.
+- MATH and GSM8K texts, blind: whole endings as models write them, written after those fixes and
+  with them in mind, and graded once. Nothing was fixed for these.
 
 `graded_sets.py` beside this one makes larger sets from random numbers; it was written with the
 graders, so it shows speed and that nothing broke, not agreement.
@@ -230,8 +230,8 @@ def main() -> None:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         *(set_row(name, cases) for name, cases in results.items()),
         "",
-        f"*MATH answers, blind* when first graded, before anything was mended for it: {BLIND}. "
-        f"*texts, blind* was written after the mends: {BLIND_TEXTS}.",
+        f"*MATH answers, blind* when first graded, before anything was fixed for it: {BLIND}. "
+        f"*texts, blind* was written after the fixes: {BLIND_TEXTS}.",
         "",
         "## By kind",
         "",

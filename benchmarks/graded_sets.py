@@ -1,6 +1,6 @@
 """Graded sets for the graders: answers with a label that is true by construction.
 
-    python benchmarks/graded_sets.py SOLUTIONS.jsonl --count 5000
+    python -m benchmarks.graded_sets SOLUTIONS.jsonl --count 5000
 
 - `gsm8k_cases`: solutions in GSM8K's form (a JSON object a line with `question` and `answer`, the
   answer ending in `#### N`), rewritten in many right ways (spelling of the number, marks around it)
@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+
+from groupwise.rewards import grade_many
 
 
 @dataclass(frozen=True)
@@ -213,21 +215,11 @@ def _matrix(rng: random.Random) -> tuple[str, list[str], list[str]]:
 
 def _unit(rng: random.Random) -> tuple[str, list[str], list[str]]:
     n = rng.randint(2, 900)
-    unit, _ = rng.choice([("cm", "m"), ("feet", "inches"), ("hours", "minutes"), ("kg", "g")])
-    right = [
-        f"{n}\\text{{ {unit}}}",
-        str(n),
-        f"{n} {unit}",
-        f"{n}\\ \\mathrm{{{unit}}}",
-        f"${n}$ {unit}",
-    ]
-    right += [f"{n}\\,\\text{{{unit}}}", f"{n}.0"]
-    return (
-        rng.choice(right[:2]),
-        right,
-        [f"{n + 1}", f"{n + 1} {unit}", f"-{n}"]
-        + ([] if right[0] != f"{n}\\text{{ {unit}}}" else [f"{n}0 {unit}"]),
-    )
+    unit = rng.choice(["cm", "feet", "hours", "kg"])
+    right = [f"{n}\\text{{ {unit}}}", str(n), f"{n} {unit}", f"{n}\\ \\mathrm{{{unit}}}"]
+    right += [f"${n}$ {unit}", f"{n}\\,\\text{{{unit}}}", f"{n}.0"]
+    wrong = [f"{n + 1}", f"{n + 1} {unit}", f"-{n}", f"{n}0 {unit}"]
+    return rng.choice(right[:2]), right, wrong
 
 
 def _percent(rng: random.Random) -> tuple[str, list[str], list[str]]:
@@ -373,9 +365,6 @@ def read_solutions(path: Path) -> list[dict[str, str]]:
 
 def disagreements(cases: list[Case]) -> tuple[float, list[str]]:
     """(share of agreement, a line for each disagreement)."""
-    sys.path.insert(0, str(Path(__file__).parent.parent))  # before the `rewards.py` beside us
-    from groupwise.rewards import grade_many
-
     grades = grade_many((case.text, case.gold) for case in cases)
     lines = [
         f"{case.made_by}: want {case.correct}, got {grade.status} "

@@ -1,4 +1,4 @@
-"""How fast and how right the graders are: `rewards.grade_many` beside math-verify alone.
+"""How fast and how right the graders are: `groupwise.rewards.grade_many` beside math-verify alone.
 
     python -m benchmarks.rewards [SOLUTIONS.jsonl] [--count N] [--fuzz N]
 
@@ -17,7 +17,6 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -28,11 +27,11 @@ import math_verify
 from benchmarks import graded_sets
 from groupwise.rewards import Example, build_rubric, grade_many
 from groupwise.rewards.check.prove import prove
-from groupwise.rewards.math import grade as correctness
-from groupwise.rewards.math.grade import read_reference
+from groupwise.rewards.math.grade import clear_caches, read_reference
 from groupwise.rewards.math.verify_pool import shared_pool
 
 RESULTS = Path(__file__).parent / "results" / "rewards.md"
+MIX = "realistic mix"  # of MATH notation and GSM8K solutions
 RUNS = 5  # of both sides, by turns; the median counts
 
 
@@ -63,7 +62,7 @@ def reference_run(cases: list[graded_sets.Case]) -> tuple[list[bool], float]:
 
 def our_run(cases: list[graded_sets.Case]) -> tuple[list[bool], float]:
     """`grade_many` with an empty cache and started workers: (verdicts, seconds)."""
-    correctness.clear_caches()
+    clear_caches()
     start = time.perf_counter()
     grades = grade_many((case.text, case.gold) for case in cases)
     return [grade.correct for grade in grades], time.perf_counter() - start
@@ -207,30 +206,12 @@ def fuzz(count: int, seed: int = 0) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("solutions", type=Path, nargs="?", help="GSM8K's solutions, JSON Lines")
-    parser.add_argument("--count", type=int, default=2_000)
-    parser.add_argument("--fuzz", type=int, default=0, help="also grade this many random texts")
-    arguments = parser.parse_args()
-
-    shared_pool().verify([("x", "y")] * shared_pool().num_workers, 5.0)  # started, not timed
-    math_verify.verify(math_verify.parse("$x$"), math_verify.parse("$y$"))
-    math = list(graded_sets.math_cases(arguments.count))
-    sets: list[tuple[str, Callable[[], list[graded_sets.Case]]]] = [
-        ("numeric answers", lambda: numeric_pairs(arguments.count)),
-        ("MATH notation", lambda: math),
-    ]
-    if arguments.solutions is not None:
-        rows = graded_sets.read_solutions(arguments.solutions)
-        gsm = list(graded_sets.gsm8k_cases(rows, arguments.count))
-        sets += [("GSM8K solutions", lambda: gsm), ("realistic mix", lambda: gsm + math)]
-
-    shown = [a if not a.endswith(".jsonl") else "gsm8k-train.jsonl" for a in sys.argv[1:]]
+def page(sets: list[tuple[str, list[graded_sets.Case]]], command: str) -> list[str]:
+    """The page with the results of these sets."""
     lines = [
         "# Rewards: speed and agreement",
         "",
-        f"`python -m benchmarks.rewards {' '.join(shown)}`".replace(" `", "`"),
+        f"`{command}`",
         "",
         f"{date.today()}, Python {platform.python_version()}, math-verify "
         f"{version('math-verify')}, {shared_pool().num_workers} worker(s). Times are microseconds "
@@ -242,12 +223,13 @@ def main() -> None:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     differences: list[str] = []
-    for name, make in sets:
-        line, differ = measured(name, make())
+    for name, cases in sets:
+        line, differ = measured(name, cases)
         lines.append(line)
-        if name != "realistic mix":  # the sum of two sets above
+        if name != MIX:  # the sum of two sets above
             differences += disagreement_rows(name, differ)
-    lines += [
+    return [
+        *lines,
         "",
         "Labels are true by construction (`benchmarks/graded_sets.py`).",
         "",
@@ -268,7 +250,28 @@ def main() -> None:
         "| --- | --- | --- | --- |",
         *false_positive_rows(),
     ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("solutions", type=Path, nargs="?", help="GSM8K's solutions, JSON Lines")
+    parser.add_argument("--count", type=int, default=2_000)
+    parser.add_argument("--fuzz", type=int, default=0, help="also grade this many random texts")
+    arguments = parser.parse_args()
+
+    shared_pool().verify([("x", "y")] * shared_pool().num_workers, 5.0)  # started, not timed
+    math_verify.verify(math_verify.parse("$x$"), math_verify.parse("$y$"))
+    math = list(graded_sets.math_cases(arguments.count))
+    sets = [("numeric answers", numeric_pairs(arguments.count)), ("MATH notation", math)]
+    rows = []
     if arguments.solutions is not None:
+        rows = graded_sets.read_solutions(arguments.solutions)
+        gsm = list(graded_sets.gsm8k_cases(rows, arguments.count))
+        sets += [("GSM8K solutions", gsm), (MIX, gsm + math)]
+
+    shown = [a if not a.endswith(".jsonl") else "gsm8k-train.jsonl" for a in sys.argv[1:]]
+    lines = page(sets, " ".join(["python -m benchmarks.rewards", *shown]))
+    if rows:
         lines += ["", "## `groupwise check`", "", proof_line(rows)]
     if arguments.fuzz:
         lines += ["", "## Hostile texts", "", fuzz(arguments.fuzz)]

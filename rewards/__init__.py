@@ -1,9 +1,13 @@
 """What an answer is worth: extraction, grading, and rewards that compose into a rubric.
 
-The public face; everything else may move. Each name is imported when it is first used, and neither
-torch nor SymPy with it.
+    grade("The answer is 42.", "42").status                       # "correct"
+    build_rubric({"correctness": 1.0, "format": 0.25}).score_batch(examples, completions)
 
-    UserError          the user can mend it
+These names are public; everything else may move. Each is imported when it is first used, and
+neither torch nor SymPy with it. What is found where: grading in `math/`, the proof of a config's
+rewards in `check/`, rewards about form in `style`, those of the user in `user_functions`.
+
+    UserError          the user can fix it
     └── RewardError    a reward raised, or returned something that is no number
 """
 

@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""The exceptions whose message is for the user, who can fix the cause."""
 
 from __future__ import annotations
 

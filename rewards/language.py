@@ -1,8 +1,11 @@
 """Is the answer in the language of the question? By Unicode scripts and function words, no model.
 
+    Language()(example, completion)   # the share of words in the question's language, 0.0 to 1.0
+
 A language model under reward pressure drifts into another script or mixes languages; that is what
 this reward sees. Texts here are often 10 to 50 words full of numbers, where trained detectors
 guess; counting scripts is exact, and function words tell the commonest Latin languages apart.
+What it leaves out: languages that share a script other than Latin (Russian and Ukrainian, say).
 """
 
 from __future__ import annotations

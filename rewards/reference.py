@@ -1,8 +1,11 @@
 """How good is an answer that cannot be verified? A transparent heuristic against a reference.
 
+    ReferenceQuality()(example, completion)   # 0.0 to 1.0; None without a reference
+
 Four parts, each visible through `explain`: length appropriateness 20 %, formulas and notation 30 %,
-key-concept coverage 30 %, structure 20 %. It compares surfaces, and says so: use it where nothing
-better exists, and beside rewards that can be verified.
+key-concept coverage 30 %, structure 20 %. Use it where nothing better exists, and beside rewards
+that can be verified. What it leaves out: meaning. It compares surfaces: a paraphrase without the
+reference's words scores low, and a wrong claim in its words scores high.
 """
 
 from __future__ import annotations

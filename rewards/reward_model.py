@@ -31,7 +31,11 @@ class RewardModel(ABC):
     def compute_reward(
         self, questions: list[str], answers: list[str], references: list[str]
     ) -> list[float]:
-        """One finite number for each answer; the three lists have the same length."""
+        """One finite number for each answer; the three lists have the same length.
+
+        `references` are the examples' answers, "" where there is none. A number that is NaN or
+        infinite stops the run, or counts as a failure, as `rewards.on_error` says.
+        """
 
     def score_batch(
         self, examples: Sequence[Example], completions: Sequence[Completion]
@@ -48,7 +52,11 @@ class LearnedReward(RewardModel):
 
     A model with one label gives its logit (`squash: sigmoid` maps it to 0..1); of a model with
     several, `label` picks one, whose probability counts. Question and answer go through the
-    tokenizer's chat template where it has one. Longer texts lose the beginning of the question.
+    tokenizer's chat template where it has one. Texts of more than `max_length` tokens lose the
+    beginning of the question. `batch_size` completions are scored in one forward pass.
+
+    Raises:
+        ValueError: when the first completion is scored: `label` names no label of the model.
     """
 
     model: str

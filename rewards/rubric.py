@@ -1,7 +1,11 @@
-"""Several rewards as one: `build_rubric(specs)` and `Rubric.score_batch`.
+"""Several rewards as one: built from a config, asked in one call, summed by weight.
+
+    with build_rubric({"correctness": 1.0, "format": 0.25}) as rubric:
+        scores = rubric.score_batch(examples, completions)
 
 Raw values are kept beside the total. A reward that fails stops the run with its name, the example
 and the completion, unless the config says `on_error: skip`; then the failure is counted.
+What it leaves out: advantages, which the trainer computes from the totals.
 """
 
 from __future__ import annotations
@@ -201,7 +205,7 @@ class Rubric:
         message = (
             f"reward {name!r} failed on example {examples[0].id!r}: {excerpt(what, 500)[1:-1]}\n"
             f"  completion: {excerpt(completions[0].text)}\n"
-            f"  mend the reward, or set rewards.on_error: skip to leave such values out"
+            f"  fix the reward, or set rewards.on_error: skip to leave such values out"
         )
         if self.on_error == "stop":
             raise RewardError(message) from error

@@ -1,4 +1,10 @@
-"""How the user writes a reward in a config: its name, weight, parameters, gate, clip, schedule."""
+"""How the user writes a reward in a config: its name, weight, parameters, gate, clip, schedule.
+
+    read_spec("format", {"weight": 0.25, "requires": "correctness"})   # RewardSpec
+    read_spec("format", 0.25)                                          # a bare weight
+
+What it leaves out: whether the reward exists and takes the parameters (`rubric.build_rubric`).
+"""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ class Format:
         return 1.0 if all(checks) else 0.0
 
     def _matches(self, text: str) -> float | None:
-        # Not `re`, which has no time-out and can run for ever; slow to import: not at start-up
+        # Not `re`, which has no time-out: a user's pattern may backtrack for hours
+        # slow to import: not at start-up
         import regex
 
         try:

@@ -1,4 +1,4 @@
-"""The nouns that every reward, log and trainer shares: Example, Completion, Grade, Score, Reward.
+"""What every reward, log and trainer shares: Example, Completion, Grade, Score, Reward.
 
 No torch, no tokenizer, no file access: a reward is a plain function of text.
 """

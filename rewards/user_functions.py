@@ -1,7 +1,7 @@
 """Rewards that a user brings: functions in TRL's form, functions of one completion, reward models.
 
     load_reward("brevity", "my_rewards.py:brevity", {"longest": 100}, base_dir)
-    adapt(function)                                    # one that is at hand
+    adapt(function)                                    # one that was passed from Python
 
 TRL's form is `(prompts, completions, **columns) -> list[float | None]`; the functions of
 `trl.rewards` work unchanged, and its factories (`trl.rewards:get_soft_overlong_punishment`) take
@@ -34,6 +34,7 @@ class TRLFunction:
     the metadata of the examples, with `question`, `answer`, `solution` (the answer under the name
     that TRL's own functions use) and `id`. Prompts and completions are lists of messages where the
     examples have messages, or the function is one of TRL's own, which know no other form.
+    TRL's description: https://huggingface.co/docs/trl/main/en/grpo_trainer#using-a-custom-reward-function
     """
 
     function: Callable[..., Any]
@@ -190,7 +191,7 @@ def _is_factory(found: Any, names: list[str]) -> bool:
 
 
 def adapt(function: Any) -> Reward | BatchReward:
-    """A function, reward or reward model that is at hand, as a reward.
+    """A function, reward or reward model that was passed from Python, as a reward.
 
     Raises:
         UserError: it has no form that is known here.

@@ -78,7 +78,7 @@ def _import_module(target: str, folders: list[Path]) -> ModuleType:
     known = sys.modules.get(top)
     if top in sys.stdlib_module_names:
         raise UserError(_taken(target, folder, "the standard library has a module of that name"))
-    if known is not None and _places(known.__spec__) != _places(spec):
+    if known is not None and _places(getattr(known, "__spec__", None)) != _places(spec):
         # `rewards` may be an earlier name of ours (groupwise/_earlier_names.py): a second key of
         # the same modules, by which none of our own code imports them, so that it can go
         if known is not sys.modules.get(f"groupwise.{top}") and top not in _imported_here:

@@ -72,13 +72,8 @@ class Evidence:
 def prove_part(name: str, evidence: Evidence) -> PartProof:
     """The proof of one reward of the rubric."""
     reward = evidence.rubric.rewards[name]
-    on_all = name in evidence.cheap.rewards
-    scores = {
-        probe: evidence.on_all[probe]
-        if on_all and evidence.on_all[probe]
-        else evidence.on_sample[probe]
-        for probe in PROBES
-    }
+    on_all = evidence.on_all if name in evidence.cheap.rewards else {}
+    scores = {probe: on_all.get(probe) or evidence.on_sample[probe] for probe in PROBES}
     values = {probe: [score.parts[name] for score in scores[probe]] for probe in PROBES}
     failures: list[Failure] = []
     note = ""

@@ -2,7 +2,7 @@
 
     Writer(tokenize, "answer tags", max_tokens=512).write("reference", examples, answers)
 
-What a reward makes of them is judged in `proof`.
+What a reward makes of them is judged in `parts` and `prove`.
 """
 
 from __future__ import annotations

@@ -40,12 +40,15 @@ from groupwise.rewards.math.words import is_words, named, plain_words
 MAX_ELEMENTS = 64
 MAX_COMPARED_CHARS = 2_000
 
+# What a value is assigned to: x, x_{1}, f(x), \text{Area}, \theta
 _NAME = re.compile(r"(?:\\text ?\{[^{}=]*\}|[A-Za-z]+(?:_\{?\w+\}?)?(?: ?\([A-Za-z]\))?|\\[a-z]+)")
+# At least two letters: in `3 x` the x is a factor. Of several \text{} only the last is the unit
 _TRAILING_UNIT = re.compile(r"(.*[\d)}A-Za-z]) ?(\\text ?\{[^{}]*\}(?:\^[23])?)")
 _TRAILING_WORD = re.compile(r"(.*[\d)}]) ([a-zA-Z]{2,}(?: [a-zA-Z]{2,}){0,3}(?:\^[23])?)")
-_NO_OPERATORS = re.compile(r"[-+*/=<>^_|&()\[\]]|\\(?!text)")
+_OPERATOR = re.compile(r"[-+*/=<>^_|&()\[\]]|\\(?!text)")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan)")
 _TWO_NUMBERS = re.compile(r"[-+.\d ]*\d \d[-+.\d ]*")
+# In a label or remark beside a value: it is taken back, or is one of several
 _DENIAL = re.compile(
     r"\b(?:not|no|or|maybe|perhaps|wrong|incorrect|false|than|anything but)\b", re.IGNORECASE
 )
@@ -53,6 +56,7 @@ _DENIAL = re.compile(
 _CHOSEN_FROM = re.compile(r"(?<![A-Za-z])C ?\( ?(\d+) ?, ?(\d+) ?\)")
 _CHAIN = re.compile(r"((?:[A-Za-z] ?= ?){2,})([^=,()]+)")
 _MODULUS = re.compile(r"(.*[^ ]) ?\(?\\[pb]?mod ?\{? ?(\d+) ?\}?\)?")
+# 5 \text{ (in total)}, \text{Answer: }5. With a digit inside it would be a second value
 _REMARK = re.compile(r"(.*[^ ]) ?\\text ?\{ ?\(([^{}\d]*)\) ?\}")
 _LABEL = re.compile(r"\\text ?\{([^{}\d<>!]*[:=\s])\} ?([-+\d\\(.].*)")
 
@@ -71,7 +75,7 @@ def same(gold: str, answer: str, rules: Rules) -> bool | None:
 
 
 def _same(g: str, a: str, rules: Rules, depth: int) -> bool | None:
-    """`same` for canonical texts; `depth` counts the nesting, so that no text recurses for ever."""
+    """`same` for canonical texts; `depth` counts the nesting, which bounds the recursion."""
     # The order is part of the rules: `3:45` is a time before it is a ratio, `101_2` a numeral and
     # no variable with an index, and words are compared as words only where nothing else reads them.
     if not g or not a:
@@ -103,16 +107,17 @@ def _same(g: str, a: str, rules: Rules, depth: int) -> bool | None:
         if verdict is not None:
             return verdict
     if (gold_number is None) != (answer_number is None):
+        # A comma between digits separates either thousands or elements; the other side tells which:
         # 1,024 beside 2^{10} is one number, and no list
         if answer_number is not None and "," in a and "," not in g:
             a = a.replace(",", "")
         elif gold_number is not None and "," in g and "," not in a:
             g = g.replace(",", "")
-    if "\\text" in g + a and _NO_OPERATORS.search(g + a) is None:
+    if "\\text" in g + a and _OPERATOR.search(g + a) is None:
         words = plain_words(g)
         if words and words == plain_words(a):
             return True
-    if depth < 4:
+    if depth < 4:  # once: what stands behind a letter, `(B) 42`, is compared four levels further
         choice = same_choice(g, a, lambda gold, rest: _same(gold, rest, rules, depth + 4))
         if choice is not None:
             return choice
@@ -244,7 +249,7 @@ def _any_order(
     undecided = False
     for g in golds:
         verdicts = [_same(g, a, rules, depth + 1) for a in answers]
-        if True in verdicts:
+        if True in verdicts:  # the first that fits: equality is transitive, but for rounding
             answers.pop(verdicts.index(True))
         elif None in verdicts:
             undecided = True

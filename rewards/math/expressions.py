@@ -1,8 +1,11 @@
 """A small, bounded evaluator of formulas: enough LaTeX to decide most answers in microseconds.
 
+    evaluate("\\frac{x+1}{2}")   # (Fraction, frozenset({"x"})); x has a fixed value at each `point`
+
 A formula is parsed once by recursive descent and evaluated: exactly where only rational numbers
 occur, in floating point otherwise, at fixed points for its variables. What it does not fully
 understand it refuses (`UnreadableError`), and math-verify decides; it never guesses.
+What it leaves out: sums, integrals, limits, matrices, relations.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from zlib import crc32
 Value = Fraction | complex
 
 MAX_CHARS = 300
-MAX_DEPTH = 30
-MAX_BITS = 4096
+MAX_DEPTH = 30  # of brackets: Python's own recursion is bounded, and a text can be all "((("
+MAX_BITS = 4096  # of a numerator or denominator: 9^9^9 would take all memory
 
 _TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\.|[A-Za-z]+|.)", re.DOTALL)
 _FUNCTIONS = {
@@ -68,7 +71,7 @@ class _Parser:
         if self.depth > MAX_DEPTH:
             raise UnreadableError
         value = self.product()
-        while self.peek() in ("+", "-") and self.peek():
+        while self.peek() in ("+", "-"):
             if self.take() == "+":
                 value = _add(value, self.product())
             else:
@@ -78,7 +81,7 @@ class _Parser:
 
     def product(self) -> Value:
         sign = 1
-        while self.peek() in ("+", "-") and self.peek():
+        while self.peek() in ("+", "-"):
             sign *= -1 if self.take() == "-" else 1
         value = self.power()
         divided = False
@@ -112,7 +115,7 @@ class _Parser:
 
     def power(self) -> Value:
         value = self.atom()
-        while self.peek() in ("^", "!", "%", "°") and self.peek():
+        while self.peek() in ("^", "!", "%", "°"):
             token = self.take()
             if token == "!":
                 value = _factorial(value)
@@ -123,7 +126,7 @@ class _Parser:
                 raise UnreadableError
             else:
                 value = _pow(value, self.exponent())
-                if self.peek() == "^":
+                if self.peek() == "^":  # x^2^3: from the left or from the right?
                     raise UnreadableError
         return value
 
@@ -198,7 +201,7 @@ class _Parser:
             exact = _exact_root(value, degree)
             if exact is not None:
                 return exact
-        number = _complex(value)
+        number = complex(value)
         if degree > 2 and number.imag == 0 and number.real < 0 and degree % 2:
             return -(complex(-number) ** (1 / degree))
         if degree > 2 and number.real < 0:
@@ -210,9 +213,9 @@ class _Parser:
         base = self.group("{", "}") if self.peek() == "{" else self.atom()
         closing = {"(": ")", "{": "}"}.get(self.peek())
         argument = self.group(self.peek(), closing) if closing else self.atom()
-        if _complex(base) in (0, 1) or _complex(argument) == 0:
+        if complex(base) in (0, 1) or complex(argument) == 0:
             raise UnreadableError
-        return _finite(cmath.log(_complex(argument)) / cmath.log(_complex(base)))
+        return _finite(cmath.log(complex(argument)) / cmath.log(complex(base)))
 
     def function(self, name: str) -> Value:
         """`\\sin(x)`, `\\sin x`, `\\sin 30°`, `\\sin^2 x`; not `\\sin 2x`: where does it end?"""
@@ -230,7 +233,7 @@ class _Parser:
             if self.peek() not in ("", "+", "-", ")", "}", "*", "/"):
                 raise UnreadableError
         self.in_function -= 1
-        return _pow(_finite(_FUNCTIONS[name](_complex(argument))), exponent)
+        return _pow(_finite(_FUNCTIONS[name](complex(argument))), exponent)
 
     def letters(self, token: str) -> Value:
         if len(token) > 2:  # a word
@@ -238,7 +241,6 @@ class _Parser:
         value: Value = Fraction(1)
         for index, letter in enumerate(token):
             last = index == len(token) - 1
-            name = letter
             if last and self.peek() == "_":
                 raise UnreadableError
             if letter == "i":
@@ -248,7 +250,7 @@ class _Parser:
             else:
                 if last and self.peek() == "(" and letter in _CALLED:
                     raise UnreadableError
-                factor = self.variable(name)
+                factor = self.variable(letter)
             if last and self.peek() == "^" and len(token) > 1:
                 self.take()
                 factor = _pow(factor, self.exponent())
@@ -258,6 +260,7 @@ class _Parser:
     def variable(self, name: str) -> Value:
         """A fixed positive rational for each name and point, so that polynomials stay exact."""
         self.variables.add(name)
+        # crc32 and not hash(): Python's own differs from process to process
         digest = crc32(f"{name}{self.point}".encode())
         return Fraction(digest % 997 + 101, 409)
 
@@ -273,10 +276,6 @@ def evaluate(text: str, point: int = 0) -> tuple[Value, frozenset[str]]:
         return parser.run(), frozenset(parser.variables)
     except (ArithmeticError, ValueError, RecursionError) as error:
         raise UnreadableError from error
-
-
-def _complex(value: Value) -> complex:
-    return complex(value)
 
 
 def _finite(value: complex) -> complex:
@@ -298,13 +297,13 @@ def _negated(value: Value) -> Value:
 def _add(a: Value, b: Value) -> Value:
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return _bounded(a + b)
-    return _finite(_complex(a) + _complex(b))
+    return _finite(complex(a) + complex(b))
 
 
 def _mul(a: Value, b: Value) -> Value:
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return _bounded(a * b)
-    return _finite(_complex(a) * _complex(b))
+    return _finite(complex(a) * complex(b))
 
 
 def _div(a: Value, b: Value) -> Value:
@@ -312,7 +311,7 @@ def _div(a: Value, b: Value) -> Value:
         raise UnreadableError
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return _bounded(a / b)
-    return _finite(_complex(a) / _complex(b))
+    return _finite(complex(a) / complex(b))
 
 
 def _pow(base: Value, exponent: Value) -> Value:
@@ -321,7 +320,7 @@ def _pow(base: Value, exponent: Value) -> Value:
         if abs(exponent) * size > MAX_BITS or (base == 0 and exponent <= 0):
             raise UnreadableError
         return base ** int(exponent)
-    power, number = _complex(exponent), _complex(base)
+    power, number = complex(exponent), complex(base)
     if abs(power) > 500 or number == 0:
         raise UnreadableError
     if isinstance(exponent, Fraction) and exponent.denominator == 1:

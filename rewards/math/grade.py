@@ -1,11 +1,12 @@
-"""Is the answer right? `grade(text, gold)`: extract, compare fast, ask math-verify only if need be.
+"""Is the answer right? Extract it, compare it fast, ask math-verify only where that cannot tell.
 
     >>> grade("6 times 7 is \\\\boxed{42}", "42").status
     'correct'
 
 Gold answers are read as GSM8K (`… #### 1,234`), MATH (`… \\\\boxed{\\\\frac{1}{2}}`) and AIME
 (`042`) write them: the bare answer, or the whole solution that ends with it. There is no credit for
-a part of an answer, for one of several answers, or for an answer found elsewhere in the text.
+a part of an answer, for one of several answers, or for an answer found elsewhere in the text. What
+is left out: the steps that led to the answer.
 """
 
 from __future__ import annotations
@@ -192,7 +193,7 @@ class Correctness:
                     found = found_at[index]
                     assert found is not None
                     grades[index] = _grade_outcome(outcome, found)
-                if outcome != "stopped":
+                if outcome != "stopped":  # a timeout depends on how busy the machine is
                     _verdicts.put((*pair, rules, "math"), outcome == "equal")
         return [grade for grade in grades if grade is not None]
 
@@ -277,6 +278,8 @@ def _compare(reference: Reference, answer: str, rules: Rules) -> bool | None:
     if reference.text == answer:  # the commonest right answer; no cache is faster
         return True
     if reference.number is not None and not (rules.tolerance or rules.relative_tolerance):
+        # Both have at most 15 digits, so that equal decimals are equal floats. A tiny difference is
+        # left to `same`, which knows about rounding in the sixth decimal
         number = plain_number(answer)
         if number is not None and (
             number == reference.number or abs(number - reference.number) > 1e-6

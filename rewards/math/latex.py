@@ -1,5 +1,7 @@
 """One spelling for answers that mean the same: LaTeX, Unicode and plain notation made alike.
 
+    canonical("$3\\dfrac12$")   # "3\\frac{1}{2}"
+
 `canonical` changes the spelling only, never the value: two answers with the same canonical text are
 equal. What it leaves out is everything that needs arithmetic (see `compare`).
 """
@@ -27,6 +29,7 @@ for _char in FRACTIONS:
     _CHARS[_char] = f" \\frac{{{_top}}}{{{_bottom}}}"
 _TRANSLATE = str.maketrans(_CHARS)
 
+# "not" stands before the "=" of \not=. Fonts become \text, so that only one is known further on
 _COMMANDS = {
     "dfrac": "\\frac", "tfrac": "\\frac", "cfrac": "\\frac", "frac": "\\frac",
     "left": "", "right": "", "bigl": "", "bigr": "", "big": "", "Big": "", "Bigl": "", "Bigr": "",
@@ -53,10 +56,12 @@ _SYMBOLS = {
     "\\#": "#", "\\&": "&", "\\_": "_", "\\'": "'", "\\/": "",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?|\\[^A-Za-z]")
+# `1 and 2`, `x = 1 or x = 2`; never between words: "sand or gravel" stays
 _CONNECTIVE = re.compile(r"(?<=[^A-Za-z\\])\s*(?:,\s*)?\b(?:and|or)\b\s*(?=[^A-Za-z]|[A-Za-z]\b)")
 _WORD_BEFORE = re.compile(r"[A-Za-z]{2}\s*$|[A-Za-z]\s$")
 _WORD_AFTER = re.compile(r"\s*[A-Za-z]{2}")
 _TEXT_CONNECTIVE = re.compile(r"(?:,\s*)?\\text ?\{\s*,?\s*(?:and|or)\s*\}")
+# \frac12, \frac{1}2, \frac1{2}, \frac\pi2; \frac 123 has no certain reading and stays
 _SHORT_FRAC = re.compile(
     r"\\frac\s*(?:(\d)\s*(\d)(?!\d)|\{([^{}]*)\}\s*(\w)|(\w)\s*\{([^{}]*)\}"
     r"|([A-Za-z]|\\pi(?![a-z]))\s*(\w)(?!\w))"
@@ -91,12 +96,14 @@ _ONE_IN_BRACES = re.compile(r"(?<=[_^])\s*\{\s*([A-Za-z0-9])\s*\}")
 _DEGREES = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\}|°|\{\s*°\s*\})|\\text\{\s*degrees?\s*\}")
 _THIN_COMMA = re.compile(r",\\!\s*")
 _BRACED_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d{3})")
+# 2 1/2, but not the end of 1,002 1/2 or of x_2 1/2, and no date (1 2/3/4)
 _PLAIN_MIXED = re.compile(r"(?<![\w.,/^}])(\d{1,9}) (\d{1,4})/(\d{1,4})(?![\w/.])")
 _REPEATING = re.compile(r"(?<![\d.])(\d{0,9})\.(\d{0,9})\\overline ?\{(\d{1,9})\}")
 _PLAIN_NAMES = re.compile(r"(?<![\\A-Za-z{])(sqrt|pi|sin|cos|tan|ln|infty)(?![A-Za-z])")
 _INFINITY = re.compile(r"(?<![\\A-Za-z{])infinity\b")
 _SET_BUILDER = re.compile(r"\\\{ ?[A-Za-z] ?(?:\\in ?\\mathbb ?\{?R\}? ?)?[|:](.*)\\\}")
 _ROOT_SIGN = re.compile(r"√ ?(\d{1,9}(?:\.\d{1,9})?|[A-Za-z])")
+# Space is dropped but between digits: 4 2 is not 42
 _SPACE = re.compile(r"(?<!\d) | (?!\d)")
 _REALS = re.compile(r"\\mathbb ?(?:\{ ?R ?\}|R)(?![\^])")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
@@ -144,6 +151,7 @@ def canonical(text: str) -> str:
         text = _DOTTED.sub(r"\1\\overline{\2\3}", text)
     text = unwrap(text)
     if not text.isascii():
+        # Before NFKC, which would make 31/2 of 3½; and after it, for what it makes
         text = _ROOT_SIGN.sub(r"\\sqrt{\1}", text).replace("√", "\\sqrt ")
         text = unicodedata.normalize("NFKC", text.translate(_TRANSLATE)).translate(_TRANSLATE)
     text = _BRACED_COMMA.sub(",", text).replace("~", " ")
@@ -166,7 +174,7 @@ def canonical(text: str) -> str:
             text = _upright(text)
     elif "°" in text or "^" in text:
         text = _DEGREES.sub("° ", text)
-    text = _ONE_IN_BRACES.sub(r"\1", text)
+    text = _ONE_IN_BRACES.sub(r"\1", text)  # x^{2} and x^2
     if "C" in text or "P" in text:
         text = _CHOSEN.sub(_chosen, text)
     text = _spelled_out(text)

@@ -1,4 +1,9 @@
-"""Numerals in another base: `101_2`, `(101)_{2}`, `4\\text{CD}_{16}`, `122_{\\text{three}}`."""
+"""Numerals in another base: `101_2`, `(101)_{2}`, `4\\text{CD}_{16}`, `122_{\\text{three}}`.
+
+    same_numeral("101_2", "101")   # True: the base was asked for
+
+What it leaves out: converting between bases. `101_2` and `5` are different answers.
+"""
 
 from __future__ import annotations
 

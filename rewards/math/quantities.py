@@ -1,8 +1,11 @@
 """A plain number with its sign, currency, percent sign and unit, read exactly.
 
+    read_quantity("$1,234.5")   # Quantity(Fraction(2469, 2), decimal=True, unit="$")
+
 Units follow the convention of MATH and GSM8K: a unit that only one side states is ignored; where
 both state one that is known here, they must agree, after conversion, and so must both sides of a
 rate (`5 m/s` is 18 km/h, and neither 5 km/h nor 5 m). Unknown words ("clips") are ignored.
+What it leaves out: formulas, which are for `expressions`.
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ from groupwise.rewards.math.units import KNOWN_UNITS, unit_name
 MAX_DIGITS = 300
 """Longer numbers are compared as text only: nothing is gained, and a million digits cost time."""
 
+# Always matched against a whole text. The order of alternatives counts: thousands in groups of
+# three, by commas or spaces, before plain digits. No digit or operator may stand in a unit, or else
+# `5 + 3` would be five of something
 _NUMBER = re.compile(
     r"(?P<sign>[-+])?\s?(?P<currency>[$€£¥₹])?\s?(?P<sign2>[-+])?"
     r"(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d{1,3}(?: \d{3})+(?!\d)(?:\.\d*)?"
@@ -140,7 +146,7 @@ def _spelled(text: str) -> tuple[int, list[str]] | None:
     words = text.casefold().replace("-", " ").split()
     total = current = 0
     at, last = 0, 100  # what the last word counted in: `four twenty` is no number
-    for at, word in enumerate([*words, ""]):
+    for at, word in enumerate([*words, ""]):  # the empty word ends the number at the latest
         value = _WORD_NUMBERS.get(word)
         if value is not None and (last >= 100 or (last >= 20 and 0 < value < 10)):
             current, last = current + value, value if value >= 20 else 1

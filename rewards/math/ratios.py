@@ -1,4 +1,10 @@
-"""Texts with colons: ratios (`2:4` is `1:2`) and times of day (`3:45 PM` is not `3:45 AM`)."""
+"""Texts with colons: ratios (`2:4` is `1:2`) and times of day (`3:45 PM` is not `3:45 AM`).
+
+    same_time("3:45 PM", "15:45")          # True
+    same_ratio("2:4", "1:2", same=...)     # True; `same` compares terms that are no numbers
+
+What it leaves out: durations (`1:30:00` is read as a time of day), and labels (`Answer: 5`).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,7 @@ _CLOCK = re.compile(
     re.IGNORECASE,
 )
 _FRACTION = re.compile(r"(?:\\frac ?\{ ?(\d+) ?\} ?\{ ?(\d+) ?\}|(\d+) ?/ ?(\d+))")
+# Bounded: Python refuses to read more than 4,300 digits
 _NUMBER = re.compile(r"\d{1,30}(?:\.\d{1,30})?")
 
 

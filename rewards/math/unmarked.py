@@ -1,6 +1,9 @@
 """A guess at the final answer where nothing marks it: bold, the whole text, last formula or number.
 
 Each takes a text, and whether the reference is a number; None where there is nothing to guess from.
+
+    GUESSES["last_number"]("so it is 1,234 km", True)   # Extraction("1,234", "last_number", 9)
+
 What it refuses: a value that is denied ("not 42") or one of several ("41 or 42"). Explicit marks
 and the order of all rules are in `extract`.
 """
@@ -18,6 +21,7 @@ MAX_ANSWER_CHARS = 2_000
 
 FORMULA_MARKS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"))
 
+# None begins inside a word or another number: "v2" holds none.
 # One number: sign, currency, thousands separators, decimals, a plain fraction, an exponent.
 NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?"

@@ -4,6 +4,8 @@ math-verify bounds its own time with SIGALRM, which works in the main thread onl
 code; without it nothing bounds it (huggingface/trl#6534 and others). So it runs in processes of its
 own, started with the first pair that needs one, and a process that passes its time is killed.
 
+    shared_pool().verify([("1", "\\int_0^1 2x dx")], timeout_s=3.0)   # ["equal"]
+
 What it leaves out: `multiprocessing`. Its `spawn` imports the user's main script again, and `fork`
 after CUDA or threads is unsafe; a plain subprocess with a line protocol has neither problem.
 """
@@ -68,7 +70,7 @@ class MathVerifyPool:
             try:
                 return self._verify(pairs, timeout_s)
             except BaseException:
-                # An interrupt leaves answers in the pipes that belong to no question: start afresh
+                # An interrupt leaves replies in the pipes that the next call would take for its own
                 self._kill_all()
                 raise
 

@@ -3,7 +3,7 @@
 Started by `verify_pool` as `python -c "…verify_worker import main; main()"`. It reads one JSON
 object a line from standard input and answers with one. It ends when its input ends; limits on
 processor time and memory make sure that it ends even where a computation inside C code holds the
-interpreter.
+interpreter. What it leaves out: wall-clock time, which the parent keeps.
 """
 
 from __future__ import annotations

@@ -40,16 +40,19 @@ from groupwise.framework.grpo_trainer.prefix_sharing import can_share_prompts, c
 from groupwise.framework.grpo_trainer.rollouts import Rollouts
 from groupwise.framework.grpo_trainer.trl_config import trl_classes
 from groupwise.framework.policy.loading import compute_dtype
+from groupwise.framework.policy.unsloth import load_unsloth
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import step_of, whole_checkpoints
 from groupwise.framework.run.errors import unwritable_as_user_error
 from groupwise.rewards.errors import UserError
 
-TRLTrainer: Any = trl_classes()[0]  # loads Unsloth, which has to come before what it patches
+load_unsloth()  # before the libraries that it patches
 
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import PrinterCallback
+
+TRLTrainer: Any = trl_classes()[0]
 
 REFERENCE_ADAPTER = "ref"
 """TRL's name of the frozen copy of the adapter that the KL divergence is measured from."""

@@ -23,7 +23,6 @@ from groupwise.framework.run.health_history import History, Metrics, RewardPart
 
 if TYPE_CHECKING:
     from groupwise.framework.config import TrainingConfig
-    from groupwise.framework.run.tracking import Tracker
     from groupwise.rewards import Rubric
 
 
@@ -74,7 +73,7 @@ class RunHealth:
 
 
 class HealthLog:
-    """Tells the user and the trackers of each finding, keeps it, and stops where it is asked to."""
+    """Keeps each finding in `health.jsonl`, reports it, and stops the run where it is asked to."""
 
     def __init__(
         self,
@@ -84,11 +83,11 @@ class HealthLog:
         stop_on: Iterable[str] = (),
         stop: Callable[[], None] = lambda: None,
         notify: Callable[[str], None] = lambda _: None,
-        tracker: Tracker | None = None,
+        on_finding: Callable[[Finding], None] = lambda _: None,
     ) -> None:
         self._path, self._health = path, health
         self._stop_on, self._stop = frozenset(stop_on), stop
-        self._notify, self._tracker = notify, tracker
+        self._notify, self._on_finding = notify, on_finding
         self.stopped_by: str | None = None
 
     def open(self, last_step: int, steps: Iterable[Metrics]) -> None:
@@ -103,8 +102,7 @@ class HealthLog:
             with self._path.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(asdict(finding)) + "\n")
             self._notify(str(finding))
-            if self._tracker:
-                self._tracker.alert(finding.name, str(finding), step)
+            self._on_finding(finding)
             if finding.name in self._stop_on and self.stopped_by is None:
                 self.stopped_by = finding.name
                 self._notify(f"training.stop_on: the training ends here, on {finding.name}")

@@ -1,4 +1,4 @@
-"""Numbers of a training run: one JSON object a step in `metrics.jsonl`, and to the trackers."""
+"""Numbers of a training run: one JSON object for each step in `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
-from groupwise.evaluation.log.files import full_disk_is_the_users
+from groupwise.evaluation.log.files import full_disk_as_user_error
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import cut_log
-
-if TYPE_CHECKING:
-    from groupwise.framework.run.health import HealthLog
-    from groupwise.framework.run.tracking import Tracker
 
 # TRL's name, and Unsloth's where it differs -> ours.
 _RENAMED = {
@@ -30,33 +26,26 @@ _RENAMED = {
     "epoch": "epoch",
 }
 
-OnMetrics = Callable[[int, int, Mapping[str, float | None]], None]
-"""Called after each step with (step, number of steps, numbers)."""
-
 
 class StepMetrics(Protocol):
-    """Whoever knows numbers of the latest step beside the trainer's own."""
+    """A source of numbers of the latest step beside the trainer's own."""
 
     def metrics(self) -> Mapping[str, float | None]: ...
 
 
 class TrainingLog:
-    """Writes one line a step, as the step ends, and tells the trackers and the progress bar."""
+    """Writes one line for each step, as the step ends.
+
+    `source`: knows numbers of a step beside the trainer's own; `more`: others that do, whose
+    numbers come last in the line.
+    """
 
     def __init__(
-        self,
-        path: Path,
-        source: StepMetrics | None = None,
-        *,
-        tracker: Tracker | None = None,
-        on_metrics: OnMetrics | None = None,
-        health: HealthLog | None = None,
+        self, path: Path, source: StepMetrics | None = None, more: Sequence[StepMetrics] = ()
     ) -> None:
-        self._path, self._health = path, health
+        self._path, self._source, self._more = path, source, more
         self._file: TextIO | None = None
-        self._source, self.tracker, self._on_metrics = source, tracker, on_metrics
         self.last: dict[str, float | None] = {}
-        self.extra: dict[str, float | None] = {}  # for the next line: an evaluation at that step
         self._step_started = time.perf_counter()
 
     def open(self, last_step: int = 0) -> None:
@@ -68,30 +57,20 @@ class TrainingLog:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         cut_log(self._path, last_step)
-        if self._health:
-            rows = self._path.read_text(encoding="utf-8").splitlines() if last_step else []
-            self._health.open(last_step, [json.loads(row) for row in rows])
         self._file = self._path.open("a", encoding="utf-8")
 
-    def callback(self) -> Any:
-        """The `transformers.TrainerCallback` that feeds this log."""
-        from transformers import TrainerCallback
+    def steps(self) -> list[dict[str, float | None]]:
+        """The lines so far, as they were logged."""
+        if not self._path.is_file():
+            return []
+        return [json.loads(row) for row in self._path.read_text(encoding="utf-8").splitlines()]
 
-        log = self
+    def begin_step(self) -> None:
+        """Starts the clock of `step_seconds`."""
+        self._step_started = time.perf_counter()
 
-        class LogCallback(TrainerCallback):  # type: ignore[misc]
-            def on_step_begin(self, *_: Any, **__: Any) -> None:
-                log._step_started = time.perf_counter()
-
-            def on_log(
-                self, _args: Any, state: Any, _control: Any, logs: dict[str, Any], **_: Any
-            ) -> None:
-                if "loss" in logs and state.is_world_process_zero:
-                    log.write(int(state.global_step), int(state.max_steps), logs)
-
-        return LogCallback()
-
-    def write(self, step: int, num_steps: int, logs: Mapping[str, Any]) -> None:
+    def write(self, step: int, logs: Mapping[str, Any]) -> dict[str, float | None]:
+        """Writes a step's line from the trainer's `logs`; returns its numbers, without the step."""
         seconds = time.perf_counter() - self._step_started
         numbers: dict[str, float | None] = {
             ours: _finite(logs.get(theirs)) for theirs, ours in _RENAMED.items()
@@ -104,24 +83,19 @@ class TrainingLog:
             "tokens_per_second": tokens / seconds if tokens and seconds else None,
             "memory/peak_gb": peak_memory_gb(),
         }
-        numbers |= self.extra
-        self.extra = {}
+        for source in self._more:
+            numbers |= source.metrics()
         self.last = numbers
         line = json.dumps({"step": step, **numbers}, allow_nan=False)
         assert self._file is not None, "open() comes first"
-        with full_disk_is_the_users(self._path):
+        with full_disk_as_user_error(self._path):
             self._file.write(line + "\n")
             self._file.flush()
-        if self.tracker:
-            self.tracker.log({k: v for k, v in numbers.items() if v is not None}, step)
-        if self._health:
-            self._health.look(step, numbers)
-        if self._on_metrics:
-            self._on_metrics(step, num_steps, numbers)
+        return numbers
 
     def close(self) -> None:
         if self._file is not None:
-            with full_disk_is_the_users(self._path):  # what could not be written is tried again
+            with full_disk_as_user_error(self._path):  # what could not be written is tried again
                 self._file.close()
 
 

@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
 
 from groupwise.framework.run import processes
 
@@ -48,34 +47,10 @@ class StopRequest:
             raise KeyboardInterrupt
         self.is_asked = True
         with suppress(RuntimeError):  # the signal came while the same stream was being written to:
-            self._announce()  # it is said at the end of the step, then
+            self.announce()  # it is said at the end of the step, then
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Tells the user, once, that the run will stop."""
         if not self._is_announced:
             self._notify("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
             self._is_announced = True
-
-    def callback(self, num_iterations: int) -> Any:
-        """The `transformers.TrainerCallback` that stops after the step in flight, and saves.
-
-        With several iterations on one batch of completions it goes on to the last of them: a
-        checkpoint in between could not be continued, the completions being gone.
-        """
-        from transformers import TrainerCallback
-
-        request = self
-
-        class StopCallback(TrainerCallback):  # type: ignore[misc]
-            def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
-                if request.is_asked:
-                    request._announce()
-                request.agree()
-                ends = request.is_asked or request.is_over
-                if ends and state.global_step % num_iterations == 0:
-                    control.should_training_stop = True
-                    control.should_save = True
-
-            # The run's health looks at a step's numbers, which come after its end.
-            on_log = on_step_end
-
-        return StopCallback()

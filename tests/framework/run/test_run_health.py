@@ -252,7 +252,7 @@ def test_findings_are_kept_told_once_and_stop_the_run(tmp_path: Path) -> None:
 @pytest.mark.stack
 def test_a_run_that_its_health_ends_is_evaluated_and_says_so(tiny_yaml: Path, cli: RunCli) -> None:
     """Said once, kept in health.jsonl, in W&B and in the report, and said again at the end."""
-    from test_tracking import wandb_file, wandb_records
+    from test_run_tracking import wandb_file, wandb_records
     from wandb.proto import wandb_internal_pb2
 
     ended = cli(

@@ -4,8 +4,8 @@ Before step 1, one forward and backward is made of the longest prompts with comp
 length (`training.longest_first`). No optimiser step follows, the gradients are dropped and the
 random states restored, so that the run's results are the same to the bit.
 
-What it leaves out: the optimiser's state, which the first step makes, and the sampling engine's KV
-cache, which `training.max_rows` bounds.
+Left out: the optimiser's state, which the first step makes, and the sampling engine's KV cache,
+which `training.max_rows` bounds.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class MemoryTrial(RunCallback):
 
 
 def try_longest(trainer: Any, config: TrainingConfig, prompt_ids: Sequence[Sequence[int]]) -> None:
-    """Raises UserError, naming a setting that fits, where the longest step does not.
+    """Raises UserError, with a setting that fits, if the longest step does not.
 
     `trainer` is a GroupwiseTrainer whose training is about to begin; `prompt_ids` are those of all
     problems.
@@ -100,7 +100,7 @@ def is_out_of_memory(attempt: Attempt, size: int) -> bool:
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Of the GPU, or of the CPU's allocator, which has no exception of its own."""
+    """Whether an error says "out of memory": on a CPU that is a RuntimeError like any other."""
     is_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return is_cpu or isinstance(error, torch.OutOfMemoryError)
 
@@ -136,7 +136,7 @@ def longest_batch(
 
 @contextmanager
 def nothing_changed(trainer: Any) -> Iterator[None]:
-    """Puts back random states and the numbers that a forward logs, and drops the gradients."""
+    """Restores random states and the numbers that a forward logs, and drops the gradients."""
     metrics = copy.deepcopy(trainer._metrics)
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     try:

@@ -162,7 +162,7 @@ class Rollouts:
 
         The same quantity as TRL's `old_per_token_logps`: no other sampling rule has a part in it.
         """
-        import torch
+        import torch  # slow: not at start-up
 
         values = torch.zeros(len(self._current().samples), length)
         for row, sample in enumerate(self._current().samples):

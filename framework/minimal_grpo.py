@@ -57,7 +57,7 @@ class MinimalGRPOTrainer:
 
     def __post_init__(self) -> None:
         if not hasattr(self.model, "peft_config"):
-            from peft import LoraConfig, get_peft_model
+            from peft import LoraConfig, get_peft_model  # slow: not at start-up
 
             r = self.lora_r
             lora = LoraConfig(r=r, lora_alpha=2 * r, target_modules="all-linear")
@@ -124,7 +124,7 @@ class MinimalGRPOTrainer:
         length = mask.shape[1]
         prompt_mask = torch.ones_like(tokens[:, :-length])  # one prompt: nothing is padded
         logits = self.model(tokens, attention_mask=torch.cat([prompt_mask, mask], 1)).logits
-        # What stands at position t predicts token t + 1.
+        # The logits at position t predict token t + 1.
         return token_logps(logits[:, -length - 1 : -1], tokens[:, -length:], self.temperature)
 
 
@@ -133,7 +133,7 @@ def chat(question: str) -> tuple[dict[str, str]]:
 
 
 def main() -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # slow: not at start-up
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", help="folder or hub name")

@@ -1,8 +1,8 @@
 """GRPO in plain tensors: group advantages, the clipped surrogate, KL estimators, normalisations.
 
-Functions of tensors and nothing else, for reading, for `minimal_grpo` and as the yardstick of the
-tests, which hold them equal to TRL's loss and gradient. GRPO itself runs TRL's loss; training on
-scored groups (`group_score_trainer`) runs the two that stand here.
+Functions of tensors and nothing else, for reading, for `minimal_grpo` and as the reference of the
+tests, which compare TRL's loss and gradient with them. GRPO itself runs TRL's loss; training on
+scored groups (`trainers/group_scores.py`) runs `group_score_kl` and `group_score_surrogate`.
 
 Shapes: P prompts, G completions of each, B = P * G completions, T completion tokens (padded).
 `mask` (B, T) is 1 on completion tokens, the end-of-text token included, and 0 on padding.
@@ -37,10 +37,10 @@ def compute_advantages(
 ) -> Tensor:
     """Rewards (P, G) -> advantages (P, G): (r - mean of the group) / (deviation + epsilon).
 
-    `scale` says whose deviation: the group's, the whole batch's, or none (Dr. GRPO). The group is
-    taken as the whole population; `correction=1` gives the sample's deviation (n - 1), which is
-    TRL's, and makes advantages smaller by sqrt((G - 1) / G). Equal rewards give zero, and no
-    gradient. GRPO: arXiv 2402.03300, section 4.1.2; Dr. GRPO: arXiv 2503.20783.
+    `scale` names the deviation: the group's, the whole batch's, or none (Dr. GRPO). It is the
+    population's; `correction=1` gives the sample's (n - 1), which is TRL's, and makes advantages
+    smaller by sqrt((G - 1) / G). Equal rewards give zero, and no gradient. GRPO: arXiv 2402.03300,
+    section 4.1.2; Dr. GRPO: arXiv 2503.20783.
 
     Four answers to "What is 2+2?", the first and the third right:
 
@@ -60,7 +60,7 @@ def compute_advantages(
 
 
 def compute_kl_penalty(logps: Tensor, ref_logps: Tensor, estimator: KLEstimator = "k3") -> Tensor:
-    """An estimate of KL(policy || reference) for each token; any shape, the same comes back.
+    """An estimate of KL(policy || reference) for each token, in the shape of the inputs.
 
     With r = reference / policy: k1 = -log r (unbiased, may be negative), k2 = (log r)^2 / 2
     (biased, small variance), k3 = r - 1 - log r (unbiased, never negative).
@@ -76,7 +76,7 @@ def compute_kl_penalty(logps: Tensor, ref_logps: Tensor, estimator: KLEstimator 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Which loss. Names are TRL's; `epsilon_high=None` takes `epsilon`.
+    """The settings of a loss, with TRL's names; `epsilon_high=None` takes `epsilon`.
 
     `sequence_level` takes the ratio of whole sequences, length-normalised (GSPO, arXiv 2507.18071).
     `kl_times_ratio` multiplies the KL term by the probability ratio, which makes its gradient that
@@ -132,7 +132,7 @@ def policy_loss(
 def _surrogate(logps: Tensor, ratio: Tensor, advantages: Tensor, objective: Objective) -> Tensor:
     """The loss of each token before it is averaged: (B, T), or (B, 1) by sequence.
 
-    Clipped surrogate: PPO, arXiv 1707.06347; apart bounds: DAPO, arXiv 2503.14476.
+    Clipped surrogate: PPO, arXiv 1707.06347; two different bounds: DAPO, arXiv 2503.14476.
     """
     high = objective.epsilon if objective.epsilon_high is None else objective.epsilon_high
     if objective.loss_type == "cispo":
@@ -151,7 +151,7 @@ def _surrogate(logps: Tensor, ratio: Tensor, advantages: Tensor, objective: Obje
 def _normalised(
     per_token: Tensor, mask: Tensor, objective: Objective, num_items: Tensor | float | None
 ) -> Tensor:
-    """One number from masked token losses (B, T): what differs between GRPO's descendants.
+    """Masked token losses (B, T) -> the loss, a scalar: what differs between GRPO's variants.
 
     - `grpo`, `sapo`: mean over a completion's tokens, then over completions;
     - `bnpo`: mean over all tokens of the batch;
@@ -179,15 +179,15 @@ def group_score_kl(
     temperature: float = 1.0,
     direction: KLDirection = "forward",
 ) -> Tensor:
-    """How far the policy ranks a group from how its scores do: a KL divergence, mean over groups.
+    """KL divergence between the policy's and the scores' distribution in a group; mean over groups.
 
     `logps` are sequence log-probabilities (P, G) with gradient, `scores` (P, G); `mask` (P, G) is 0
     where a group is smaller than the largest. Target p = softmax(scores / temperature), policy
     q = softmax(logps), each over its group; `forward` is KL(p || q), `reverse` KL(q || p).
 
     The target is met when two answers' log-probabilities differ by the difference of their scores
-    over the temperature, so that bad answers are pushed down so far and no further. Equal scores
-    are no absence of signal here: they ask for equal probabilities.
+    over the temperature, so that bad answers are pushed down to a bound. Equal scores are a signal
+    here: they ask for equal probabilities.
     """
     absent = mask == 0
     target = (scores.detach() / temperature).masked_fill(absent, -torch.inf).log_softmax(1)
@@ -211,9 +211,9 @@ def group_score_surrogate(
     """The clipped surrogate on given answers: advantages of the scores times sequence ratios.
 
     All are (P, G), as in `group_score_kl`; `old_logps` are under the policy that the ratio is
-    counted from. A good answer counts until its ratio is 1 + `epsilon_high`, a bad one until it is
-    1 - `epsilon`. What the policy has come to like `max_ratio` times as much has no gradient
-    either: the surrogate alone has no bound there (dual clip, arXiv 1912.09729, equation 5).
+    counted from. A good answer has a gradient until its ratio is 1 + `epsilon_high`, a bad one
+    until it is 1 - `epsilon`. Beyond `max_ratio` no answer has one: for bad answers the surrogate
+    alone is not bounded there (dual clip, arXiv 1912.09729, equation 5).
     """
     count = mask.sum(1, keepdim=True)  # (P, 1)
     centred = (scores - (scores * mask).sum(1, keepdim=True) / count) * mask

@@ -103,9 +103,6 @@ def full_disk_as_user_error(path: Path) -> AbstractContextManager[None]:
     )
 
 
-full_disk_is_the_users = full_disk_as_user_error  # the earlier name, where it is still called
-
-
 def _fsync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

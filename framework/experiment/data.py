@@ -47,7 +47,8 @@ def load_data(config: ExperimentConfig, policy: Policy, terminal: Terminal) -> D
 
 def load_groups(config: ExperimentConfig, policy: Policy, terminal: Terminal) -> Data:
     """Reads the scored groups to train on, and the problems to evaluate on."""
-    from groupwise.framework.trainers.group_score_run import notice_known_problems
+    # Imports transformers: not at start-up.
+    from groupwise.framework.trainers.group_scores import notice_known_problems
 
     groups = read_groups(config.data.train)
     held_out = load_held_out(config, policy, terminal) if evaluates(config) else ()

@@ -6,7 +6,7 @@ stopped and resumed decides as if it had not been.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from groupwise.evaluation import EvaluationSettings, Summary
     from groupwise.evaluation.sampler import Sampler
     from groupwise.framework.config import EvaluationConfig
-    from groupwise.framework.run.metrics import TrainingLog
+    from groupwise.framework.trainers.callbacks import RunCallback
 
 BEST = "best_model"
 BEST_FILE = "best.json"
@@ -108,13 +108,20 @@ class PeriodicEvaluation:
             save_pretrained(self.policy.model, self.policy.tokenizer, new)
             write_json(new / BEST_FILE, {"step": step, "metric": self.metric, "value": value})
 
-    def callback(self, log: TrainingLog) -> Any:
-        """The `transformers.TrainerCallback` that evaluates, and ends a run that has stalled."""
-        from transformers import TrainerCallback
+    def callback(self) -> RunCallback:
+        """The callback that evaluates, adds its numbers to the step's, and ends a stalled run."""
+        # Imports transformers: not at start-up.
+        from groupwise.framework.trainers.callbacks import RunCallback
 
         evaluation = self
 
-        class EvaluationCallback(TrainerCallback):  # type: ignore[misc]
+        class EvaluationCallback(RunCallback):
+            numbers: Mapping[str, float | None] = {}  # of an evaluation after this step
+
+            def metrics(self) -> Mapping[str, float | None]:
+                numbers, self.numbers = self.numbers, {}
+                return numbers
+
             def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
                 evaluation.recall(int(state.global_step))
 
@@ -122,7 +129,7 @@ class PeriodicEvaluation:
                 step, every = int(state.global_step), evaluation.config.every_steps
                 if not every or step % every or step == state.max_steps:
                     return
-                log.extra, is_exhausted = processes.from_main(
+                self.numbers, is_exhausted = processes.from_main(
                     lambda: (evaluation.run(step), evaluation.is_exhausted)
                 )
                 if is_exhausted:

@@ -35,6 +35,7 @@ from groupwise.framework.run.checkpoints import latest_checkpoint
 from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.processes import from_main
 from groupwise.framework.run.terminal import Terminal
+from groupwise.framework.run.tracking import Tracker
 from groupwise.rewards import Rubric
 
 if TYPE_CHECKING:
@@ -197,6 +198,8 @@ def warm_start(
     config: ExperimentConfig, policy: Policy, run_dir: RunDir, terminal: Terminal
 ) -> None:
     """Supervised training on worked answers; `policy` changes in place, once in a run's life."""
+    # Imports transformers: not at start-up.
+    from groupwise.framework.trainers.callbacks import ShowProgress
     from groupwise.framework.trainers.sft import warm_start as train_supervised
 
     if not config.training.warm_start.enabled or warm_started(run_dir).is_dir():
@@ -214,9 +217,11 @@ def warm_start(
             seed=config.seed,
             max_length=config.model.max_seq_length,
             folder=run_dir.path / "warm_start",
-            on_metrics=lambda step, steps, m: stage.update(
-                step, steps, f"loss {m['policy_loss'] or 0:.3f}"
-            ),
+            callbacks=[
+                ShowProgress(
+                    lambda step, n, m: stage.update(step, n, f"loss {m['policy_loss'] or 0:.3f}")
+                )
+            ],
         )
     from_main(lambda: policy.save(warm_started(run_dir)))
     if not policy.is_adapter:
@@ -235,14 +240,17 @@ def train(
 ) -> TrainResult:
     """GRPO from the policy as it is now, sampled or offline; `policy` changes in place."""
     if config.training.method == "group_scores":
-        from groupwise.framework.trainers.group_score_run import train_on_groups
+        # Imports transformers: not at start-up.
+        from groupwise.framework.trainers.group_scores import train_on_groups
 
         return train_on_groups(config, policy, data.groups, run_dir, terminal)
+    # Slow (numpy, transformers): not at start-up.
     from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
-    from groupwise.framework.run.tracking import Tracker
+    from groupwise.framework.trainers.callbacks import Notices, ShowProgress, TrackerCallback
 
     terminal.line(f"  {config.training.batch_shape.shared_by(processes.count())}")
     tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
+    evaluation = periodic_evaluation(config, policy, data.held_out, run_dir, terminal)
     try:
         with terminal.stage("Train (GRPO)") as stage:
             trainer = GRPOTrainer(
@@ -255,10 +263,12 @@ def train(
                     use_gradient_checkpointing=config.model.use_gradient_checkpointing,
                 ),
                 data.train,
-                evaluation=periodic_evaluation(config, policy, data.held_out, run_dir, terminal),
-                tracker=tracker,
-                notify=terminal.notice,
-                on_metrics=lambda step, steps, m: stage.update(step, steps, training_numbers(m)),
+                callbacks=[
+                    Notices(terminal.notice),
+                    *([TrackerCallback(tracker)] if tracker else []),
+                    ShowProgress(lambda step, n, m: stage.update(step, n, training_numbers(m))),
+                    *([evaluation.callback()] if evaluation else []),
+                ],
             )
             checkpoint = from_main(lambda: latest_checkpoint(run_dir.checkpoints))
             result = trainer.train(resume_from=checkpoint)

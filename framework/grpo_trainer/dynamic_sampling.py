@@ -1,10 +1,12 @@
-"""Other problems in the place of groups without variance, those first that have most to teach.
+"""Dynamic sampling: other problems replace zero-variance groups, most instructive first.
 
-A group whose completions are all right or all wrong has advantages of zero and teaches nothing.
-DAPO (https://arxiv.org/abs/2503.14476, "dynamic sampling") draws other prompts in its place until
-the batch is full; here in a bounded number of rounds. Which problems come in: at random, with the
-variance that their rewards can be expected to have, p (1 - p), as weight ("learnability",
-https://arxiv.org/abs/2502.12272). A problem that nobody solved comes back later, but seldom.
+A group whose completions are all right or all wrong has advantages of zero and no gradient. DAPO
+(https://arxiv.org/abs/2503.14476, "dynamic sampling") draws other prompts in its place until the
+batch is full; here in a bounded number of rounds. Replacements are drawn at random, weighted by the
+expected variance of their rewards, p (1 - p) ("learnability", https://arxiv.org/abs/2502.12272). A
+problem that was never solved is drawn again, but rarely.
+
+Left out: a curriculum over the problems that the data give for a step; TRL shuffles them.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class _Seen:
 
 
 class ProblemPool:
-    """The problems of a training set, and what is known of how hard they are by now."""
+    """The problems of a training set, with the current estimate of how hard each is."""
 
     def __init__(self, examples: Sequence[Example], seed: int) -> None:
         self._examples, self._seed = list(examples), seed
@@ -36,9 +38,9 @@ class ProblemPool:
         self._weights = np.full(len(self._examples), learnability(0, 0))
 
     def record(self, step: int, example_id: str, correct: bool | None) -> None:
-        """Notes one completion; what an earlier step found no longer counts: the policy moved on.
+        """Notes one completion; those of an earlier step no longer count: the policy has changed.
 
-        A completion that nothing decides (`correct` None) leaves its problem as it was.
+        `correct` is None where the completion was not graded, which changes nothing.
         """
         if correct is None or example_id not in self._place:
             return
@@ -50,9 +52,9 @@ class ProblemPool:
         self._weights[self._place[example_id]] = learnability(seen.correct, seen.count)
 
     def draw(self, count: int, key: Sequence[int], besides: Collection[str]) -> list[Example]:
-        """Up to `count` different problems, none of them in `besides`; the same for the same `key`.
+        """Up to `count` different problems, none of whose ids is in `besides`.
 
-        `key`: integers that name the draw, such as step and round.
+        `key`: integers that seed the draw, such as step and round.
         """
         weights = self._weights.copy()
         weights[[self._place[name] for name in besides]] = 0.0
@@ -67,7 +69,7 @@ class ProblemPool:
 
 
 def learnability(correct: int, count: int) -> float:
-    """The variance p (1 - p) to be expected of a problem that `correct` of `count` answers solved.
+    """The expected variance p (1 - p) of a problem that `correct` of `count` answers solved.
 
     Its mean over the posterior Beta(1 + correct, 1 + count - correct): 1/6 for a new problem.
     """

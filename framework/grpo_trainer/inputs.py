@@ -1,6 +1,10 @@
-"""What a trainer is given from Python code, as what it works with: a rubric, and examples.
+"""The trainer's inputs as given from Python: rewards become a rubric, data sets become examples.
 
-In the forms that TRL takes (functions, rows with a `prompt`) and in those of this project.
+    rubric = as_rubric([my_reward])
+    examples = as_examples([{"question": "2+2=?", "answer": "4"}], tokenizer)
+
+Both take the forms of TRL (functions, rows with a `prompt`) and those of this project. Left out:
+files, which `framework/data` reads.
 """
 
 from __future__ import annotations

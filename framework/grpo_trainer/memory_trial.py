@@ -1,11 +1,11 @@
-"""The worst step first: what will not fit into memory fails in the first minute, with a remedy.
+"""The memory trial: what does not fit into memory fails in the first minute, with a remedy.
 
 Before step 1, one forward and backward is made of the longest prompts with completions of full
-length. No optimiser step follows, the gradients are dropped and the random states put back, so that
-the run comes out the same to the bit.
+length (`training.longest_first`). No optimiser step follows, the gradients are dropped and the
+random states restored, so that the run's results are the same to the bit.
 
-What it leaves out: the optimiser's state, which the first step makes, and the sampling engine's KV
-cache, which `training.max_rows` bounds.
+Left out: the optimiser's state, which the first step makes, and the sampling engine's KV cache,
+which `training.max_rows` bounds.
 """
 
 from __future__ import annotations
@@ -13,22 +13,41 @@ from __future__ import annotations
 import copy
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 
-from groupwise.rewards.errors import UserError
-
-if TYPE_CHECKING:
-    from groupwise.framework.config import TrainingConfig
+from groupwise.framework.config import TrainingConfig
+from groupwise.framework.trainers.callbacks import RunCallback
+from groupwise.rewards.errors import UserError, as_user_error
+from groupwise.rewards.types import Example
 
 Attempt = Callable[[int], None]
 """Makes a forward and backward of so many completions; raises where memory is short."""
 
 
+class MemoryTrial(RunCallback):
+    """Tries the longest step of `trainer`, a `GroupwiseTrainer`, before its first one."""
+
+    def __init__(
+        self,
+        trainer: Any,
+        config: TrainingConfig,
+        examples: Sequence[Example],
+        prompt_ids: Callable[[str], Sequence[int]],
+    ) -> None:
+        self.trainer, self.config = trainer, config
+        self.examples, self.prompt_ids = examples, prompt_ids
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        prompt_ids = [self.prompt_ids(example.prompt) for example in self.examples]
+        try_longest(self.trainer, self.config, prompt_ids)
+
+
 def try_longest(trainer: Any, config: TrainingConfig, prompt_ids: Sequence[Sequence[int]]) -> None:
-    """Raises UserError, naming a setting that fits, where the longest step does not.
+    """Raises UserError, with a setting that fits, if the longest step does not.
 
     `trainer` is a GroupwiseTrainer whose training is about to begin; `prompt_ids` are those of all
     problems.
@@ -81,7 +100,7 @@ def is_out_of_memory(attempt: Attempt, size: int) -> bool:
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Of the GPU, or of the CPU's allocator, which has no exception of its own."""
+    """Whether an error says "out of memory": on a CPU that is a RuntimeError like any other."""
     is_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return is_cpu or isinstance(error, torch.OutOfMemoryError)
 
@@ -117,7 +136,7 @@ def longest_batch(
 
 @contextmanager
 def nothing_changed(trainer: Any) -> Iterator[None]:
-    """Puts back random states and the numbers that a forward logs, and drops the gradients."""
+    """Restores random states and the numbers that a forward logs, and drops the gradients."""
     metrics = copy.deepcopy(trainer._metrics)
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     try:
@@ -131,15 +150,9 @@ def nothing_changed(trainer: Any) -> Iterator[None]:
             torch.cuda.reset_peak_memory_stats()
 
 
-@contextmanager
-def out_of_memory_is_the_users(config: TrainingConfig) -> Iterator[None]:
+def out_of_memory_as_user_error(config: TrainingConfig) -> AbstractContextManager[None]:
     """Turns "out of memory" in training into the settings that need less, with values to try."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not is_memory_error(error):
-            raise
-        raise UserError(out_of_memory_message(config, error)) from error
+    return as_user_error(partial(out_of_memory_message, config), RuntimeError, when=is_memory_error)
 
 
 def out_of_memory_message(config: TrainingConfig, error: BaseException) -> str:

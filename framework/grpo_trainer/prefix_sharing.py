@@ -1,12 +1,16 @@
-"""Log-probabilities of completions, with each prompt run through the model once.
+"""Prefix sharing: log-probabilities of completions, with one forward over each prompt.
 
-The completions of a group have their prompt in common. The keys and values of the prompt are
-computed once, lent to every completion of it, and the gradients of all of them flow back into it:
-the same numbers as a forward over whole rows, up to rounding, for fewer tokens. A group of eight
-answers as long as their prompt takes 9/16 of the work; with long prompts, an eighth.
+    if can_share_prompts(model):
+        log_probs, entropy = completion_log_probs(model, input_ids, attention_mask, length)
 
-The idea: "Prefix Grouper", https://arxiv.org/abs/2506.05433, there as one packed sequence. Here
-the prompt's part is a KV cache that carries gradients, so that every decoder's own forward does.
+The completions of a group have their prompt in common. Its keys and values are computed once and
+reused by all of them, and the gradients of all flow back into it: the same numbers as a forward
+over whole rows, up to rounding, for fewer tokens. A group of eight answers as long as their prompt
+takes 9/16 of the work; with long prompts, an eighth.
+
+The idea is "Prefix Grouper", https://arxiv.org/abs/2506.05433, there as one sequence with a block
+mask. Here the prompt's part is a KV cache that carries gradients, so that every decoder's own
+forward can be used. Left out: models whose layers take no cache in training (see below).
 """
 
 from __future__ import annotations
@@ -22,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def can_share_prompts(model: PreTrainedModel) -> bool:
-    """Whether `completion_log_probs` serves this model as it is set now.
+    """Whether `completion_log_probs` can be used for this model in its present state.
 
-    Not with gradient checkpointing, under which layers take no cache; not with sliding windows; not
-    with dropout, which rows of their own would each have drawn anew.
+    It cannot with gradient checkpointing, under which layers take no cache, with sliding windows,
+    or with dropout, which whole rows would each draw for themselves.
     """
     config = base_model(model).config
     drops = getattr(config, "attention_dropout", 0.0) or any(
@@ -40,10 +44,9 @@ def can_share_prompts(model: PreTrainedModel) -> bool:
 
 
 def unique_prompts(ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the U different prompts of a batch are, and whose prompt each row has.
+    """The U different prompts of a batch: their first rows (U,), and each row's prompt (B,).
 
-    `ids`, `mask`: (B, P), padded alike. Returns (U,), the first row of each prompt, and (B,), with
-    values below U.
+    `ids`, `mask`: (B, P), padded alike. The second result indexes the first.
     """
     both = torch.cat([ids, mask.to(ids.dtype)], dim=1)
     prompts, prompt_of = torch.unique(both, dim=0, return_inverse=True)
@@ -64,7 +67,7 @@ def completion_log_probs(
     P is at least 2. `model` has TRL's fused head (`trl.trainer.utils.add_fused_lm_head`), which
     also knows the temperature. Values at padding are 0.
     """
-    from transformers import DynamicCache
+    from transformers import DynamicCache  # slow: not at start-up
 
     shared = input_ids.shape[1] - completion_length - 1  # the last token of a prompt predicts
     first, prompt_of = unique_prompts(input_ids[:, :shared], attention_mask[:, :shared])

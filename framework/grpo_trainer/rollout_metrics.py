@@ -1,4 +1,9 @@
-"""Numbers of a step's completions, under the names of `metrics.jsonl`. Plain Python."""
+"""Numbers of a step's completions, under the names of `metrics.jsonl`. Plain Python.
+
+    numbers = rollout_metrics(batch, group_size=8, reward_names=["correctness"])
+
+Left out: numbers of the training itself (loss, KL), which `run/metrics.py` takes from TRL.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +102,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _std(values: Sequence[float]) -> float:
-    """Sample standard deviation (n - 1), as TRL has it; 0 for a single value."""
+    """Sample standard deviation (n - 1), as in TRL; 0 for a single value."""
     if len(values) < 2:
         return 0.0
     mean = _mean(values)

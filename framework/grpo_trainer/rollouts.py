@@ -19,10 +19,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from groupwise.evaluation.log.files import full_disk_as_user_error
 from groupwise.evaluation.log.records import RolloutRecord, read_rollouts, to_line
+from groupwise.evaluation.log.writer import JsonlWriter
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, Sampler
 from groupwise.framework.config import TrainingConfig
 from groupwise.framework.grpo_trainer.dynamic_sampling import ProblemPool
@@ -37,7 +37,6 @@ from groupwise.framework.grpo_trainer.rollout_metrics import (
     zero_variance_groups,
 )
 from groupwise.framework.run import processes
-from groupwise.framework.run.checkpoints import cut_log
 from groupwise.rewards import Completion, Example, Rubric
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class Rollouts:
         self._examples = {example.id: example for example in examples}
         self._tokenizer = tokenizer
         self._path = log_path
-        self._log: TextIO | None = None
+        self._log: JsonlWriter | None = None
         self._prompt_ids: dict[str, tuple[int, ...]] = {}
         self._pool = ProblemPool(examples, seed) if config.resample_rounds else None
         self._batch: RolloutBatch | None = None  # of the latest step
@@ -78,19 +77,15 @@ class Rollouts:
         """
         if not processes.is_main():
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        cut_log(self._path, last_step)
+        self._log = JsonlWriter(self._path, last_step=last_step)
         if self._pool is not None and last_step:
             for record in read_rollouts(self._path):
                 self._pool.record(record.step - 1, record.example_id, record.correct)
         self.rubric.warm_up()
-        self._log = self._path.open("a", encoding="utf-8")
 
     def _append(self, records: Sequence[RolloutRecord]) -> None:
         assert self._log is not None, "open() comes first"
-        with full_disk_as_user_error(self._path):
-            self._log.write("".join(to_line(record) for record in records))
-            self._log.flush()
+        self._log.append(map(to_line, records))
 
     def close(self) -> None:
         if self._log is not None:
@@ -162,7 +157,7 @@ class Rollouts:
 
         The same quantity as TRL's `old_per_token_logps`: no other sampling rule has a part in it.
         """
-        import torch
+        import torch  # slow: not at start-up
 
         values = torch.zeros(len(self._current().samples), length)
         for row, sample in enumerate(self._current().samples):

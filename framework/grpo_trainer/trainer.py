@@ -1,24 +1,24 @@
-"""GRPO on one card: our rollouts, rewards and logs around the GRPOTrainer of TRL and Unsloth.
+"""GRPOTrainer: our rollouts, rewards and logs around the GRPOTrainer of TRL and Unsloth.
 
     args = GRPOArguments(lr=5e-6, num_generations=8)
     GRPOTrainer(model, [correctness_reward], args, train_dataset, tokenizer=tokenizer).train()
 
 What TRL does stays TRL's: loss, optimiser, checkpoints. Through its own hooks come the sampling
-engine (`rollout_func`), the rubric (one reward function) and the logs (callbacks). What needs more
-than a hook stands in `trl_trainer.py`.
+engine (`rollout_func`), the rubric (one reward function) and the logs (callbacks). What has no hook
+is in `trl_subclass.py`; what the trainer is given from Python, in `inputs.py`.
 """
 
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.evaluation.log.files import full_disk_is_the_users
+from groupwise.evaluation import EvaluationSettings, Summary, evaluate
+from groupwise.evaluation.log.files import full_disk_as_user_error
 from groupwise.framework.config import shared_batch_shape
 from groupwise.framework.grpo_trainer.arguments import GRPOArguments
 from groupwise.framework.grpo_trainer.inputs import as_examples, as_rubric, check_data_size
@@ -29,26 +29,16 @@ from groupwise.framework.policy.loading import save_pretrained
 from groupwise.framework.policy.unsloth import adapter_precision
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import step_of
-from groupwise.framework.run.health import HealthLog, RunHealth, parts_of
-from groupwise.framework.run.metrics import OnMetrics, TrainingLog
+from groupwise.framework.run.health import Finding, HealthLog, RunHealth, parts_of
+from groupwise.framework.run.metrics import TrainingLog
 from groupwise.framework.run.stop import StopRequest
 from groupwise.framework.trainers.common import TrainResult
-from groupwise.framework.trainers.effective_config import recorder
+from groupwise.rewards import Rubric
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-    from groupwise.evaluation import Summary
     from groupwise.evaluation.sampler import Sampler
-    from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
-    from groupwise.framework.run.tracking import Tracker
-    from groupwise.rewards import Rubric
-
-
-def print_note(text: str) -> None:
-    """Something the user should know, on standard error; of several processes one says it."""
-    if processes.is_main():
-        print(f"note: {text}", file=sys.stderr)
 
 
 class GRPOTrainer:
@@ -57,8 +47,16 @@ class GRPOTrainer:
     `reward_funcs` is a `Rubric`, or a list of functions: of TRL's form
     (`prompts, completions, **columns -> list[float]`), or this project's rewards. `train_dataset`
     is a list of `Example` with rendered prompts, or rows (mappings, a `datasets.Dataset`) with
-    `prompt` or `question`, and `answer`. `evaluate()` measures Pass@K on `eval_dataset`, which is
-    the same. `tokenizer` may be left out if `model` is a `Policy`.
+    `prompt` or `question`, and `answer`. `evaluate()` measures Pass@K on `eval_dataset`, in the
+    same forms. `tokenizer` may be left out if `model` is a `Policy`.
+
+    `callbacks` are `transformers.TrainerCallback`s. Their `on_log` gets the numbers of
+    `metrics.jsonl` as `logs`; a `trainers.callbacks.RunCallback` can also add numbers, and is told
+    of findings and notices, which are printed to standard error unless a `Notices` is among them.
+    `sampler` takes the place of the engine that `args.sampler` names.
+
+    Raises:
+        UserError: settings, rewards or data that cannot be trained with.
     """
 
     def __init__(
@@ -70,11 +68,8 @@ class GRPOTrainer:
         eval_dataset: Iterable[Any] | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         *,
+        callbacks: Sequence[TrainerCallback] = (),
         sampler: Sampler | None = None,
-        tracker: Tracker | None = None,
-        on_metrics: OnMetrics | None = None,
-        evaluation: PeriodicEvaluation | None = None,
-        notify: Callable[[str], None] = print_note,
     ) -> None:
         self.args = args or GRPOArguments()
         if isinstance(model, Policy):
@@ -98,37 +93,41 @@ class GRPOTrainer:
             seed=self.args.seed,
             log_path=self.output_dir / "rollouts.jsonl",
         )
-        self._notify = notify
-        self._stop = StopRequest(notify)
+        # Imports transformers: not at start-up.
+        from groupwise.framework.trainers.callbacks import Notices, RunCallback
+
+        if not any(isinstance(callback, Notices) for callback in callbacks):
+            callbacks = [Notices(), *callbacks]
+        self._callbacks = callbacks
+        self._run_callbacks = [c for c in callbacks if isinstance(c, RunCallback)]
+        self._stop = StopRequest(self._notify)
         self.health = HealthLog(
             self.output_dir / "health.jsonl",
             RunHealth(self.config, parts_of(self.rollouts.rubric)),
             stop_on=self.config.stop_on,
             stop=self._stop.end,
-            notify=notify,
-            tracker=tracker,
+            notify=self._notify,
+            on_finding=self._on_finding,
         )
         self.log = TrainingLog(
-            self.output_dir / "metrics.jsonl",
-            self.rollouts,
-            tracker=tracker,
-            on_metrics=on_metrics,
-            health=self.health,
+            self.output_dir / "metrics.jsonl", self.rollouts, more=self._run_callbacks
         )
-        self._evaluation = evaluation
         self.trl_trainer = self._build()
 
     def train(self, resume_from: Path | None = None) -> TrainResult:
-        """Runs all steps; the adapter or the weights are then in `self.model`.
+        """Runs all steps; the trained adapter or weights are in `self.model`.
 
-        `resume_from`: a checkpoint of the same run to go on from; steps after it are made again.
-        Ctrl-C once ends the step in flight and writes a checkpoint, twice stops at once.
+        `resume_from`: a checkpoint of the same run; steps after it are made again. Ctrl-C once ends
+        the step in flight and writes a checkpoint, twice stops at once.
         """
-        from groupwise.framework.grpo_trainer.memory_trial import out_of_memory_is_the_users
+        # Imports torch: not at start-up.
+        from groupwise.framework.grpo_trainer.memory_trial import out_of_memory_as_user_error
 
         last_step = step_of(resume_from) if resume_from else 0
-        for log in (self.rollouts, self.log):
-            log.open(last_step)
+        self.rollouts.open(last_step)
+        self.log.open(last_step)
+        if processes.is_main():
+            self.health.open(last_step, self.log.steps())
         try:
             was_ended = processes.from_main(lambda: self.health.stopped_by is not None)
             if resume_from and (was_ended or last_step >= self._num_steps()):
@@ -136,8 +135,8 @@ class GRPOTrainer:
             with (
                 self._stop.listening(),
                 frozen_heap(),
-                full_disk_is_the_users(self.output_dir),
-                out_of_memory_is_the_users(self.config),
+                full_disk_as_user_error(self.output_dir),
+                out_of_memory_as_user_error(self.config),
             ):
                 output = self.trl_trainer.train(
                     resume_from_checkpoint=str(resume_from) if resume_from else None
@@ -153,6 +152,14 @@ class GRPOTrainer:
             was_stopped=self._stop.is_asked and steps < int(self.trl_trainer.state.max_steps),
         )
 
+    def _notify(self, text: str) -> None:
+        for callback in self._run_callbacks:
+            callback.on_notice(text)
+
+    def _on_finding(self, finding: Finding) -> None:
+        for callback in self._run_callbacks:
+            callback.on_finding(finding)
+
     def _num_steps(self) -> int:
         """How many optimiser steps there are in all, as transformers counts them."""
         trainer = self.trl_trainer
@@ -160,7 +167,7 @@ class GRPOTrainer:
         return int(values[-1])
 
     def _as_it_ended(self, checkpoint: Path) -> TrainResult:
-        """The result of a training that was over when it was cut off; transformers would go on."""
+        """The result of a training that ended before; transformers would train on."""
         self.trl_trainer._load_from_checkpoint(str(checkpoint))
         return TrainResult(step_of(checkpoint), 0.0, self.log.last)
 
@@ -174,11 +181,9 @@ class GRPOTrainer:
         """Pass@K of the model as it is now, on `eval_dataset`.
 
         Every answer is kept in `evaluations/step-<steps made>/` of the output directory; called
-        again for the same step, it goes on with what is missing there. Right is what is graded so,
-        or with `solved_at`, what gets that reward in all.
+        again for the same step, only missing samples are drawn. An answer is right if it is graded
+        so or, with `solved_at`, if its total reward is at least that.
         """
-        from groupwise.evaluation import EvaluationSettings, evaluate
-
         if not self.eval_examples:
             raise TypeError("GRPOTrainer.evaluate needs eval_dataset=")
         # What is normalised within a group says nothing of a single answer.
@@ -200,16 +205,23 @@ class GRPOTrainer:
         save_pretrained(self.model, self.tokenizer, Path(folder))
 
     def _make_sampler(self) -> Sampler:
-        from groupwise.framework.sampling import make_sampler
+        from groupwise.framework.sampling import make_sampler  # imports torch: not at start-up
 
         return make_sampler(
             self.model, self.tokenizer, engine=self.config.sampler, max_rows=self.config.max_rows
         )
 
     def _build(self) -> Any:
-        from datasets import Dataset
+        from datasets import Dataset  # slow, as what these import is: not at start-up
 
+        from groupwise.framework.grpo_trainer.memory_trial import MemoryTrial
         from groupwise.framework.grpo_trainer.trl_subclass import GroupwiseTrainer
+        from groupwise.framework.trainers.callbacks import (
+            LogMetrics,
+            RecordConfig,
+            StopAfterStep,
+            WatchHealth,
+        )
 
         _, config_class = trl_classes()
         requested = trl_arguments(self.args, self.shape, self.model)
@@ -219,7 +231,7 @@ class GRPOTrainer:
             [{"prompt": example.prompt, "example_id": example.id} for example in self.examples]
         )
         with adapter_precision(self.model):
-            return GroupwiseTrainer(
+            trainer = GroupwiseTrainer(
                 rollouts=self.rollouts,
                 skip_zero_advantage=self.config.skip_zero_advantage,
                 model=self.model,
@@ -228,22 +240,27 @@ class GRPOTrainer:
                 train_dataset=dataset,
                 processing_class=self.tokenizer,
                 callbacks=[
-                    self.log.callback(),
-                    recorder(
+                    LogMetrics(self.log),  # first: all others get its numbers
+                    RecordConfig(
                         self.output_dir,
                         self.config,
                         sampler=type(self.rollouts.sampler).__name__,
                         rewards=dict(self.rollouts.rubric.weights),
                     ),
-                    self._stop.callback(self.config.num_iterations),
-                    *([self._longest_first()] if self._tries_longest() else []),
-                    *([self._evaluation.callback(self.log)] if self._evaluation else []),
+                    *self._callbacks,
+                    WatchHealth(self.health),
+                    StopAfterStep(self._stop, self.config.num_iterations),  # after what may stop
                 ],
                 rollout_func=self.rollouts.sample,
             )
+        if self._tries_memory():
+            trainer.add_callback(
+                MemoryTrial(trainer, self.config, self.examples, self.rollouts.prompt_ids)
+            )
+        return trainer
 
-    def _tries_longest(self) -> bool:
-        import torch
+    def _tries_memory(self) -> bool:
+        import torch  # slow: not at start-up
 
         asked = self.config.longest_first
         if processes.count() > 1:  # one short of memory would leave the others waiting
@@ -252,27 +269,12 @@ class GRPOTrainer:
             return False
         return torch.cuda.is_available() if asked is None else asked
 
-    def _longest_first(self) -> Any:
-        """The `transformers.TrainerCallback` that tries the longest step before the first."""
-        from transformers import TrainerCallback
-
-        from groupwise.framework.grpo_trainer.memory_trial import try_longest
-
-        ours = self
-
-        class LongestFirst(TrainerCallback):  # type: ignore[misc]
-            def on_train_begin(self, *_: Any, **__: Any) -> None:
-                prompt_ids = [ours.rollouts.prompt_ids(e.prompt) for e in ours.examples]
-                try_longest(ours.trl_trainer, ours.config, prompt_ids)
-
-        return LongestFirst()
-
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """Python's garbage collector passes over what exists already: modules, the model, the data.
+    """Keeps Python's garbage collector off what exists already: modules, the model, the data.
 
-    Each full collection takes half a second otherwise, with the million objects of these libraries.
+    A full collection takes half a second otherwise, with the million objects of these libraries.
     """
     gc.freeze()
     try:

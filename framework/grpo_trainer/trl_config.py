@@ -10,6 +10,7 @@ from groupwise.framework.config import BatchShape
 from groupwise.framework.grpo_trainer.arguments import GRPOArguments
 from groupwise.framework.policy.loading import compute_dtype
 from groupwise.framework.policy.unsloth import load_unsloth
+from groupwise.framework.trainers.common import machine_arguments
 from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,14 +33,7 @@ def trl_classes() -> tuple[type, type]:
 
 def trl_arguments(args: GRPOArguments, shape: BatchShape, model: PreTrainedModel) -> dict[str, Any]:
     """Every TRL argument that matters, set explicitly: Unsloth's own defaults differ from TRL's."""
-    import torch  # slow: not at start-up
-
     config = args.training
-    on_gpu = torch.cuda.is_available()
-    optim = config.optim
-    if not on_gpu and "adamw" in optim:
-        optim = "adamw_torch_fused"  # bitsandbytes' have no CPU kernels; the others are slower
-    dtype = compute_dtype(model)
     return {
         "output_dir": str(Path(args.output_dir) / "checkpoints"),
         "seed": args.seed,
@@ -50,7 +44,6 @@ def trl_arguments(args: GRPOArguments, shape: BatchShape, model: PreTrainedModel
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": config.lr_scheduler_type,
         "warmup_steps": config.warmup_ratio,  # below 1: a share of all steps
-        "optim": optim,
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "adam_beta1": config.adam_beta1,
@@ -68,19 +61,13 @@ def trl_arguments(args: GRPOArguments, shape: BatchShape, model: PreTrainedModel
         "top_k": config.top_k,
         "min_p": config.min_p,
         "repetition_penalty": config.repetition_penalty,
-        "bf16": dtype == torch.bfloat16,
-        "fp16": dtype == torch.float16,
         "gradient_checkpointing": bool(args.use_gradient_checkpointing),
         "save_strategy": "steps",
         "save_steps": config.save_steps,
         "save_total_limit": config.save_total_limit,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # a NaN is to be seen, not averaged away
-        "report_to": [],
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "dataloader_pin_memory": on_gpu,
-        "use_cpu": not on_gpu,
+        **machine_arguments(compute_dtype(model), config.optim),
     }
 
 

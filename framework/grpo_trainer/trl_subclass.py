@@ -40,19 +40,23 @@ from groupwise.framework.grpo_trainer.prefix_sharing import can_share_prompts, c
 from groupwise.framework.grpo_trainer.rollouts import Rollouts
 from groupwise.framework.grpo_trainer.trl_config import trl_classes
 from groupwise.framework.policy.loading import compute_dtype
+from groupwise.framework.policy.unsloth import (
+    REFERENCE_ADAPTER,
+    drop_reference,
+    load_unsloth,
+)
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import step_of, whole_checkpoints
 from groupwise.framework.run.errors import unwritable_as_user_error
 from groupwise.rewards.errors import UserError
 
-TRLTrainer: Any = trl_classes()[0]  # loads Unsloth, which has to come before what it patches
+load_unsloth()  # before the libraries that it patches
 
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import PrinterCallback
 
-REFERENCE_ADAPTER = "ref"
-"""TRL's name of the frozen copy of the adapter that the KL divergence is measured from."""
+TRLTrainer: Any = trl_classes()[0]
 
 IS_STOCK = not TRLTrainer.__name__.startswith("Unsloth")
 
@@ -63,7 +67,7 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
     def __init__(self, *, rollouts: Rollouts, skip_zero_advantage: bool, **kwargs: Any) -> None:
         self._rollouts = rollouts
         self._has_new_completions = False
-        _drop_reference(kwargs["model"])
+        drop_reference(kwargs["model"])
         super().__init__(**kwargs)
         self.remove_callback(PrinterCallback)  # metrics.jsonl has it all
         # Several processes wait for each other in every backward: none may leave one out.
@@ -201,15 +205,6 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """No model card: a run directory says more, and the card looks up the hub."""
-
-
-def _drop_reference(model: Any) -> None:
-    """Removes an earlier training's reference: TRL copies the adapter as "ref", once only.
-
-    The new reference is a copy of the adapter as it is now.
-    """
-    if REFERENCE_ADAPTER in getattr(model, "peft_config", {}):
-        model.delete_adapter(REFERENCE_ADAPTER)
 
 
 def _no_loss(model: torch.nn.Module) -> torch.Tensor:

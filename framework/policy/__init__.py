@@ -1,4 +1,7 @@
-"""The model being tuned: loaded through Unsloth, saved as plain transformers + peft load it."""
+"""The policy: the model being tuned, loaded through Unsloth.
+
+policy = load(config.model)
+"""
 
 from groupwise.framework.policy.loading import Policy, load
 

@@ -1,14 +1,15 @@
-"""Gradient checkpointing where memory needs it: what `use_gradient_checkpointing: auto` comes to.
+"""Gradient checkpointing where memory needs it: resolves `use_gradient_checkpointing: auto`.
 
     choice = checkpointing(config)     # choice.use is "unsloth" or False; choice.why says so
 
-Without it a backward pass keeps every layer's activations, which spares computing them twice. They
-are counted by what a layer of a Qwen or Llama keeps for each token (in elements: 4 F + 8 H + 2 (q +
-2 kv) + 2 q, for feed-forward, hidden and attention widths), times layers, times tokens of a
-forward. A quarter of the memory is theirs; weights, optimiser and sampling have the rest.
+Without checkpointing, a backward pass keeps every layer's activations, which spares computing them
+twice. They are estimated from what a layer of a Qwen or Llama keeps for each token (in elements:
+4 F + 8 H + 2 (q + 2 kv) + 2 q, for feed-forward, hidden and attention widths), times layers, times
+tokens of a forward. They may take a quarter of the memory; the rest is for weights, optimiser and
+sampling.
 
-What it leaves out: models of another build (mixtures of experts, vision towers). Where the widths
-are not known, checkpointing stays on.
+Left out: other architectures (mixtures of experts, vision towers). Where the widths are not known,
+checkpointing stays on.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SHARE = 0.25  # of the memory, for activations: a margin for what this count doe
 
 @dataclass(frozen=True, slots=True)
 class Checkpointing:
-    """What `use_gradient_checkpointing` comes to, and why, in a sentence with the numbers."""
+    """The resolved `use_gradient_checkpointing`, and why, in a sentence with the numbers."""
 
     use: Literal["unsloth", True, False]
     why: str
@@ -61,12 +62,12 @@ def checkpointing(config: ExperimentConfig, memory_bytes: float | None = None) -
 
 
 def with_checkpointing(config: ExperimentConfig, choice: Checkpointing) -> ExperimentConfig:
-    """The config with the choice in the place of `auto`."""
+    """The config with `auto` replaced by the choice."""
     return replace(config, model=replace(config.model, use_gradient_checkpointing=choice.use))
 
 
 def bytes_per_token(shape: Any) -> int | None:
-    """Bytes that all layers keep for a token of a forward, in 16 bits (in 32: twice that).
+    """Bytes that all layers keep for each token of a forward, in 16 bits (in 32: twice that).
 
     `shape` is a model's config of transformers. None where it does not say enough.
     """
@@ -94,8 +95,8 @@ def _tokens_of_a_forward(config: ExperimentConfig) -> int:
 
 
 def _shape(config: ExperimentConfig) -> Any:
-    """The model's config of transformers, or None where it cannot be had."""
-    from transformers import AutoConfig
+    """The model's config of transformers, or None where it cannot be read."""
+    from transformers import AutoConfig  # slow: not at start-up
 
     try:
         found = AutoConfig.from_pretrained(
@@ -108,7 +109,7 @@ def _shape(config: ExperimentConfig) -> Any:
 
 def _memory_bytes() -> float:
     """All memory of the GPU, or of this machine where there is none."""
-    import torch
+    import torch  # slow: not at start-up
 
     if torch.cuda.is_available():
         return float(torch.cuda.get_device_properties(0).total_memory)

@@ -1,4 +1,9 @@
-"""Model folders: what can be known before anything heavy is imported, and where they lie now."""
+"""Model folders: checks that need no torch, the base model of an adapter, a model's identity.
+
+    check_model_folder(config.model)         # UserError where it cannot be loaded
+
+Left out: loading (`loading.py`), and names on the hub, which only the hub can check.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +19,16 @@ from groupwise.rewards.errors import UserError
 if TYPE_CHECKING:
     from groupwise.framework.config import ModelConfig
 
+_END = 1 << 20  # bytes of each end of a file of weights
+
 
 def check_model_folder(config: ModelConfig, name_key: str = "model.name") -> None:
-    """What can be known of a local model before anything heavy is imported.
+    """Checks a local model and adapter, before anything slow is imported.
 
-    `name_key`: what the user wrote the name to.
+    `name_key` is the config key or option that the user gave the name by.
+
+    Raises:
+        UserError: a folder is missing, or lacks config, adapter or tokenizer.
     """
     for key, name in ((name_key, config.name), ("model.adapter", config.adapter)):
         if name is None:
@@ -62,10 +72,10 @@ def absolute(name: str) -> str:
 
 
 def follow_moved_base(adapter: Path, name: str) -> None:
-    """Points an adapter whose base model has moved to where the config says that it is now.
+    """Points an adapter whose base model has moved to the folder that the config names.
 
     A run directory that holds its base model may be copied or moved: the absolute path in the
-    adapter is then of another place.
+    adapter is then outdated.
     """
     base = base_of_adapter(adapter)
     if base is None or Path(base).is_dir() or not _looks_like_path(base):
@@ -103,10 +113,10 @@ def read_chat_template(path: str) -> str:
 
 
 def identity_of(config: ModelConfig) -> str:
-    """A name for a model as it is loaded, in which its weights have a say.
+    """A name for a model as it is loaded, which changes with its weights.
 
-    Of local weights the sizes and both ends of each file are taken, which a training changes; a hub
-    name stands for itself.
+    Local weights are hashed by the size and both ends of each file, which a training changes; a hub
+    model is named by its name.
     """
     folder = Path(config.adapter or config.name)
     precision = "4 bit" if config.load_in_4bit else "8 bit" if config.load_in_8bit else config.dtype
@@ -121,6 +131,3 @@ def identity_of(config: ModelConfig) -> str:
             weights.seek(max(0, size - _END))
             digest.update(weights.read())
     return f"{folder.name} ({precision}, weights {digest.hexdigest()})"
-
-
-_END = 1 << 20  # bytes of each end of a file of weights

@@ -1,13 +1,15 @@
 """The model being tuned: loaded through Unsloth, saved as plain transformers + peft load it.
 
-Unsloth is imported here first, and nowhere before: it patches transformers, peft and TRL, and has
-to come in front of them. The import takes seconds, so it happens inside `load_unsloth`.
+    policy = load(config.model, seed=42)
+    policy.save(Path("final_model"))
+
+Left out: `model.adapter_mode: merge` (`merge.py` makes a base model of it first), and how long
+texts will be: `use_gradient_checkpointing: auto` is decided in `checkpointing.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +22,8 @@ from groupwise.framework.policy.folders import (
     read_chat_template,
 )
 from groupwise.framework.policy.unsloth import load_unsloth
-from groupwise.framework.run.errors import unwritable_is_the_users
-from groupwise.rewards.errors import UserError
+from groupwise.framework.run.errors import unwritable_as_user_error
+from groupwise.rewards.errors import UserError, as_user_error
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +48,7 @@ class Policy:
 
     def save(self, folder: Path) -> None:
         """Writes adapter or weights, and the tokenizer; replaces `folder` all or nothing."""
-        with replacing_folder(folder) as new, unwritable_is_the_users(folder):
+        with replacing_folder(folder) as new, unwritable_as_user_error(folder):
             save_pretrained(self.model, self.tokenizer, new)
 
 
@@ -61,7 +63,7 @@ def save_pretrained(
 
 
 def compute_dtype(model: PreTrainedModel) -> torch.dtype:
-    """What the model computes in: a quantised model's compute dtype, else its weights' dtype."""
+    """The dtype of the model's arithmetic: a quantised model's compute dtype, else the weights'."""
     quantised = (m for m in model.modules() if "Linear4bit" in type(m).__name__)
     dtype: torch.dtype = getattr(next(quantised, None), "compute_dtype", None) or model.dtype
     return dtype
@@ -74,12 +76,13 @@ def load(
     for_training: bool = True,
     needs_chat_template: bool = True,
 ) -> Policy:
-    """Loads base model and adapter as the config says; with `for_training`, adds what is trained.
+    """Loads base model and adapter as the config says; with `for_training`, adds a LoRA adapter.
 
     Without `needs_chat_template`, a tokenizer may lack one: for prompts that are complete texts.
 
-    Raises UserError for what the user can mend: a missing folder, a folder without a tokenizer, a
-    tokenizer without a chat template, a precision that this machine does not have.
+    Raises:
+        UserError: a folder is missing or has no tokenizer, the tokenizer has no chat template, or
+            this machine does not have the precision.
     """
     check_model_folder(config)
     if config.adapter_mode == "merge":
@@ -89,7 +92,7 @@ def load(
             "config to load (`groupwise train` does so)"
         )
     fast_model = load_unsloth()
-    import torch
+    import torch  # slow: not at start-up
 
     on_gpu = torch.cuda.is_available()
     if config.use_gradient_checkpointing == "auto":  # lengths are not known here: the safe choice
@@ -98,7 +101,7 @@ def load(
         _refuse_gpu_only(config)
     if config.adapter is not None:
         follow_moved_base(Path(config.adapter), config.name)
-    with unusable_is_the_users(config):
+    with unusable_as_user_error(named_model(config)):
         model, tokenizer = fast_model.from_pretrained(
             # Absolute, because an adapter that is saved names its base as it was named here.
             model_name=absolute(config.adapter or config.name),
@@ -141,18 +144,22 @@ def load(
     return Policy(model, tokenizer, config, is_adapter)
 
 
-@contextmanager
-def unusable_is_the_users(config: ModelConfig) -> Iterator[None]:
-    """Broken files, names that the hub does not have, no connection: in one line."""
-    from safetensors import SafetensorError
+def unusable_as_user_error(what: str) -> AbstractContextManager[None]:
+    """Turns broken files, names that the hub does not have and a lost connection into one line.
 
-    try:
-        yield
-    except (OSError, ValueError, SafetensorError) as error:
-        name = config.adapter or config.name
-        key = "model.adapter" if config.adapter else "model.name"
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{key}: {name} cannot be loaded: {reason}") from error
+    `what` begins the message: the key that names the model, and its value.
+    """
+    from safetensors import SafetensorError  # a compiled library: not at start-up
+
+    def message(error: Exception) -> str:
+        return f"{what} cannot be loaded: {str(error).strip().partition(chr(10))[0]}"
+
+    return as_user_error(message, OSError, ValueError, SafetensorError)
+
+
+def named_model(config: ModelConfig) -> str:
+    """The key that says what is loaded, and its value, as messages begin with it."""
+    return f"model.adapter: {config.adapter}" if config.adapter else f"model.name: {config.name}"
 
 
 def _refuse_gpu_only(config: ModelConfig) -> None:

@@ -2,9 +2,8 @@
 
     model = merged(config.model, folder)    # the config that loads the merged base model
 
-The merging is PEFT's own, on the CPU and in 16 bits or more, into weights that were never
-quantised: to merge into 4 bits would mean to round them twice. What it leaves out: base models of
-which only the quantised weights exist are refused.
+PEFT merges, on the CPU and in 16 bits or more, into weights that were never quantised: merging into
+4 bits would round them twice. Left out: base models that exist only in quantised form are refused.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from groupwise.evaluation.log.files import replacing_folder
 from groupwise.framework.policy.folders import base_of_adapter
-from groupwise.framework.policy.loading import unusable_is_the_users
+from groupwise.framework.policy.loading import named_model, unusable_as_user_error
 from groupwise.framework.policy.unsloth import load_unsloth
-from groupwise.framework.run.errors import unwritable_is_the_users
+from groupwise.framework.run.errors import unwritable_as_user_error
 from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,9 +28,9 @@ _QUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
 
 
 def merged(config: ModelConfig, folder: Path) -> ModelConfig:
-    """Writes base model + adapter as one plain model to `folder`; the config that loads it.
+    """Writes base model + adapter as one plain model to `folder`; returns the config to load it.
 
-    A `folder` that is there already is taken as it is: a run that is resumed merges once.
+    An existing `folder` is used as it is: a run that is resumed merges once.
 
     Raises:
         UserError: the adapter is of another base model, the base model is quantised already, one of
@@ -41,14 +40,14 @@ def merged(config: ModelConfig, folder: Path) -> ModelConfig:
         raise UserError("model.adapter_mode: merge, but model.adapter is null")
     if not folder.is_dir():
         _check_base(config, Path(config.adapter))
-        with unusable_is_the_users(config), replacing_folder(folder) as new:
+        with unusable_as_user_error(named_model(config)), replacing_folder(folder) as new:
             _merge(config, config.adapter, new, folder)
     return replace(config, name=str(folder), adapter=None, adapter_mode="continue")
 
 
 def _merge(config: ModelConfig, adapter: str, new: Path, folder: Path) -> None:
-    load_unsloth()  # it has to come before transformers and peft
-    from peft import PeftModel
+    load_unsloth()  # before transformers and peft, which it patches
+    from peft import PeftModel  # slow, both: not at start-up
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     remote = {"trust_remote_code": config.trust_remote_code}
@@ -59,7 +58,7 @@ def _merge(config: ModelConfig, adapter: str, new: Path, folder: Path) -> None:
     model = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
     has_tokenizer = (Path(adapter) / "tokenizer_config.json").is_file()
     tokenizer = AutoTokenizer.from_pretrained(adapter if has_tokenizer else config.name, **remote)
-    with unwritable_is_the_users(folder):
+    with unwritable_as_user_error(folder):
         model.save_pretrained(str(new))
         tokenizer.save_pretrained(str(new))
 

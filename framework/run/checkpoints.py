@@ -11,8 +11,6 @@ import re
 import shutil
 from pathlib import Path
 
-from groupwise.evaluation.log.writer import cut_log as cut_log  # its earlier place
-
 _NAME = re.compile(r"^checkpoint-(\d+)$")
 _WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
 

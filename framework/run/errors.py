@@ -40,9 +40,6 @@ def unwritable_as_user_error(folder: Path, and_then: str = "") -> AbstractContex
     return as_user_error(message, OSError, RuntimeError, SafetensorError, when=_is_failed_write)
 
 
-unwritable_is_the_users = unwritable_as_user_error  # the earlier name, where it is still called
-
-
 def _is_failed_write(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in _WRITE_ERRORS

@@ -24,7 +24,6 @@ from groupwise.rewards.math.grade import Correctness
 
 if TYPE_CHECKING:
     from groupwise.framework.config import TrainingConfig
-    from groupwise.framework.run.tracking import Tracker
     from groupwise.rewards import Rubric
 
 
@@ -75,7 +74,7 @@ class RunHealth:
 
 
 class HealthLog:
-    """Reports each finding to user and trackers, logs it, and stops the run on those in `stop_on`.
+    """Logs each finding, reports it, and stops the run on those in `stop_on`.
 
     `stop` ends the training after the step in flight; `notify` takes a line for the user.
     """
@@ -88,11 +87,11 @@ class HealthLog:
         stop_on: Iterable[str] = (),
         stop: Callable[[], None] = lambda: None,
         notify: Callable[[str], None] = lambda _: None,
-        tracker: Tracker | None = None,
+        on_finding: Callable[[Finding], None] = lambda _: None,
     ) -> None:
         self._path, self._health = path, health
         self._stop_on, self._stop = frozenset(stop_on), stop
-        self._notify, self._tracker = notify, tracker
+        self._notify, self._on_finding = notify, on_finding
         self.stopped_by: str | None = None
 
     def open(self, last_step: int, steps: Iterable[Metrics]) -> None:
@@ -107,8 +106,7 @@ class HealthLog:
             with JsonlWriter(self._path) as log:  # made with the first finding
                 log.append([json.dumps(asdict(finding)) + "\n"])
             self._notify(str(finding))
-            if self._tracker:
-                self._tracker.alert(finding.name, str(finding), step)
+            self._on_finding(finding)
             if finding.name in self._stop_on and self.stopped_by is None:
                 self.stopped_by = finding.name
                 self._notify(f"training.stop_on: the training ends here, on {finding.name}")

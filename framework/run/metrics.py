@@ -1,11 +1,7 @@
-"""Numbers of a training run: one JSON object per step in `metrics.jsonl`, and to the trackers.
+"""Numbers of a training run: one JSON object per step in `metrics.jsonl`.
 
-    log = TrainingLog(run_dir.metrics, rollouts, tracker=tracker)
-    log.open(last_step)
-    trainer.add_callback(log.callback())
-
-What it leaves out: how lines reach the disk (`evaluation.log.writer`), and what the numbers mean
-(docs/training.md).
+What it leaves out: how lines reach the disk (`evaluation.log.writer`), who else is told
+(`trainers/callbacks.py`), and what the numbers mean (docs/training.md).
 """
 
 from __future__ import annotations
@@ -15,16 +11,12 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from groupwise.evaluation.log.writer import JsonlWriter
 from groupwise.framework.run import processes
-
-if TYPE_CHECKING:
-    from groupwise.framework.run.health import HealthLog
-    from groupwise.framework.run.tracking import Tracker
 
 # TRL's name, and Unsloth's where it differs -> ours.
 _RENAMED = {
@@ -37,9 +29,6 @@ _RENAMED = {
     "epoch": "epoch",
 }
 
-OnMetrics = Callable[[int, int, Mapping[str, float | None]], None]
-"""Called after each step with (step, number of steps, numbers)."""
-
 
 class StepMetrics(Protocol):
     """A source of further numbers of the latest step, such as the rollouts."""
@@ -48,22 +37,18 @@ class StepMetrics(Protocol):
 
 
 class TrainingLog:
-    """Writes one line per step as the step ends, and passes it to trackers and progress bar."""
+    """Writes one line per step, as the step ends.
+
+    `source`: has numbers of a step beside the trainer's own; `more`: others that do, whose numbers
+    come last in the line.
+    """
 
     def __init__(
-        self,
-        path: Path,
-        source: StepMetrics | None = None,
-        *,
-        tracker: Tracker | None = None,
-        on_metrics: OnMetrics | None = None,
-        health: HealthLog | None = None,
+        self, path: Path, source: StepMetrics | None = None, more: Sequence[StepMetrics] = ()
     ) -> None:
-        self._path, self._health = path, health
+        self._path, self._source, self._more = path, source, more
         self._log: JsonlWriter | None = None
-        self._source, self.tracker, self._on_metrics = source, tracker, on_metrics
         self.last: dict[str, float | None] = {}
-        self.extra: dict[str, float | None] = {}  # for the next line: an evaluation at that step
         self._step_started = time.perf_counter()
 
     def open(self, last_step: int = 0) -> None:
@@ -74,29 +59,19 @@ class TrainingLog:
         if not processes.is_main():
             return
         self._log = JsonlWriter(self._path, last_step=last_step)
-        if self._health:
-            rows = self._path.read_text(encoding="utf-8").splitlines() if last_step else []
-            self._health.open(last_step, [json.loads(row) for row in rows])
 
-    def callback(self) -> Any:
-        """The `transformers.TrainerCallback` that writes this log."""
-        from transformers import TrainerCallback  # slow: not at start-up
+    def steps(self) -> list[dict[str, float | None]]:
+        """The lines so far, as they were logged."""
+        if not self._path.is_file():
+            return []
+        return [json.loads(row) for row in self._path.read_text(encoding="utf-8").splitlines()]
 
-        log = self
+    def begin_step(self) -> None:
+        """Starts the clock of `step_seconds`."""
+        self._step_started = time.perf_counter()
 
-        class LogCallback(TrainerCallback):  # type: ignore[misc]
-            def on_step_begin(self, *_: Any, **__: Any) -> None:
-                log._step_started = time.perf_counter()
-
-            def on_log(
-                self, _args: Any, state: Any, _control: Any, logs: dict[str, Any], **_: Any
-            ) -> None:
-                if "loss" in logs and state.is_world_process_zero:
-                    log.write(int(state.global_step), int(state.max_steps), logs)
-
-        return LogCallback()
-
-    def write(self, step: int, num_steps: int, logs: Mapping[str, Any]) -> None:
+    def write(self, step: int, logs: Mapping[str, Any]) -> dict[str, float | None]:
+        """Writes a step's line from the trainer's `logs`; returns its numbers, without the step."""
         seconds = time.perf_counter() - self._step_started
         numbers: dict[str, float | None] = {
             ours: _finite(logs.get(theirs)) for theirs, ours in _RENAMED.items()
@@ -109,18 +84,13 @@ class TrainingLog:
             "tokens_per_second": tokens / seconds if tokens and seconds else None,
             "memory/peak_gb": peak_memory_gb(),
         }
-        numbers |= self.extra
-        self.extra = {}
+        for source in self._more:
+            numbers |= source.metrics()
         self.last = numbers
         line = json.dumps({"step": step, **numbers}, allow_nan=False)
         assert self._log is not None, "open() comes first"
         self._log.append([line + "\n"])
-        if self.tracker:
-            self.tracker.log({k: v for k, v in numbers.items() if v is not None}, step)
-        if self._health:
-            self._health.look(step, numbers)
-        if self._on_metrics:
-            self._on_metrics(step, num_steps, numbers)
+        return numbers
 
     def close(self) -> None:
         if self._log is not None:

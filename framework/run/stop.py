@@ -12,7 +12,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
 
 from groupwise.framework.run import processes
 
@@ -56,34 +55,10 @@ class StopRequest:
         # The signal may have come while the same stream was being written to (RuntimeError:
         # reentrant call). Then the end of the step announces it.
         with suppress(RuntimeError):
-            self._announce()
+            self.announce()
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Tells the user, once, that the run will stop."""
         if not self._is_announced:
             self._notify("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
             self._is_announced = True
-
-    def callback(self, num_iterations: int) -> Any:
-        """The `transformers.TrainerCallback` that stops after the step in flight, and saves.
-
-        With several iterations on one batch of completions it continues to the last of them: a
-        run could not resume from a checkpoint in between, because the completions are gone.
-        """
-        from transformers import TrainerCallback  # slow: not at start-up
-
-        request = self
-
-        class StopCallback(TrainerCallback):  # type: ignore[misc]
-            def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
-                if request.is_asked:
-                    request._announce()
-                request.agree()
-                ends = request.is_asked or request.is_over
-                if ends and state.global_step % num_iterations == 0:
-                    control.should_training_stop = True
-                    control.should_save = True
-
-            # The health checks look at a step's numbers, which come after on_step_end.
-            on_log = on_step_end
-
-        return StopCallback()

@@ -1,1 +1,1 @@
-"""Supervised, offline and reward-model training, and what all trainers share."""
+"""Supervised, scored-group and reward-model training, and what all trainers share."""

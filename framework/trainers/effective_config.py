@@ -1,9 +1,11 @@
-"""What was in force in a training, as the libraries had it: `config.effective.yaml`.
+"""The effective config of a training, as the libraries had it: `config.effective.yaml`.
 
-Beside `config.yaml` (as asked for) and `config.resolved.json` (with every default). Here stand what
-is derived, such as batch sizes and the number of steps; what a machine made otherwise, such as an
-optimiser that has no CPU kernels; and what was loaded, such as the rank of an earlier adapter.
-Written as a training begins, from the trainer's own arguments and the model itself.
+Beside `config.yaml` (as asked for) and `config.resolved.json` (with every default), it has what is
+derived, such as batch sizes and the number of steps; what this machine changed, such as an
+optimiser without CPU kernels; and what was loaded, such as the rank of an earlier adapter. All is
+read from the trainer's own arguments and the model itself, when a training begins.
+
+Left out: settings of this project that no library sees; they are in `config.resolved.json`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.log.files import write_text
+from groupwise.framework.policy.loading import compute_dtype
 from groupwise.framework.run import processes
 
 if TYPE_CHECKING:
@@ -22,19 +25,38 @@ if TYPE_CHECKING:
 
 EFFECTIVE = "config.effective.yaml"
 _HEAD = """\
-# What was in force when training began, as the libraries had it. What was asked for is in
+# The effective config when training began, as the libraries had it. What was asked for is in
 # config.yaml, and with every default in config.resolved.json.
 """
 
 
-def in_force(
+def write_effective_config(
+    folder: Path,
+    asked: Any,
+    arguments: TrainingArguments,
+    num_steps: int,
+    model: PreTrainedModel,
+    more: Mapping[str, Any],
+) -> None:
+    """Writes the file to `folder`, from what `effective_config` says."""
+    import yaml  # slow: not at start-up
+
+    found = effective_config(asked, arguments, num_steps, model, more)
+    text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=100)
+    write_text(folder / EFFECTIVE, _HEAD + text)
+
+
+def effective_config(
     asked: Any,
     arguments: TrainingArguments,
     num_steps: int,
     model: PreTrainedModel,
     more: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """All of it, as plain values. `asked`: the section of the config that the training goes by."""
+    """The config in effect, as plain values.
+
+    `asked` is the section of the config that the training follows; `more` is added as it is.
+    """
     section = asdict(asked) if is_dataclass(asked) and not isinstance(asked, type) else {}
     library = {k: v for k, v in arguments.to_dict().items() if v is not None}
     found = {
@@ -55,8 +77,6 @@ def in_force(
 
 
 def _model(model: PreTrainedModel) -> dict[str, Any]:
-    from groupwise.framework.policy.loading import compute_dtype
-
     parameters = list(model.parameters())
     adapter = getattr(model, "peft_config", {}).get("default")
     modules = {type(module).__name__ for module in model.modules()}
@@ -78,21 +98,3 @@ def _model(model: PreTrainedModel) -> dict[str, Any]:
             "target_modules": sorted(adapter.target_modules),
         },
     }
-
-
-def recorder(folder: Path, asked: Any, **more: Any) -> Any:
-    """The `transformers.TrainerCallback` that writes the file to `folder`, on the main process."""
-    import yaml
-    from transformers import TrainerCallback
-
-    class Recorder(TrainerCallback):  # type: ignore[misc]
-        def on_train_begin(
-            self, args: Any, state: Any, _control: Any, model: Any = None, **_: Any
-        ) -> None:
-            if not processes.is_main():
-                return
-            found = in_force(asked, args, int(state.max_steps), model, more)
-            text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=100)
-            write_text(folder / EFFECTIVE, _HEAD + text)
-
-    return Recorder()

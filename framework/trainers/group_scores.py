@@ -16,7 +16,7 @@ the finite target in the `kl` form), and log-probabilities of the writer by toke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +29,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from groupwise.evaluation.log.files import full_disk_as_user_error
+from groupwise.evaluation.text import percent
+from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.data.scored_groups import ScoredGroup
 from groupwise.framework.objective import (
     KLDirection,
@@ -36,12 +39,34 @@ from groupwise.framework.objective import (
     group_score_surrogate,
     token_logps,
 )
+from groupwise.framework.policy import Policy
+from groupwise.framework.policy.loading import compute_dtype
+from groupwise.framework.run import processes
+from groupwise.framework.run.checkpoints import latest_checkpoint, step_of
+from groupwise.framework.run.directory import RunDir
+from groupwise.framework.run.metrics import TrainingLog
+from groupwise.framework.run.stop import StopRequest
+from groupwise.framework.run.terminal import Terminal
+from groupwise.framework.run.tracking import Tracker
+from groupwise.framework.trainers.callbacks import (
+    LogMetrics,
+    RecordConfig,
+    ShowProgress,
+    StopAfterStep,
+    TrackerCallback,
+)
+from groupwise.framework.trainers.common import TrainResult, machine_arguments
+from groupwise.framework.trainers.group_score_batches import (
+    Batch,
+    Collator,
+    pad_token_id,
+    tokenized_groups,
+)
 from groupwise.rewards.errors import UserError
+from groupwise.rewards.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-Batch = dict[str, Tensor]
 
 
 @dataclass
@@ -69,6 +94,12 @@ class GroupScoreArguments(TrainingArguments):  # type: ignore[misc]
     completions_per_forward: int = 8
     max_length: int = 1024
 
+    @property
+    def stored_logps(self) -> Literal["sum", "mean"] | None:
+        """How log-probabilities that come with the data are taken; None where none are."""
+        is_used = self.loss == "advantage" and self.old_logps == "stored"
+        return self.sequence_logps if is_used else None
+
 
 class GroupScoreTrainer(Trainer):  # type: ignore[misc]
     """Trains `model` in place on scored groups; `.train()`, `.save_model()` as `Trainer` has them.
@@ -86,12 +117,14 @@ class GroupScoreTrainer(Trainer):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         _unfreeze_adapter(model)
-        features, self.left_out = tokenized_groups(groups, tokenizer, args)
+        features, self.left_out = tokenized_groups(
+            groups, tokenizer, max_length=args.max_length, stored_logps=args.stored_logps
+        )
         super().__init__(
             model=model,
             args=args,
             train_dataset=features,
-            data_collator=Collator(_padding(tokenizer)),
+            data_collator=Collator(pad_token_id(tokenizer)),
             processing_class=tokenizer,
             **options,
         )
@@ -199,103 +232,6 @@ def _sequence_logps(model: Any, ids: Tensor, attention: Tensor, learned: Tensor)
     return torch.stack(sums)
 
 
-@dataclass(frozen=True)
-class Collator:
-    """Features -> padded tensors: tokens (B, K, T), scores (B, K), and a mask for each.
-
-    `attention_mask` is 1 on tokens, `completion_mask` on those of the completion, `group_mask` on
-    completions. Padding stands on the right.
-    """
-
-    pad_token_id: int
-
-    def __call__(self, features: Sequence[Mapping[str, Any]]) -> Batch:
-        B = len(features)
-        K = max(len(feature["scores"]) for feature in features)
-        T = max(
-            len(feature["prompt_ids"]) + len(ids)
-            for feature in features
-            for ids in feature["completion_ids"]
-        )
-        batch = {
-            "input_ids": torch.full((B, K, T), self.pad_token_id),
-            "attention_mask": torch.zeros(B, K, T, dtype=torch.long),
-            "completion_mask": torch.zeros(B, K, T, dtype=torch.long),
-            "scores": torch.zeros(B, K),
-            "group_mask": torch.zeros(B, K, dtype=torch.long),
-            "old_logps": torch.zeros(B, K),
-        }
-        for b, feature in enumerate(features):
-            prompt, size = feature["prompt_ids"], len(feature["scores"])
-            batch["scores"][b, :size] = torch.tensor(feature["scores"])
-            batch["group_mask"][b, :size] = 1
-            if feature["old_logps"] is not None:
-                batch["old_logps"][b, :size] = torch.tensor(feature["old_logps"])
-            for k, completion in enumerate(feature["completion_ids"]):
-                length = len(prompt) + len(completion)
-                batch["input_ids"][b, k, :length] = torch.tensor([*prompt, *completion])
-                batch["attention_mask"][b, k, :length] = 1
-                batch["completion_mask"][b, k, len(prompt) : length] = 1
-        return batch
-
-
-def tokenized_groups(
-    groups: Iterable[ScoredGroup], tokenizer: PreTrainedTokenizerBase, args: GroupScoreArguments
-) -> tuple[list[dict[str, Any]], int]:
-    """Features for `Collator`, and how many completions were left out as too long, or as alone.
-
-    Prompt and completion are tokenised apart, as they are when the model samples.
-    """
-    features, total = [], 0
-    for group in groups:
-        total += len(group.completions)
-        prompt = group.prompt
-        if not isinstance(prompt, str):
-            prompt = tokenizer.apply_chat_template(
-                [dict(turn) for turn in prompt], add_generation_prompt=True, tokenize=False
-            )
-        prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        kept = []
-        for completion in group.completions:
-            ids = tokenizer(completion.text, add_special_tokens=False)["input_ids"]
-            ids = [*ids, tokenizer.eos_token_id] if completion.finished else ids
-            if ids and len(prompt_ids) + len(ids) <= args.max_length:
-                kept.append((ids, completion))
-        if len(kept) < 2:
-            continue
-        features.append(
-            {
-                "prompt_ids": prompt_ids,
-                "completion_ids": [ids for ids, _ in kept],
-                "scores": [completion.score for _, completion in kept],
-                "old_logps": _stored(kept, args),
-            }
-        )
-    if not features:
-        raise UserError(
-            f"none of the groups has two completions within {args.max_length} tokens: raise "
-            "model.max_seq_length"
-        )
-    return features, total - sum(len(feature["scores"]) for feature in features)
-
-
-def _stored(kept: list[tuple[list[int], Any]], args: GroupScoreArguments) -> list[float] | None:
-    if args.loss != "advantage" or args.old_logps != "stored":
-        return None
-    if any(completion.logprob is None for _, completion in kept):
-        raise UserError(
-            "training.group_scores.old_logps: stored, but there are completions without `logprob`; "
-            "recomputed takes those of the model as it is before training"
-        )
-    by_token = args.sequence_logps == "mean"
-    return [completion.logprob / (len(ids) if by_token else 1) for ids, completion in kept]
-
-
-def _padding(tokenizer: PreTrainedTokenizerBase) -> int:
-    """GPT-2 has no padding token; what is masked may be any."""
-    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
-
-
 def _unfreeze_adapter(model: Any) -> None:
     """`PeftModel.from_pretrained` freezes the adapter unless told otherwise: it would not learn."""
     if any(parameter.requires_grad for parameter in model.parameters()):
@@ -305,3 +241,115 @@ def _unfreeze_adapter(model: Any) -> None:
             parameter.requires_grad_(True)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError("nothing of the model can be trained: every weight is frozen")
+
+
+def notice_known_problems(
+    groups: Sequence[ScoredGroup], held_out: Sequence[Example], notice: Callable[[str], None]
+) -> None:
+    """Says how many held-out problems the groups answer: a night's evaluation as training data."""
+    texts = {group.prompt for group in groups if isinstance(group.prompt, str)}
+    chats = [group.prompt for group in groups if not isinstance(group.prompt, str)]
+    repeated = sum(example.prompt in texts or example.messages in chats for example in held_out)
+    if repeated:
+        notice(
+            f"{repeated} of the held-out problems are answered in the training data: what Pass@K "
+            "says of them is not about new problems"
+        )
+
+
+def train_on_groups(
+    config: ExperimentConfig,
+    policy: Policy,
+    groups: Sequence[ScoredGroup],
+    run_dir: RunDir,
+    terminal: Terminal,
+) -> TrainResult:
+    """Trains `policy` in place on the groups; resumes from the run's last checkpoint."""
+    resume_from = processes.from_main(lambda: latest_checkpoint(run_dir.checkpoints))
+    tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
+    stop = StopRequest()
+    with terminal.stage("Train (scored groups)") as stage:
+        trainer = GroupScoreTrainer(
+            policy.model,
+            arguments(config, policy, run_dir),
+            groups,
+            policy.tokenizer,
+            callbacks=[StopAfterStep(stop)],
+        )
+        if trainer.left_out:
+            terminal.notice(
+                f"{trainer.left_out} completions left out: longer than model.max_seq_length, or "
+                "alone in their group"
+            )
+        log = TrainingLog(run_dir.metrics, trainer)
+        for callback in (
+            LogMetrics(log),  # first: the others get its numbers
+            RecordConfig(run_dir.path, config.training),
+            *([TrackerCallback(tracker)] if tracker else []),
+            ShowProgress(lambda step, steps, m: stage.update(step, steps, shown(m))),
+        ):
+            trainer.add_callback(callback)
+        log.open(step_of(resume_from) if resume_from else 0)
+        try:
+            with stop.listening(), full_disk_as_user_error(run_dir.path):
+                output = trainer.train(
+                    resume_from_checkpoint=str(resume_from) if resume_from else None
+                )
+        finally:
+            log.close()
+            if tracker:
+                tracker.finish()
+        steps = int(output.global_step)
+        was_stopped = steps < int(trainer.state.max_steps)
+        if was_stopped:
+            stage.ended = "stopped"
+    return TrainResult(steps, float(output.metrics["train_runtime"]), log.last, was_stopped)
+
+
+def shown(metrics: Mapping[str, float | None]) -> str:
+    """The numbers beside the training bar."""
+    loss, best = metrics.get("policy_loss"), metrics.get("mass_on_best")
+    return f"loss {loss or 0:.3f}  on the best {percent(best or 0)}"
+
+
+def arguments(config: ExperimentConfig, policy: Policy, run_dir: RunDir) -> GroupScoreArguments:
+    """The config in the trainer's terms."""
+    training, groups = config.training, config.training.group_scores
+    checkpointing: dict[str, Any] = {}
+    if config.model.use_gradient_checkpointing:
+        checkpointing = {
+            "gradient_checkpointing": True,
+            # The other kind needs an input with a gradient, which frozen embeddings have not.
+            "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        }
+    return GroupScoreArguments(
+        output_dir=str(run_dir.checkpoints),
+        seed=config.seed,
+        max_steps=-1 if training.max_steps is None else training.max_steps,
+        num_train_epochs=training.num_train_epochs,
+        per_device_train_batch_size=training.prompts_per_step // processes.count(),
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=training.lr_scheduler_type,
+        warmup_steps=training.warmup_ratio,  # below 1: a share of all steps
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        adam_beta1=training.adam_beta1,
+        adam_beta2=training.adam_beta2,
+        **machine_arguments(compute_dtype(policy.model), training.optim),
+        **checkpointing,
+        logging_steps=groups.logging_steps,
+        logging_first_step=True,
+        save_strategy="steps",
+        save_steps=groups.save_steps,
+        save_total_limit=training.save_total_limit,
+        loss=groups.loss,
+        kl_direction=groups.kl_direction,
+        score_temperature=groups.score_temperature,
+        sequence_logps=groups.sequence_logps,
+        old_logps=groups.old_logps,
+        epsilon=training.epsilon,
+        epsilon_high=training.epsilon_high,
+        max_ratio=groups.max_ratio,
+        completions_per_forward=training.completions_per_forward,
+        max_length=config.model.max_seq_length,
+    )

@@ -2,17 +2,17 @@
 
     result = train_reward("preferences.jsonl", "Qwen/Qwen3-0.6B", Path("judge"), Terminal())
 
-The folder that comes out is a plain sequence classifier with one label: the `reward_model` reward
-loads it by its path. What it leaves out: 4-bit weights. Unsloth's CPU backend has no sequence
-classification, and on a GPU it loads transformers' own class, as is done here; LoRA is merged
-before saving, which 4-bit weights do not allow without a loss.
+The output folder is a plain sequence classifier with one label: the `reward_model` reward loads it
+by its path. Left out: 4-bit weights. Unsloth's CPU backend has no sequence classification, and on a
+GPU it loads transformers' own class, as is done here; LoRA is merged before saving, which 4-bit
+weights do not allow without a loss.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,10 @@ from groupwise.evaluation.text import percent
 from groupwise.framework.config import ModelConfig
 from groupwise.framework.data.preferences import Pair, load_pairs, split_pairs
 from groupwise.framework.policy.folders import check_model_folder
+from groupwise.framework.policy.loading import unusable_as_user_error
 from groupwise.framework.policy.unsloth import load_unsloth
 from groupwise.framework.run.terminal import Stage, Terminal
+from groupwise.framework.trainers.common import machine_arguments
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.reward_model import has_template, render
 
@@ -68,7 +70,7 @@ class RewardTraining:
 
 @dataclass(frozen=True, slots=True)
 class RewardResult:
-    """What came of it. Accuracies: share of held-out pairs whose better answer scores higher."""
+    """The outcome. Accuracies: share of held-out pairs whose better answer scores higher."""
 
     output: str
     train_pairs: int
@@ -131,26 +133,23 @@ def _check_model(name: str) -> None:
 
 
 def _load(name: str, settings: RewardTraining) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    load_unsloth()
-    import torch
+    load_unsloth()  # before transformers, which it patches
+    import torch  # slow: not at start-up
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
     set_seed(settings.seed)  # the head is new, and drawn at random
     on_gpu = torch.cuda.is_available()
     # Weights that are trained stay in float32: Adam's small steps are lost in bfloat16
     dtype = torch.bfloat16 if on_gpu and settings.lora_r else torch.float32
-    try:
+    with unusable_as_user_error(f"--model {name}:"):
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForSequenceClassification.from_pretrained(name, num_labels=1, dtype=dtype)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"--model {name}: cannot be loaded: {reason}") from error
     tokenizer.truncation_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
     if settings.lora_r:
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig, get_peft_model  # slow: not at start-up
 
         lora = LoraConfig(
             task_type="SEQ_CLS",  # the new head is trained whole, and saved
@@ -181,16 +180,14 @@ def _train(
     folder: Path,
     stage: Stage,
 ) -> tuple[Any, int]:
-    import torch
+    import torch  # slow, all of these: not at start-up
     from datasets import Dataset
-    from transformers import TrainerCallback
     from trl import RewardConfig, RewardTrainer
 
-    class ShowProgress(TrainerCallback):  # type: ignore[misc]
-        def on_log(self, _args: Any, state: Any, _control: Any, logs: Any, **_: Any) -> None:
-            if "loss" in logs:
-                numbers = f"loss {float(logs['loss']):.3f}"
-                stage.update(int(state.global_step), int(state.max_steps), numbers)
+    from groupwise.framework.trainers.callbacks import ShowProgress
+
+    def show(step: int, num_steps: int, logs: Mapping[str, Any]) -> None:
+        stage.update(step, num_steps, f"loss {float(logs['loss']):.3f}")
 
     on_gpu = torch.cuda.is_available()
     pairs = [{key: row[key] for key in ("chosen_ids", "rejected_ids")} for row in rows]
@@ -198,7 +195,7 @@ def _train(
         model=model,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list(pairs),
-        callbacks=[ShowProgress()],
+        callbacks=[ShowProgress(show)],
         args=RewardConfig(
             output_dir=str(folder / "trainer"),
             seed=settings.seed,
@@ -208,18 +205,13 @@ def _train(
             learning_rate=settings.rate,
             lr_scheduler_type="linear",
             warmup_steps=0.1,  # below 1: a share of all steps
-            optim="adamw_torch_fused",
             weight_decay=0.0,
             max_grad_norm=1.0,
             max_length=None,  # cut above, as the reward cuts
-            bf16=on_gpu,
-            fp16=False,
             gradient_checkpointing=on_gpu,
             save_strategy="no",
             logging_steps=1,
-            report_to=[],
-            disable_tqdm=True,
-            dataloader_pin_memory=on_gpu,
+            **machine_arguments(torch.bfloat16 if on_gpu else torch.float32, "adamw_torch_fused"),
             center_rewards_coefficient=0.01,  # scores of all questions around 0
         ),
     )
@@ -231,7 +223,7 @@ def _train(
 
 def pairwise_accuracy(model: Any, rows: Sequence[dict[str, Any]], batch_size: int) -> float:
     """Share of pairs whose chosen answer scores higher; equal scores count half."""
-    import torch
+    import torch  # slow, both: not at start-up
     from trl.trainer.reward_trainer import DataCollatorForPreference
 
     collate = DataCollatorForPreference(pad_token_id=model.config.pad_token_id)
@@ -248,7 +240,7 @@ def pairwise_accuracy(model: Any, rows: Sequence[dict[str, Any]], batch_size: in
 
 
 def result_table(result: RewardResult) -> str:
-    """What came of it, ending in a newline."""
+    """The result as text, ending in a newline."""
     lines = [
         f"pairs: {result.train_pairs} trained on, {result.held_out_pairs} held out, "
         f"{result.steps} steps",

@@ -1,4 +1,11 @@
-"""The warm start: supervised training on worked answers, on completions only, through TRL."""
+"""The warm start: supervised training on demonstrations, through TRL's SFTTrainer.
+
+    steps = warm_start(policy, demonstrations, config.training.warm_start, seed=0, max_length=512,
+                       folder=run_dir / "warm_start")
+
+The loss is over completions only. Left out: packing several demonstrations into one row, which a
+warm start of a few hundred rows does not need, and checkpoints: it is made anew if it is cut off.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +18,13 @@ from groupwise.framework.policy import Policy
 from groupwise.framework.policy.loading import compute_dtype
 from groupwise.framework.policy.unsloth import adapter_precision, load_unsloth
 from groupwise.framework.run import processes
-from groupwise.framework.run.metrics import OnMetrics, TrainingLog
-from groupwise.framework.trainers.effective_config import recorder
+from groupwise.framework.run.metrics import TrainingLog
+from groupwise.framework.trainers.common import machine_arguments
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
 
     from groupwise.framework.config import WarmStartConfig
 
@@ -32,7 +39,7 @@ def warm_start(
     seed: int,
     max_length: int,
     folder: Path,
-    on_metrics: OnMetrics | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> int:
     """Trains `policy` in place on (example with rendered prompt, completion); returns the steps.
 
@@ -47,20 +54,23 @@ def warm_start(
             f"training.warm_start: none of the {len(rows)} demonstrations fits into "
             f"{max_length} tokens. Raise model.max_seq_length, or shorten the demonstrations."
         )
-    load_unsloth()
-    import torch
-    from datasets import Dataset
+    load_unsloth()  # before TRL, which it patches
+    from datasets import Dataset  # slow, all of these: not at start-up
     from trl import SFTConfig, SFTTrainer
 
-    on_gpu = torch.cuda.is_available()
-    dtype = compute_dtype(policy.model)
-    log = TrainingLog(folder / "metrics.jsonl", on_metrics=on_metrics)
+    from groupwise.framework.trainers.callbacks import LogMetrics, RecordConfig
+
+    log = TrainingLog(folder / "metrics.jsonl")
     with adapter_precision(policy.model):
         trainer = SFTTrainer(
             model=policy.model,
             processing_class=policy.tokenizer,
             train_dataset=Dataset.from_list(kept),
-            callbacks=[log.callback(), recorder(folder, config, demonstrations=len(kept))],
+            callbacks=[
+                LogMetrics(log),
+                RecordConfig(folder, config, demonstrations=len(kept)),
+                *callbacks,
+            ],
             args=SFTConfig(
                 output_dir=str(folder / "trainer"),
                 seed=seed,
@@ -71,21 +81,14 @@ def warm_start(
                 learning_rate=config.learning_rate,
                 lr_scheduler_type="linear",
                 warmup_steps=0.1,  # below 1: a share of all steps
-                optim="adamw_8bit" if on_gpu else "adamw_torch_fused",
                 max_grad_norm=1.0,
                 weight_decay=0.0,
-                bf16=dtype == torch.bfloat16,
-                fp16=dtype == torch.float16,
                 gradient_checkpointing=bool(policy.config.use_gradient_checkpointing),
                 dataset_kwargs={"skip_prepare_dataset": True},  # tokenised above, labels and all
                 max_length=None,
                 save_strategy="no",
                 logging_steps=1,
-                report_to=[],
-                disable_tqdm=True,
-                remove_unused_columns=False,
-                dataloader_pin_memory=on_gpu,
-                use_cpu=not on_gpu,
+                **machine_arguments(compute_dtype(policy.model), "adamw_8bit"),
             ),
         )
     log.open()

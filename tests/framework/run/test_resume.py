@@ -198,6 +198,8 @@ def test_ctrl_c_once_leaves_a_checkpoint_and_says_how_to_resume(
 def test_ctrl_c_while_the_screen_is_being_written_to_is_said_at_the_end_of_the_step() -> None:
     from transformers import TrainerControl, TrainerState
 
+    from groupwise.framework.trainers.callbacks import StopAfterStep
+
     class Screen(io.RawIOBase):
         """Ctrl-C is pressed while the first thing is being written."""
 
@@ -223,8 +225,8 @@ def test_ctrl_c_while_the_screen_is_being_written_to_is_said_at_the_end_of_the_s
     with request.listening():
         terminal.line("step 1")  # the buffer refuses what the handler says: it is being written
         assert request.is_asked
-        request.callback(num_iterations=1).on_step_end(None, state, control)
-        request.callback(num_iterations=1).on_log(None, state, control)  # said once
+        StopAfterStep(request).on_step_end(None, state, control)
+        StopAfterStep(request).on_log(None, state, control)  # said once
     assert control.should_training_stop
     assert control.should_save
     assert screen.shown.decode() == (

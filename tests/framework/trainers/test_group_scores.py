@@ -15,12 +15,8 @@ from torch import Tensor
 from groupwise.framework.data.scored_groups import ScoredCompletion, ScoredGroup
 from groupwise.framework.objective import group_score_kl, group_score_surrogate
 from groupwise.framework.policy import Policy, load
-from groupwise.framework.trainers.group_scores import (
-    Collator,
-    GroupScoreArguments,
-    GroupScoreTrainer,
-    tokenized_groups,
-)
+from groupwise.framework.trainers.group_score_batches import Collator, tokenized_groups
+from groupwise.framework.trainers.group_scores import GroupScoreArguments, GroupScoreTrainer
 from groupwise.rewards.errors import UserError
 
 pytestmark = pytest.mark.stack
@@ -32,6 +28,13 @@ OLD = LOGPS + 0.3 * torch.randn(3, 4, generator=torch.Generator().manual_seed(1)
 SCORES = torch.tensor(
     [[1.0, 0.25, 0.0, 1.35], [0.5, 0.5, 9.0, 9.0], [2.0, -1.0, 0.0, 9.0]], dtype=torch.float64
 )
+
+
+def tokenized(groups: Any, tokenizer: Any, args: GroupScoreArguments) -> Any:
+    """As the trainer has them tokenised."""
+    return tokenized_groups(
+        groups, tokenizer, max_length=args.max_length, stored_logps=args.stored_logps
+    )
 
 
 def plain_kl(logps: list[float], scores: list[float], temperature: float, direction: str) -> float:
@@ -168,7 +171,7 @@ def arguments(folder: Path, **changes: Any) -> GroupScoreArguments:
 
 def test_batches_are_padded_and_masked(toy: Toy, tmp_path: Path) -> None:
     tokenizer = load(toy.model_config()).tokenizer
-    features, left_out = tokenized_groups(GROUPS, tokenizer, arguments(tmp_path))
+    features, left_out = tokenized(GROUPS, tokenizer, arguments(tmp_path))
     batch = Collator(tokenizer.pad_token_id)(features)
     B, K, _ = batch["input_ids"].shape
     assert (B, K, left_out) == (2, 3, 0)
@@ -362,7 +365,7 @@ def test_unusable_groups(toy: Toy, tmp_path: Path, changes: dict[str, Any], mess
     texts = ScoredCompletion("2", 1.0), ScoredCompletion("3", 0.0)
     groups = [ScoredGroup(GROUPS[0].prompt, texts)]
     with pytest.raises(UserError, match=message):
-        tokenized_groups(groups, tokenizer, arguments(tmp_path, **changes))
+        tokenized(groups, tokenizer, arguments(tmp_path, **changes))
 
 
 def test_long_completions_are_left_out_and_counted(toy: Toy, tmp_path: Path) -> None:
@@ -372,6 +375,6 @@ def test_long_completions_are_left_out_and_counted(toy: Toy, tmp_path: Path) -> 
         ScoredGroup(GROUPS[0].prompt, (*GROUPS[0].completions, long)),
         ScoredGroup(GROUPS[0].prompt, (GROUPS[0].completions[0], long)),
     ]
-    features, left_out = tokenized_groups(groups, tokenizer, arguments(tmp_path))
+    features, left_out = tokenized(groups, tokenizer, arguments(tmp_path))
     assert [len(feature["scores"]) for feature in features] == [3]
     assert left_out == 3

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.evaluation import EvaluationSettings, Summary, evaluate
+from groupwise.evaluation import EvaluationSettings, Summary, evaluate, summarise
 from groupwise.evaluation.log.files import replacing_folder, write_json
 from groupwise.evaluation.text import percent, rounded
 from groupwise.framework.policy import Policy
@@ -88,9 +88,7 @@ class PeriodicEvaluation:
         return max(values[-patience:]) <= max(values[:-patience])
 
     def recall(self, last_step: int) -> None:
-        """Takes up what an earlier part of this run has measured, up to `last_step`."""
-        from groupwise.evaluation import summarise
-
+        """Reads back what an earlier part of this run has measured, up to `last_step`."""
         self.history = []
         every = self.config.every_steps or last_step + 1
         for step in range(every, last_step + 1, every):
@@ -108,7 +106,7 @@ class PeriodicEvaluation:
 
     def callback(self, log: TrainingLog) -> Any:
         """The `transformers.TrainerCallback` that evaluates, and ends a run that has stalled."""
-        from transformers import TrainerCallback
+        from transformers import TrainerCallback  # slow: not at start-up
 
         evaluation = self
 
@@ -146,6 +144,3 @@ def numbers_of(summary: Summary) -> dict[str, float | None]:
 
 def _known(value: float) -> float | None:
     return None if value != value else value  # NaN differs from itself
-
-
-__all__ = ["BEST", "PeriodicEvaluation", "numbers_of"]

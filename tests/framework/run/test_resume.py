@@ -182,7 +182,7 @@ def test_ctrl_c_once_leaves_a_checkpoint_and_says_how_to_go_on(
     assert "stopping after this step, with a checkpoint; Ctrl-C again stops at once" in stopped.err
     assert "Train (GRPO)         stopped after" in stopped.err
     assert stopped.err.endswith(
-        f"groupwise: stopped after step {steps}, with a checkpoint. Go on with the same command "
+        f"groupwise: stopped after step {steps}, with a checkpoint. Continue with the same command "
         "and --resume\n"
     )
     # A run may be moved in between, as long as its problems and its base model stay.
@@ -250,7 +250,8 @@ def test_ctrl_c_twice_stops_at_once(toy: Toy, runs: ForkedRuns, tmp_path: Path) 
     stopped.signal(signal.SIGINT)
     assert stopped.wait() == 130, stopped.err
     assert stopped.err.endswith(
-        "groupwise: stopped; what was finished is kept. Go on with the same command and --resume\n"
+        "groupwise: stopped; what was finished is kept. Continue with the same command and "
+        "--resume\n"
     )
     assert steps_in(folder) == 1, "the step in flight was given up"
     assert not list((folder / "checkpoints").glob("checkpoint-*"))

@@ -28,7 +28,7 @@ from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.data import toy
 from groupwise.framework.data.scored_groups import export_groups
 from groupwise.framework.experiment import run as experiment
-from groupwise.framework.experiment.data import load_held_out
+from groupwise.framework.experiment.data import RunData, load_held_out
 from groupwise.framework.experiment.evaluate import measure
 from groupwise.framework.policy import load
 from groupwise.framework.policy.unsloth import load_unsloth
@@ -51,7 +51,7 @@ class Bench:
         config = config.with_values({"data.max_eval_examples": PROBLEMS})
         policy = load(config.model, seed)
         run_dir = RunDir(folder / "log")
-        problems = load_held_out(config, policy, Terminal(quiet=True))
+        problems = load_held_out(RunData(config), policy.tokenizer, Terminal(quiet=True))
         measure("base", config, policy, problems, run_dir, Terminal(quiet=True))
         self.log = run_dir.evaluation("base")
         self.groups = folder / "groups.jsonl"
@@ -172,7 +172,7 @@ class Bench:
         for label, adapter in (("base", None), ("tuned", str(run_dir.final_model))):
             one = config.with_values({"model.adapter": adapter})
             policy = load(one.model, self.seed, for_training=False)
-            problems = load_held_out(one, policy, Terminal(quiet=True))
+            problems = load_held_out(RunData(one), policy.tokenizer, Terminal(quiet=True))
             measure(label, one, policy, problems, run_dir, Terminal(quiet=True))
         return compare({label: run_dir.evaluation(label) for label in ("base", "tuned")}, ks=(1, 8))
 

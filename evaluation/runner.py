@@ -285,7 +285,7 @@ def _owed(by_id: Mapping[str, Example], num_samples: int, log: Path) -> list[Pro
             )
         done[record.example_id].add(record.sample_index)
     return [
-        Prompt(key, example.prompt, frozenset(done[key]))
+        Prompt(key, example.prompt, frozenset(done[key]), example.prompt_ids or None)
         for key, example in by_id.items()
         if len(done[key]) < num_samples
     ]

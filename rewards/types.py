@@ -35,7 +35,8 @@ class Example:
     `id` is stable from run to run: the logs and the random numbers of sampling are keyed by it.
     `prompt` is the text exactly as the model sees it, after the chat template; it stays empty until
     a tokenizer has rendered `messages`. Rewards look at it to learn, for one, that the template
-    has already opened `<think>`.
+    has already opened `<think>`. `prompt_ids` are its tokens, where they are known: whoever sets
+    another `prompt` has to set them too, or empty them.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Example:
     messages: tuple[Message, ...] = ()
     prompt: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    prompt_ids: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from groupwise.evaluation.tables import print_table
 from groupwise.framework.cli.common import overrides_of, print_json
 from groupwise.framework.cli.options import add_run_options
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
-from groupwise.framework.experiment.early_checks import check_early
+from groupwise.framework.experiment.preflight import check
+from groupwise.framework.experiment.preflight_report import check_json, check_table
 from groupwise.framework.run.terminal import Terminal
 
 
@@ -20,12 +21,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     path = resolve_config_path(arguments.config)
     config = ExperimentConfig.from_yaml(path, overrides_of(arguments))
-    check_early(config, ("train",))
-    from groupwise.framework.experiment.preflight import check, preflight_table
-
     found = check(config, Terminal(quiet=arguments.quiet))
     if arguments.json:
-        print_json(found.to_json())
+        print_json(check_json(found))
     else:
-        print_table(preflight_table(found))
+        print_table(check_table(found))
     return 2 if found.problems else 0

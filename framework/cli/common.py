@@ -10,6 +10,8 @@ from typing import Any
 
 from groupwise.framework.cli.aliases import alias_overrides
 from groupwise.framework.config import ExperimentConfig, Override, Overrides
+from groupwise.framework.experiment.toy import toy_of
+from groupwise.framework.policy.folders import as_saved
 from groupwise.framework.run.directory import RunDir, open_run_dir
 from groupwise.rewards.errors import UserError
 
@@ -28,11 +30,8 @@ def overrides_of(arguments: argparse.Namespace) -> Overrides:
 def tuned_run(path: Path, overrides: Overrides) -> tuple[RunDir, ExperimentConfig]:
     """A finished run, and its config with the tuned model in place.
 
-    The toy's parts and the merged base model are the run's own, where it has made some.
+    Toy and merged base model are the run's own, where it has made some.
     """
-    from groupwise.framework.data.toy import ToyPaths, with_toy
-    from groupwise.framework.policy.folders import as_saved
-
     run_dir = open_run_dir(path)
     config = ExperimentConfig.from_yaml(run_dir.config_resolved, overrides)
     if not run_dir.final_model.is_dir():
@@ -42,8 +41,7 @@ def tuned_run(path: Path, overrides: Overrides) -> tuple[RunDir, ExperimentConfi
             config.model, name=str(run_dir.merged_base), adapter=None, adapter_mode="continue"
         )
         config = replace(config, model=merged)
-    paths = ToyPaths.under(run_dir.path / "toy")
-    config = with_toy(config, paths.model, paths.train, paths.eval)
+    config = toy_of(run_dir, config)
     return run_dir, replace(config, model=as_saved(config.model, run_dir.final_model))
 
 

@@ -10,7 +10,7 @@ from groupwise.evaluation.text import folded
 from groupwise.framework.cli.common import print_json
 from groupwise.framework.cli.options import add_json, add_overrides, add_quiet
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
-from groupwise.framework.experiment.tune_rows import probe
+from groupwise.framework.experiment.tune_rows import tune_rows
 from groupwise.framework.run.doctor import diagnose, report
 from groupwise.framework.run.terminal import Terminal
 
@@ -44,7 +44,7 @@ def _measure_rows(arguments: argparse.Namespace) -> int:
     """Prints how many rows are fastest for training's rollouts and for evaluation."""
     path = resolve_config_path(arguments.rows)
     config = ExperimentConfig.from_yaml(path, arguments.overrides)
-    found = probe(config, Terminal(quiet=arguments.quiet))
+    found = tune_rows(config, Terminal(quiet=arguments.quiet))
     if arguments.json:
         print_json(
             {key: {**asdict(rows), "best": asdict(rows.best)} for key, rows in found.items()}

@@ -12,10 +12,10 @@ from groupwise.evaluation.tables import print_table, summary_table
 from groupwise.framework.cli.common import overrides_of, print_json, tuned_run
 from groupwise.framework.cli.options import add_run_options
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
-from groupwise.framework.experiment import run as experiment
 from groupwise.framework.experiment.data import load_held_out
-from groupwise.framework.experiment.early_checks import check_early
 from groupwise.framework.experiment.evaluate import measure
+from groupwise.framework.experiment.preflight import refuse_early
+from groupwise.framework.experiment.toy import make_toy_in, toy_folder
 from groupwise.framework.policy import load
 from groupwise.framework.policy.folders import base_of_adapter, identity_of
 from groupwise.framework.run.directory import RunDir
@@ -47,16 +47,16 @@ def run(arguments: argparse.Namespace) -> int:
     config, folder, label = _what_to_evaluate(arguments)
     if settings := _settings(arguments, config):
         config = config.with_values(settings)
-    check_early(config, ("eval",))
+    data = refuse_early(config, ("eval",))
 
     terminal = Terminal(quiet=arguments.quiet)
     run_dir = RunDir(folder)
     made = run_dir.evaluation(label)  # refuses what cannot name a folder
     with terminal.libraries_to(run_dir.log):
-        config = experiment.make_toy_parts(config, folder / "toy", terminal)
+        config = make_toy_in(toy_folder(run_dir), config, terminal)
         with terminal.stage("Load the model"):
             policy = load(config.model, config.seed, for_training=False)
-        held_out = load_held_out(config, policy, terminal)
+        held_out = load_held_out(data.of(config), policy.tokenizer, terminal)
         model = identity_of(config.model)
         summary = measure(label, config, policy, held_out, run_dir, terminal, model=model)
     table = made / f"samples.{arguments.export}"

@@ -19,14 +19,21 @@ from groupwise.framework.config import (
     notices,
     resolve_config_path,
 )
-from groupwise.framework.experiment.early_checks import check_early
+from groupwise.framework.experiment.preflight import dry_run, refuse_early
+from groupwise.framework.experiment.preflight_report import dry_run_json, dry_run_table
 from groupwise.framework.run import processes
-from groupwise.framework.run.directory import RunDir, check_run_dir, create_run_dir
+from groupwise.framework.run.directory import (
+    RunDir,
+    check_run_dir,
+    check_writable,
+    create_run_dir,
+)
 from groupwise.framework.run.health import read_findings
 from groupwise.framework.run.resume import resume_run_dir
 from groupwise.framework.run.terminal import Terminal
 
 if TYPE_CHECKING:
+    from groupwise.framework.experiment.data import RunData
     from groupwise.framework.experiment.run import Outcome
 
 _STOPPED = 130  # the exit code after Ctrl-C
@@ -57,21 +64,19 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
     if arguments.dry_run:
         if not processes.is_main():
             return 0
-        from groupwise.framework.cli.dry_run import dry_run
-
         config, _ = _run_config(arguments, config_name, name_if_taken=name_if_taken)
-        return dry_run(config, terminal, json=arguments.json)
+        return _dry_run(config, terminal, as_json=arguments.json)
 
-    def opened() -> tuple[ExperimentConfig, RunDir]:
+    def opened() -> tuple[ExperimentConfig, RunDir, RunData]:
         config, text = _run_config(arguments, config_name, name_if_taken=name_if_taken)
-        check_early(config, ("train", "eval"))
+        data = refuse_early(config, ("train", "eval"))
         for notice in notices(config):
             terminal.notice(notice)
         if arguments.resume:
-            return config, resume_run_dir(config, terminal.notice)
-        return config, create_run_dir(config, text)
+            return config, resume_run_dir(config, terminal.notice), data
+        return config, create_run_dir(config, text), data
 
-    config, run_dir = processes.from_main(opened)
+    config, run_dir, data = processes.from_main(opened)
     named = name_if_taken and arguments.name is None  # the name may be another one than asked for
     resume = "--resume" + (f" --name {config.name}" if named else "")
     arguments.how_to_resume = f". Continue with the same command and {resume}"
@@ -79,7 +84,7 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
         terminal.line(f"groupwise: {config.name} in {run_dir.path}")
         from groupwise.framework.experiment import run as experiment
 
-        outcome = experiment.run(config, run_dir, terminal)
+        outcome = experiment.run(config, run_dir, terminal, data)
     if processes.is_main():
         if outcome.was_stopped:
             _say_stopped(outcome, arguments.how_to_resume)
@@ -88,6 +93,17 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
         else:
             _print_as_text(outcome, run_dir)
     return _STOPPED if outcome.was_stopped else 0
+
+
+def _dry_run(config: ExperimentConfig, terminal: Terminal, *, as_json: bool) -> int:
+    """Prints what was found; the exit code is 2 where training would be meaningless."""
+    check_writable(config)
+    found = dry_run(config, terminal)
+    if as_json:
+        print_json(dry_run_json(found))
+    else:
+        print(folded(dry_run_table(found), sys.stdout), end="")
+    return 2 if found.problems else 0
 
 
 def _run_config(

@@ -99,7 +99,6 @@ def _data(config: Experiment) -> Iterator[Problem]:
         (evaluation.before or evaluation.after or evaluation.every_steps)
         and data.eval is None
         and data.eval_fraction == 0
-        and data.train != TOY
     ):
         yield Problem(
             "data.eval",
@@ -127,7 +126,6 @@ def _data(config: Experiment) -> Iterator[Problem]:
         warm.enabled
         and warm.completion_field is None
         and data.answer_after is None
-        and TOY not in (data.train, warm.data)
         and not is_missing_file(warm.data or data.train)  # that is what is said of it then
     ):
         yield Problem(

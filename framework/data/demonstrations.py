@@ -1,4 +1,10 @@
-"""Solutions to imitate in the warm start: (example, completion text)."""
+"""Solutions to imitate in the warm start: (example, completion text).
+
+    demonstrations = load_demonstrations(config.data, config.training.warm_start)
+    rendered = render_demonstrations(demonstrations, tokenizer, config.data.max_prompt_length)
+
+Whether a solution is right is left out: half-wrong ones teach the format as well.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +13,51 @@ from collections.abc import Sequence
 from typing import Any
 
 from groupwise.framework.config import DataConfig, WarmStartConfig
-from groupwise.framework.data.examples import load_items
-from groupwise.framework.data.prompts import render_prompts
+from groupwise.framework.data.examples import Reader, load_items
+from groupwise.framework.data.prompts import PromptCache, render_prompts
 from groupwise.framework.data.rows import SourceExample, read_examples, text_of, unusable
 from groupwise.rewards.types import Example
 
+Demonstration = tuple[Example, str]
+"""An example, and the completion to imitate."""
+
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
-
-
 """GSM8K's calculator notes, as in 48/2 = <<48/2=24>>24: an aid for graders, not for imitation."""
 
 
-def load_demonstrations(data: DataConfig, warm_start: WarmStartConfig) -> list[tuple[Example, str]]:
-    """Worked answers to imitate: (example, completion text), held-out problems excluded.
+def load_demonstrations(
+    data: DataConfig, warm_start: WarmStartConfig, read: Reader = read_examples
+) -> list[Demonstration]:
+    """The demonstrations that a config asks for, held-out problems excluded.
 
-    The completion is `warm_start.completion_template` with the worked answer and the final one. A
-    worked answer that ends with a mark (`data.answer_after`, or else `####`) is split there: for
-    GSM8K, the text before `####` goes inside <think>, the number inside <answer>. Without a mark
-    the final one is the reference answer.
+    The completion is `warm_start.completion_template` with solution and final answer. A solution
+    that ends with a mark (`data.answer_after`, or else `####`) is split there: for GSM8K, the text
+    before `####` goes inside <think>, the number inside <answer>. Without a mark the final answer
+    is the reference answer. `read` reads a source.
 
     Raises:
-        UserError: the source cannot be used, or rows of it have no worked answer.
+        UserError: the source cannot be used, or rows of it have no solution.
     """
     if warm_start.data is None:
-        items, _ = load_items(data, "train")
+        items, _ = load_items(data, "train", read)
     else:
-        items = read_examples(data, warm_start.data, data.train_split)
-    found = [(item, _worked(item, data, warm_start)) for item in items]
+        items = read(data, warm_start.data, data.train_split)
+    found = [(item, _solution(item, data, warm_start)) for item in items]
     source = warm_start.data or data.train
-    if bad := [item.row for item, worked in found if worked is None]:
+    if bad := [item.row for item, solution in found if solution is None]:
         raise unusable(
             source,
             bad,
             len(items),
-            f"no worked answer in {warm_start.completion_field or data.answer_field!r}",
+            f"no solution in {warm_start.completion_field or data.answer_field!r}",
             "; set training.warm_start.completion_field to the field that holds it",
         )
     opening = warm_start.completion_template.partition("{solution}")[0].strip()
-    doubled = [i.row for i, worked in found if opening and worked and worked[0].startswith(opening)]
-    if doubled:
+    if doubled := [
+        item.row
+        for item, solution in found
+        if opening and solution and solution[0].startswith(opening)
+    ]:
         raise unusable(
             source,
             doubled,
@@ -55,29 +67,29 @@ def load_demonstrations(data: DataConfig, warm_start: WarmStartConfig) -> list[t
             '"{solution}"',
         )
     return [
-        (item.example, _fill(warm_start.completion_template, *worked))
-        for item, worked in found[: warm_start.max_examples]
-        if worked is not None
+        (item.example, _fill(warm_start.completion_template, *solution))
+        for item, solution in found[: warm_start.max_examples]
+        if solution is not None
     ]
 
 
 def render_demonstrations(
-    demonstrations: Sequence[tuple[Example, str]],
+    demonstrations: Sequence[Demonstration],
     tokenizer: Any,
     max_prompt_length: int,
-    chat_template: str | None = None,
-) -> list[tuple[Example, str]]:
+    cache: PromptCache | None = None,
+) -> list[Demonstration]:
     """The demonstrations with rendered prompts, without those whose prompt is too long."""
     examples = [example for example, _ in demonstrations]
-    rendered = render_prompts(examples, tokenizer, max_prompt_length, chat_template)
+    rendered = render_prompts(examples, tokenizer, max_prompt_length, cache)
     by_id = {example.id: example for example in rendered.examples}
     return [(by_id[e.id], text) for e, text in demonstrations if e.id in by_id]
 
 
-def _worked(
+def _solution(
     item: SourceExample, data: DataConfig, warm_start: WarmStartConfig
 ) -> tuple[str, str] | None:
-    """The worked answer and the final answer that it comes to; None where there is none."""
+    """The solution, and the final answer that it comes to; None where there is none."""
     field = warm_start.completion_field or data.answer_field
     if warm_start.completion_field is None and data.answer_after is None:
         return None

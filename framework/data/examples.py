@@ -1,15 +1,14 @@
-"""From data files to examples: fields by name, held-out part, chat prompts, demonstrations.
+"""The problems of a split: what is trained on, and what is held out of it for evaluation.
 
-    train = load_examples(config.data, "train")  # ExampleSet(examples, report)
-    rendered = render_prompts(train.examples, tokenizer, config.data.max_prompt_length)
+    train = load_examples(config.data, "train")  # ExampleSet(examples, report), without prompts
 
-Nothing is dropped in silence: rows that cannot be used are refused with their numbers, prompts that
-are too long are counted. No torch here; `datasets` is imported only for a hub data set.
+Reading files is left to `rows.py`, the chat template to `prompts.py`. No torch here; `datasets` is
+imported only for a hub data set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,6 +18,9 @@ from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
 
 Split = Literal["train", "eval"]
+
+Reader = Callable[[DataConfig, str, str], list[SourceExample]]
+"""(data, source, split of a hub data set) -> its examples: `read_examples`, or one that caches."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,18 @@ class ExampleSet:
     report: DataReport
 
 
-def load_examples(data: DataConfig, split: Split) -> ExampleSet:
+def load_examples(data: DataConfig, split: Split, read: Reader = read_examples) -> ExampleSet:
     """The problems of one split, in the order of the source, without `prompt`.
 
     Where `data.eval` is null, `eval_fraction` of train is held out: by the hash of the question, so
     that the same questions are held out whatever the order of the rows and the seed, and a question
     that stands twice never lands on both sides. With an `eval_fraction` of 0 there
-    are no problems to evaluate on.
+    are no problems to evaluate on. `read` reads a source.
 
     Raises:
         UserError: the source is missing, empty or broken, or rows of it cannot be used.
     """
-    items, report = load_items(data, split)
+    items, report = load_items(data, split, read)
     limit = data.max_train_examples if split == "train" else data.max_eval_examples
     examples = tuple(item.example for item in items[:limit])
     return ExampleSet(examples, replace(report, num_examples=len(examples)))
@@ -72,13 +74,16 @@ def overlap(train: Iterable[Example], evaluation: Iterable[Example]) -> list[str
     return [example.id for example in evaluation if _normalised(example.question) in seen]
 
 
-def load_items(data: DataConfig, split: Split) -> tuple[list[SourceExample], DataReport]:
+def load_items(
+    data: DataConfig, split: Split, read: Reader = read_examples
+) -> tuple[list[SourceExample], DataReport]:
+    """As `load_examples`, with the row of each example, and without a limit to their number."""
     held_out = data.eval is None
     if split == "eval" and data.eval is not None:
         source, hub_split = data.eval, data.eval_split
     else:
         source, hub_split = data.train, data.train_split
-    items = everything = read_examples(data, source, hub_split)
+    items = everything = read(data, source, hub_split)
     if held_out:
         for_eval = _held_out(everything, data.eval_fraction)
         items = [i for i in everything if (i.example.question in for_eval) == (split == "eval")]

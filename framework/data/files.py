@@ -1,7 +1,10 @@
 """Rows out of JSON, JSONL, CSV and Parquet files and hub data sets; what is broken is refused.
 
 Each reader yields plain dictionaries with the place they came from ("line 7", "row 7"), so that a
-message can say where to look. It leaves out what the rows mean: see `framework/data.py`.
+message can say where to look. What the rows mean is left to `rows.py` (problems),
+`scored_groups.py` and `preferences.py`.
+
+    read_rows("problems.csv"), read_rows("openai/gsm8k", split="test", config_name="main")
 """
 
 from __future__ import annotations
@@ -161,7 +164,7 @@ def _csv(path: Path) -> Iterator[Row]:
 
 
 def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow as pa
+    import pyarrow as pa  # slow: not at start-up
     import pyarrow.parquet as pq
 
     if path.is_file() and path.stat().st_size == 0:
@@ -175,12 +178,12 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def _read_hub(name: str, split: str, config_name: str | None) -> list[Row]:
-    import datasets
+    import datasets  # slow, and Unsloth has to come first: not at start-up
 
     try:
         values = datasets.load_dataset(name, config_name, split=split)
     # The library raises a dozen kinds of errors for a wrong name, a wrong split, a data set behind
-    # a login, and no network. All of them are the user's to mend, and their texts say how.
+    # a login, and no network. All of them are the user's to fix, and their texts say how.
     except Exception as error:
         reason = " ".join(str(error).split())
         raise UserError(

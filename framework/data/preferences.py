@@ -11,13 +11,13 @@ better with the worse. What it leaves out: answers that are equally good, which 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from groupwise.framework.data.files import Row, read_rows
+from groupwise.framework.data.rows import digest
 from groupwise.rewards.errors import UserError
 
 MAX_PAIRS = 8
@@ -83,10 +83,7 @@ def split_pairs(pairs: Sequence[Pair], eval_fraction: float) -> tuple[list[Pair]
     Raises:
         UserError: there are not two questions.
     """
-    questions = sorted(
-        {pair.question for pair in pairs},
-        key=lambda text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(),
-    )
+    questions = sorted({pair.question for pair in pairs}, key=digest)
     if len(questions) < 2:
         raise UserError(
             "the data have one question; at least two are needed, one to train on and one to "

@@ -1,7 +1,15 @@
-"""Examples put into the model's chat template, as text, with what is too long counted."""
+"""Examples put into the model's chat template, as text and in tokens; what is too long is counted.
+
+    rendered = render_prompts(examples, tokenizer, config.data.max_prompt_length)
+    rendered.examples[0].prompt, rendered.examples[0].prompt_ids
+
+Prompts with the answer already begun, and tools, are left out: a template gets the messages and
+asks for the assistant's turn.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +28,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class RenderedPrompts:
-    """Examples with their `prompt`, those that were left out, and the longest prompt kept."""
+    """Examples with `prompt` and `prompt_ids`, those left out, and the longest prompt in tokens."""
 
     examples: tuple[Example, ...]
     left_out: tuple[LeftOut, ...]
@@ -38,35 +46,64 @@ class RenderedPrompts:
         return text
 
 
+class PromptCache:
+    """Rendered prompts by their messages, so that each distinct one is rendered and tokenised once.
+
+    It is of one tokenizer; another one that would give the same texts and ids counts as the same,
+    so that what the preflight rendered before the model was loaded serves afterwards too.
+    """
+
+    def __init__(self) -> None:
+        self._tokenizer: Any = None
+        self._prompts: dict[tuple[tuple[str, str], ...], tuple[str, tuple[int, ...]]] = {}
+
+    def use(self, tokenizer: Any) -> None:
+        """Forgets everything, unless `tokenizer` renders and tokenises as the one before did."""
+        if tokenizer is not self._tokenizer:
+            if self._prompts and not render_alike(tokenizer, self._tokenizer):
+                self._prompts.clear()
+            self._tokenizer = tokenizer
+
+    def get(self, example: Example) -> tuple[str, tuple[int, ...]]:
+        """The prompt of an example, as text and in tokens."""
+        key = tuple((message["role"], message["content"]) for message in example.messages)
+        if key not in self._prompts:
+            prompt = _apply_template(self._tokenizer, example)
+            # The template writes the special tokens itself; adding them would double the first.
+            ids = self._tokenizer(prompt, add_special_tokens=False)["input_ids"]
+            self._prompts[key] = prompt, tuple(ids)
+        return self._prompts[key]
+
+
 def render_prompts(
     examples: Sequence[Example],
     tokenizer: Any,
     max_prompt_length: int,
-    chat_template: str | None = None,
+    cache: PromptCache | None = None,
 ) -> RenderedPrompts:
-    """Put each example's messages into the tokenizer's chat template, as text.
+    """Puts each example's messages into the tokenizer's chat template.
 
-    Prompts of more than `max_prompt_length` tokens are left out, and counted. `chat_template` is
-    the text of a template to use in place of the tokenizer's own.
+    Prompts of more than `max_prompt_length` tokens are left out, and counted. `cache` holds what
+    was rendered before, and gets what is new.
 
     Raises:
         UserError: there is no chat template, it fails, or no prompt is short enough.
     """
-    if not (chat_template or getattr(tokenizer, "chat_template", None)):
+    if not getattr(tokenizer, "chat_template", None):
         raise UserError(
             "the tokenizer has no chat template, so a question cannot be put to the model; set "
             "model.chat_template to a Jinja file, or use the instruction-tuned model"
         )
+    cache = cache or PromptCache()
+    cache.use(tokenizer)
     kept, left_out, longest = [], [], 0
     for example in examples:
-        prompt = _apply_template(tokenizer, example, chat_template)
-        # The template writes the special tokens itself; adding them again would double the first.
-        num_tokens = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-        if num_tokens > max_prompt_length:
-            left_out.append(LeftOut(example.id, num_tokens))
+        prompt, ids = cache.get(example)
+        if len(ids) > max_prompt_length:
+            left_out.append(LeftOut(example.id, len(ids)))
             continue
-        kept.append(replace(example, prompt=prompt))
-        longest = max(longest, num_tokens)
+        kept.append(replace(example, prompt=prompt, prompt_ids=ids))
+        longest = max(longest, len(ids))
     if examples and not kept:
         shortest = min(item.num_tokens for item in left_out)
         raise UserError(
@@ -76,22 +113,40 @@ def render_prompts(
     if len({e.question for e in kept}) > 1 and len({e.prompt for e in kept}) == 1:
         raise UserError(
             f"the chat template leaves the question out: {len(kept)} problems have one and the "
-            f"same prompt, {kept[0].prompt!r}; mend model.chat_template, or the tokenizer's own"
+            f"same prompt, {kept[0].prompt!r}; fix model.chat_template, or the tokenizer's own"
         )
     return RenderedPrompts(tuple(kept), tuple(left_out), longest, max_prompt_length)
 
 
-def _apply_template(tokenizer: Any, example: Example, chat_template: str | None) -> str:
-    from jinja2 import TemplateError
+def _apply_template(tokenizer: Any, example: Example) -> str:
+    from jinja2 import TemplateError  # slow: not at start-up
 
     messages = [dict(message) for message in example.messages]
     try:
         return str(
-            tokenizer.apply_chat_template(
-                messages, chat_template=chat_template, tokenize=False, add_generation_prompt=True
-            )
+            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         )
     except TemplateError as error:
         has_system = any(message["role"] == "system" for message in messages)
         hint = "; if it takes no system message, set data.system_prompt: null" if has_system else ""
         raise UserError(f"the chat template fails: {error}{hint}") from error
+
+
+def render_alike(one: Any, other: Any) -> bool:
+    """Whether two tokenizers are known to give the same text and ids for any messages."""
+    described = [_described(tokenizer) for tokenizer in (one, other)]
+    return None not in described and described[0] == described[1]
+
+
+def _described(tokenizer: Any) -> object | None:
+    """All that a prompt depends on: template, special tokens, the whole tokenisation model.
+
+    None for a tokenizer without a Rust backend, which does not show what it is made of.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    model = json.loads(backend.to_str())
+    # How batches are padded and cut: of no account for one prompt, and libraries set it at will.
+    model |= {"padding": None, "truncation": None}
+    return tokenizer.chat_template, tokenizer.special_tokens_map, model

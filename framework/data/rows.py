@@ -1,6 +1,9 @@
 """Rows of a data file as examples: fields by name, ids, reference answers, metadata.
 
-Rows that cannot be used are refused with their numbers, never left out in silence.
+    read_examples(config.data, "problems.jsonl", "train")   # [SourceExample(example, row), ...]
+
+Rows that cannot be used are refused with their numbers, never left out in silence. Which of them
+are trained on and which are held out is decided in `examples.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from groupwise.framework.config import TOY, DataConfig
+from groupwise.framework.config import DataConfig
 from groupwise.framework.data.files import Row, read_rows
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example, Message
@@ -30,8 +33,6 @@ class SourceExample:
 
 def read_examples(data: DataConfig, source: str, hub_split: str) -> list[SourceExample]:
     """Every row of the source, in its order. Raises UserError where rows cannot be used."""
-    if source == TOY:
-        raise ValueError("the toy's files are made first, and named in the config: with_toy()")
     rows = read_rows(source, split=hub_split, config_name=data.config_name)
     questions = _column(rows, source, data.question_field, "data.question_field")
     answers = _column(rows, source, data.answer_field, "data.answer_field")
@@ -78,8 +79,9 @@ def _column(rows: Sequence[Row], source: str, name: str, key: str) -> list[str]:
     odd = next(
         (row.fields[name] for row in bad if isinstance(row.fields.get(name), list | dict)), None
     )
+    # A list or an object is worth naming: the field is there, and of another kind than expected.
     what = "no text" if odd is None else f"a {type(odd).__name__} instead of text"
-    remedy = f"; mend or remove them, or set {key}"
+    remedy = f"; fix or remove them, or set {key}"
     raise unusable(source, bad, len(rows), f"{what} in {name!r}", remedy)
 
 
@@ -103,7 +105,7 @@ def _after(rows: Sequence[Row], source: str, answers: Sequence[str], data: DataC
     ]
     if bad:
         what = f"nothing after {mark!r} in {data.answer_field!r}"
-        remedy = "; mend or remove them, or set data.answer_after"
+        remedy = "; fix or remove them, or set data.answer_after"
         raise unusable(source, bad, len(rows), what, remedy)
     return [tail.strip() for _, _, tail in found]
 
@@ -165,4 +167,5 @@ def unusable(source: str, bad: Sequence[Row], total: int, what: str, remedy: str
 
 
 def digest(text: str) -> str:
+    """SHA-256 in hexadecimal: what ids and the held-out part go by, whatever the order of rows."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,4 +1,7 @@
-"""Completions that come with scores: the file format, and a log of ours turned into it. No torch.
+"""Completions that come with scores: the file format, and a log of ours turned into it.
+
+    export_groups("runs/first", "groups.jsonl")
+    groups = read_groups("groups.jsonl")
 
 One JSON object a group, as JSON Lines or as a JSON list:
 

@@ -1,12 +1,16 @@
 """A tiny model and problems made on the spot, so that everything runs without a download or a GPU.
 
+    paths = make_toy(Path("toy"), seed=42)   # model/, train.jsonl, eval.jsonl
+    config = with_toy(config, Path("toy"))   # the config with these in place of the name `toy`
+
 The model stands in for what people download: a Qwen3-architecture base model (0.5 million
 parameters, byte-level tokenizer, chat template) that has seen two-digit addition, half of it
 wrong. So it knows the sums and is not sure of them, and writes think/answer tags only now and then:
 a warm start teaches the format, and GRPO has something to sharpen. From a model that cannot add at
 all, nothing would move.
 
-What it leaves out: carries are not spelled out, and no number is above 79.
+What it leaves out: carries are not spelled out, and no sum is above 78. When and where the
+files are made is decided in `experiment/toy.py`.
 """
 
 from __future__ import annotations
@@ -16,16 +20,15 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from groupwise.evaluation.log.files import write_json, write_text
+from groupwise.framework.config import TOY, ExperimentConfig
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
-
-
-from typing import Any
-
-from groupwise.framework.config import TOY, ExperimentConfig
 
 NUMBERS_BELOW = 40
 NUM_HELD_OUT = 200
@@ -35,10 +38,8 @@ PRETRAINING_BATCH_SIZE = 64
 PRETRAINING_LEARNING_RATE = 5e-3
 TAGGED_SHARE = 0.3  # of the pretraining texts: how often the base model writes the tags unasked
 
-
 # Errors that real models make: a digit off, a carry forgotten or invented.
 _SLIPS = (-20, -11, -10, -9, -2, -1, 1, 2, 9, 10, 11, 20)
-
 
 # The format of Qwen's own templates. A user's system prompt is rendered; the toy has none.
 CHAT_TEMPLATE = """\
@@ -50,14 +51,13 @@ CHAT_TEMPLATE = """\
 <|im_start|>assistant
 {% endif -%}"""
 
-
 _SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _WORDS = ("<think>", "</think>", "<answer>", "</answer>", "system", "user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)
 class ToyPaths:
-    """Where the toy's parts lie: a model folder, and JSON Lines of problems."""
+    """The toy's files: a model folder, and JSON Lines of problems."""
 
     model: Path
     train: Path
@@ -75,7 +75,7 @@ def make_toy(
     with_model: bool = True,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> ToyPaths:
-    """Makes problems and model in `folder`; `on_step(step, steps, loss)` hears of the progress."""
+    """Makes problems and model in `folder`; `on_step(step, steps, loss)` is called as it learns."""
     folder.mkdir(parents=True, exist_ok=True)
     train, held_out = make_problems(seed)
     paths = ToyPaths.under(folder)
@@ -132,8 +132,43 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
     Any text can be encoded, so that real data meets the real pipeline with the toy model too.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast  # slow: not at start-up
+
+    fast = PreTrainedTokenizerFast(tokenizer_object=_byte_level(), **_TOKENIZER)
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def make_folder_without_weights(folder: Path) -> None:
+    """A model folder with all but the weights: what is checked before a model is loaded.
+
+    Written without transformers, whose import takes seconds and has to come after Unsloth's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _byte_level()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    shape = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], **_shape(tokenizer)}
+    described = {"tokenizer_class": "PreTrainedTokenizerFast", **_TOKENIZER}
+    write_json(folder / "config.json", shape)
+    write_json(folder / "tokenizer_config.json", described)
+    write_text(folder / "chat_template.jinja", CHAT_TEMPLATE)
+
+
+_TOKENIZER: dict[str, Any] = {
+    "eos_token": "<|im_end|>",
+    "pad_token": "<|endoftext|>",
+    "clean_up_tokenization_spaces": False,
+}
+
+
+def _byte_level() -> Tokenizer:
+    from tokenizers import (  # not needed for most commands: not at start-up
+        AddedToken,
+        Tokenizer,
+        decoders,
+        models,
+        pre_tokenizers,
+    )
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
@@ -141,14 +176,26 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in _SPECIAL_TOKENS])
     tokenizer.add_tokens([AddedToken(word, normalized=False) for word in _WORDS])
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        clean_up_tokenization_spaces=False,
-    )
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
+    return tokenizer
+
+
+def _shape(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The model's config, in the terms of transformers."""
+    return {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": 128,  # bitsandbytes quantises nothing narrower than 64
+        "intermediate_size": 384,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "max_position_embeddings": 1024,
+        "tie_word_embeddings": True,
+        "pad_token_id": tokenizer.token_to_id(_TOKENIZER["pad_token"]),
+        "eos_token_id": tokenizer.token_to_id(_TOKENIZER["eos_token"]),
+        "bos_token_id": None,
+        "dtype": "float32",
+    }
 
 
 def make_model(
@@ -162,29 +209,13 @@ def make_model(
 
     Runs on the CPU in float32 wherever it is: it takes seconds there, and gives the same model.
     """
-    import torch
+    import torch  # slow, as transformers is: not at start-up
     from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
     tokenizer = make_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen3ForCausalLM(
-            Qwen3Config(
-                vocab_size=len(tokenizer),
-                hidden_size=128,  # bitsandbytes quantises nothing narrower than 64
-                intermediate_size=384,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                head_dim=32,
-                max_position_embeddings=1024,
-                tie_word_embeddings=True,
-                pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                bos_token_id=None,
-                dtype="float32",
-            )
-        )
+        model = Qwen3ForCausalLM(Qwen3Config(**_shape(tokenizer.backend_tokenizer)))
         _pretrain(model, tokenizer, train, seed, steps, on_step)
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
@@ -201,7 +232,7 @@ def _pretrain(
     steps: int,
     on_step: Callable[[int, int, float], None] | None,
 ) -> None:
-    import torch
+    import torch  # slow: not at start-up
 
     rng = random.Random(f"pretraining/{seed}")
     optimizer = torch.optim.AdamW(
@@ -240,20 +271,25 @@ def _prompt(a: int, b: int) -> str:
     return f"<|im_start|>user\n{question(a, b)}<|im_end|>\n<|im_start|>assistant\n"
 
 
-def with_toy(
-    config: ExperimentConfig, model: Path, train: Path, evaluation: Path
-) -> ExperimentConfig:
-    """The config with the toy's own files wherever it says `toy`, its worked answers included."""
-    values: dict[str, Any] = {}
-    if config.model.name == TOY:
-        values["model.name"] = str(model)
-    if config.data.train == TOY:
-        values["data.train"] = str(train)
-        if config.data.eval is None:
-            values["data.eval"] = str(evaluation)
-        if config.training.warm_start.completion_field is None:
-            values["training.warm_start.completion_field"] = "solution"
-            values["training.warm_start.completion_template"] = "{solution}"  # tags and all
-    if config.data.eval == TOY:
-        values["data.eval"] = str(evaluation)
+def with_toy(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
+    """The config with the files of `folder` wherever it says `toy`; nothing is made here."""
+    paths = ToyPaths.under(folder)
+    files = {
+        "model.name": paths.model,
+        "data.train": paths.train,
+        "data.eval": paths.eval,
+        "training.warm_start.data": paths.train,
+    }
+    values = {key: str(files[key]) for key in toy_keys(config)}
     return config.with_values(values) if values else config
+
+
+def toy_keys(config: ExperimentConfig) -> list[str]:
+    """The keys of the config that say `toy`."""
+    named = {
+        "model.name": config.model.name,
+        "data.train": config.data.train,
+        "data.eval": config.data.eval,
+        "training.warm_start.data": config.training.warm_start.data,
+    }
+    return [key for key, value in named.items() if value == TOY]

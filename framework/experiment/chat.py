@@ -35,8 +35,11 @@ def chat(
 ) -> None:
     """The conversation, until standard input ends.
 
-    With `with_base` each question is answered twice, by the base model first; the conversation goes
-    on with the tuned model's answer. Raises UserError where there is no base model to switch to.
+    With `with_base` each question is answered twice, by the base model first; the conversation
+    continues with the tuned model's answer.
+
+    Raises:
+        UserError: there is no base model to switch to.
     """
     if with_base and not policy.is_adapter:
         raise UserError(
@@ -86,7 +89,7 @@ def _answer(
     policy: Policy, messages: list[Mapping[str, str]], temperature: float, max_tokens: int
 ) -> str:
     """One answer, printed as it comes; returns its text."""
-    import torch
+    import torch  # slow, as transformers is: not at start-up
     from transformers import TextStreamer
 
     class Shown(TextStreamer):  # type: ignore[misc]

@@ -1,40 +1,124 @@
-"""The problems of a run: read, put into the model's chat template, and what was left out said."""
+"""The data of a run: each source read once, each prompt rendered and tokenised once.
+
+    data = RunData(config)
+    data.examples("train")             # without prompts: no tokenizer is needed
+    data.prompts("eval", tokenizer)    # with prompts, as text and in tokens
+    problems = load_data(data, policy.tokenizer, terminal)
+
+Early checks, preflight, warm start, evaluations and trainer share one `RunData`. How
+rows become examples is in `framework/data`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from groupwise.framework.config import ExperimentConfig
-from groupwise.framework.data.examples import Split, load_examples, overlap
-from groupwise.framework.data.prompts import RenderedPrompts, render_prompts
+from groupwise.framework.config import DataConfig, ExperimentConfig
+from groupwise.framework.data.demonstrations import (
+    Demonstration,
+    load_demonstrations,
+    render_demonstrations,
+)
+from groupwise.framework.data.examples import ExampleSet, Split, load_examples, overlap
+from groupwise.framework.data.prompts import PromptCache, RenderedPrompts, render_prompts
+from groupwise.framework.data.rows import SourceExample, read_examples
 from groupwise.framework.data.scored_groups import ScoredGroup, read_groups
-from groupwise.framework.grpo_trainer.inputs import check_data_size
-from groupwise.framework.policy import Policy
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
 
 
+class RunData:
+    """The problems, demonstrations and scored groups that a config names, read when asked for.
+
+    Every method raises UserError for a source that cannot be used. `config` names files: `toy` is
+    replaced before.
+    """
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self.config = config
+        self._sources: dict[tuple[str, str], list[SourceExample]] = {}
+        self._examples: dict[Split, ExampleSet] = {}
+        self._cache = PromptCache()
+
+    def of(self, config: ExperimentConfig) -> RunData:
+        """The data of `config`: these, unless it names others (as after the toy was made anew)."""
+        same = self.config.data == config.data and self.config.training == config.training
+        return self if same else RunData(config)
+
+    def examples(self, split: Split) -> ExampleSet:
+        """The problems of a split, without prompts."""
+        if split not in self._examples:
+            self._examples[split] = load_examples(self.config.data, split, self._read)
+        return self._examples[split]
+
+    @cached_property
+    def demonstrations(self) -> list[Demonstration]:
+        """What the warm start imitates, without prompts."""
+        return load_demonstrations(self.config.data, self.config.training.warm_start, self._read)
+
+    @cached_property
+    def groups(self) -> list[ScoredGroup]:
+        """The scored completions that method `group_scores` trains on."""
+        return read_groups(self.config.data.train)
+
+    def prompts(self, split: Split, tokenizer: Any) -> RenderedPrompts:
+        """The problems of a split with prompts, without those whose prompt is too long."""
+        return self.rendered(self.examples(split).examples, tokenizer)
+
+    def rendered(self, examples: Sequence[Example], tokenizer: Any) -> RenderedPrompts:
+        """Some of the problems with prompts."""
+        limit = self.config.data.max_prompt_length
+        return render_prompts(examples, tokenizer, limit, self._cache)
+
+    def rendered_demonstrations(self, tokenizer: Any) -> list[Demonstration]:
+        """What the warm start imitates, with prompts, without those whose prompt is too long."""
+        limit = self.config.data.max_prompt_length
+        return render_demonstrations(self.demonstrations, tokenizer, limit, self._cache)
+
+    def forget_rows(self) -> None:
+        """Frees the rows as they were read; what was made of them stays."""
+        if self.config.training.warm_start.enabled:
+            _ = self.demonstrations  # they are made of the rows, and may be asked for later
+        self._sources.clear()
+
+    def _read(self, data: DataConfig, source: str, hub_split: str) -> list[SourceExample]:
+        key = source, hub_split
+        if key not in self._sources:
+            self._sources[key] = read_examples(data, source, hub_split)
+        return self._sources[key]
+
+    def __reduce__(self) -> tuple[type[RunData], tuple[ExperimentConfig]]:
+        """Another process gets the config, and reads its own."""
+        return RunData, (self.config,)
+
+
 @dataclass(frozen=True, slots=True)
-class Data:
-    """The problems of a run, with rendered prompts; offline, `groups` to train on instead."""
+class Problems:
+    """What a run trains on and is evaluated on, with prompts; offline, `groups` to train on."""
 
     train: tuple[Example, ...]
     held_out: tuple[Example, ...]
     groups: tuple[ScoredGroup, ...] = ()
 
 
-def load_data(config: ExperimentConfig, policy: Policy, terminal: Terminal) -> Data:
-    """Reads the problems and puts them into the model's chat template."""
-    if config.training.method == "group_scores":
-        return load_groups(config, policy, terminal)
+def load_data(data: RunData, tokenizer: Any, terminal: Terminal) -> Problems:
+    """Reads what is not read yet, renders the prompts, and says what was left out."""
+    training = data.config.training
+    if training.method == "group_scores":
+        return _load_groups(data, tokenizer, terminal)
     with terminal.stage("Read the data") as stage:
-        train = rendered(config, "train", policy.tokenizer)
-        held_out = rendered(config, "eval", policy.tokenizer)
+        train = data.prompts("train", tokenizer)
+        held_out = data.prompts("eval", tokenizer)
         stage.summary = f"{len(train.examples)} to train on, {len(held_out.examples)} held out"
-    if config.training.method == "grpo":
-        check_data_size(len(train.examples), config.training.prompts_per_step)
+    if training.method == "grpo":
+        # It imports numpy: not at start-up
+        from groupwise.framework.grpo_trainer.inputs import check_data_size
+
+        check_data_size(len(train.examples), training.prompts_per_step)
     _report_left_out(terminal, "train", train)
     _report_left_out(terminal, "eval", held_out)
     if repeated := overlap(train.examples, held_out.examples):
@@ -42,28 +126,36 @@ def load_data(config: ExperimentConfig, policy: Policy, terminal: Terminal) -> D
             f"{len(repeated)} of the held-out problems are in the training data too: what Pass@K "
             "says of them is not about new problems"
         )
-    return Data(train.examples, held_out.examples)
+    data.forget_rows()
+    return Problems(train.examples, held_out.examples)
 
 
-def load_groups(config: ExperimentConfig, policy: Policy, terminal: Terminal) -> Data:
-    """Reads the scored groups to train on, and the problems to evaluate on."""
-    # Imports transformers: not at start-up.
-    from groupwise.framework.trainers.group_scores import notice_known_problems
-
-    groups = read_groups(config.data.train)
-    held_out = load_held_out(config, policy, terminal) if evaluates(config) else ()
-    completions = sum(len(group.completions) for group in groups)
-    terminal.line(f"  {len(groups)} groups with {completions} completions to train on")
-    notice_known_problems(groups, held_out, terminal.notice)
-    return Data((), held_out, tuple(groups))
+def _load_groups(data: RunData, tokenizer: Any, terminal: Terminal) -> Problems:
+    held_out = load_held_out(data, tokenizer, terminal) if evaluates(data.config) else ()
+    completions = sum(len(group.completions) for group in data.groups)
+    terminal.line(f"  {len(data.groups)} groups with {completions} completions to train on")
+    _notice_known_problems(data.groups, held_out, terminal.notice)
+    return Problems((), held_out, tuple(data.groups))
 
 
-def load_held_out(
-    config: ExperimentConfig, policy: Policy, terminal: Terminal
-) -> tuple[Example, ...]:
-    """The problems to evaluate on alone, with rendered prompts. Raises UserError without any."""
+def _notice_known_problems(
+    groups: Sequence[ScoredGroup], held_out: Sequence[Example], notice: Callable[[str], None]
+) -> None:
+    """Says how many held-out problems are answered in the groups, as in an exported evaluation."""
+    texts = {group.prompt for group in groups if isinstance(group.prompt, str)}
+    chats = [group.prompt for group in groups if not isinstance(group.prompt, str)]
+    repeated = sum(example.prompt in texts or example.messages in chats for example in held_out)
+    if repeated:
+        notice(
+            f"{repeated} of the held-out problems are answered in the training data: what Pass@K "
+            "says of them is not about new problems"
+        )
+
+
+def load_held_out(data: RunData, tokenizer: Any, terminal: Terminal) -> tuple[Example, ...]:
+    """The problems to evaluate on alone, with prompts. Raises UserError where there are none."""
     with terminal.stage("Read the data") as stage:
-        held_out = rendered(config, "eval", policy.tokenizer)
+        held_out = data.prompts("eval", tokenizer)
         if not held_out.examples:
             raise UserError(
                 "data.eval: there is nothing to evaluate on; name a file, or set "
@@ -77,11 +169,6 @@ def load_held_out(
 def evaluates(config: ExperimentConfig) -> bool:
     """Whether the run measures Pass@K, before or after."""
     return config.evaluation.before or config.evaluation.after
-
-
-def rendered(config: ExperimentConfig, split: Split, tokenizer: Any) -> RenderedPrompts:
-    examples = load_examples(config.data, split).examples
-    return render_prompts(examples, tokenizer, config.data.max_prompt_length)
 
 
 def _report_left_out(terminal: Terminal, split: Split, rendered: RenderedPrompts) -> None:

@@ -1,4 +1,10 @@
-"""Pass@K of a config's models: the engine, the rubric and the settings that a config asks for."""
+"""Pass@K of a config's models: the engine, the rubric and the settings that a config asks for.
+
+    summary = measure("base", config, policy, held_out, run_dir, terminal)
+
+Sampling, scoring and counting themselves are in `groupwise.evaluation`; the evaluation while a
+training runs is in `periodic_evaluation.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from groupwise.evaluation.text import percent
 from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
 from groupwise.framework.policy import Policy
 from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.terminal import Terminal
@@ -15,7 +22,6 @@ from groupwise.rewards.types import Example
 if TYPE_CHECKING:
     from groupwise.evaluation import EvaluationSettings, Progress, Summary
     from groupwise.evaluation.sampler import Sampler
-    from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
 
 
 def rubric_of(config: ExperimentConfig) -> Rubric:
@@ -72,7 +78,7 @@ def report_skipped(rubric: Rubric, terminal: Terminal) -> None:
 
 def evaluation_sampler(config: ExperimentConfig, policy: Policy) -> Sampler:
     """The engine that samples the answers of an evaluation."""
-    from groupwise.framework.sampling import make_sampler
+    from groupwise.framework.sampling import make_sampler  # torch: not at start-up
 
     return make_sampler(
         policy.model,
@@ -114,8 +120,6 @@ def periodic_evaluation(
     terminal: Terminal,
 ) -> PeriodicEvaluation | None:
     """The evaluation during training that a config asks for."""
-    from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
-
     if config.evaluation.every_steps is None:
         return None
     return PeriodicEvaluation(

@@ -90,7 +90,7 @@ class PeriodicEvaluation:
         return max(values[-patience:]) <= max(values[:-patience])
 
     def recall(self, last_step: int) -> None:
-        """Takes up what an earlier part of this run has measured, up to `last_step`."""
+        """Reads back what an earlier part of this run has measured, up to `last_step`."""
         from groupwise.evaluation import summarise  # NumPy and SciPy: not at start-up
 
         self.history = []
@@ -155,6 +155,3 @@ def numbers_of(summary: Summary) -> dict[str, float | None]:
 
 def _known(value: float) -> float | None:
     return None if value != value else value  # NaN differs from itself
-
-
-__all__ = ["BEST", "PeriodicEvaluation", "numbers_of"]

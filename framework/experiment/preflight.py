@@ -1,31 +1,87 @@
-"""What can be known before a run: prompts as the model sees them, and that the rewards work.
+"""What can be known before a run: files, prompts as the model sees them, rewards, memory.
 
-    found = check(config, Terminal())
+    data = refuse_early(config, ("train", "eval"))            # files and rewards; no tokenizer
+    found = check_sample(config, data, tokenizer, rubric)     # prompts and rewards, on a sample
+    found = check(config, terminal)                           # on everything: `groupwise check`
+    found = dry_run(config, terminal)                         # `groupwise train --dry-run`
 
-The tokenizer is loaded, the model is not. What it leaves out: memory (see `plan`), and how good the
-model is.
+One subject at three depths: `train` and `quickstart` refuse early and check a sample, a dry run
+adds counts and memory, `check` looks at everything. The tokenizer is loaded, the model is not. What
+this leaves out: how good the model is. What the user sees of it is in `preflight_report.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from groupwise.evaluation.text import printable
-from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.config import ExperimentConfig, ModelConfig
 from groupwise.framework.config import notices as config_notices
+from groupwise.framework.config.paths import is_missing_file, nearby
+from groupwise.framework.data.examples import Split
 from groupwise.framework.data.prompts import RenderedPrompts
+from groupwise.framework.data.scored_groups import ScoredGroup
+from groupwise.framework.experiment.data import RunData
+from groupwise.framework.experiment.evaluate import evaluation_rubric, rubric_of
+from groupwise.framework.experiment.toy import toy_in_scratch
+from groupwise.framework.policy.checkpointing import checkpointing
+from groupwise.framework.policy.folders import check_model_folder, read_chat_template
 from groupwise.framework.run.terminal import Terminal
-from groupwise.rewards import Rubric
+from groupwise.rewards import Rubric, UserError
 from groupwise.rewards.check.probes import Tokenize, spread
-from groupwise.rewards.check.prove import SAMPLE, PartProof, Proof, prove
+from groupwise.rewards.check.prove import SAMPLE, Proof, prove
 from groupwise.rewards.style import Format
 from groupwise.rewards.types import Example
 
-SHOWN_PROMPTS = 2
-_SHOWN_FAILURES = 5
-_SHOWN_CHARS = 1_200  # of a prompt
+# --- files: without a tokenizer --------------------------------------------------------------
+
+
+def refuse_early(config: ExperimentConfig, splits: Sequence[Split]) -> RunData:
+    """What can be refused before a run directory exists; the data that were read for it.
+
+    A hub data set is not loaded here: it takes long, and its library has to come after Unsloth.
+
+    Raises:
+        UserError: rewards, model folder or data files cannot be used.
+    """
+    with toy_in_scratch(config) as plain:
+        data = RunData(plain)
+        rubric_of(plain).close()
+        check_model_folder(plain.model)
+        _read_files(data, splits)
+    return data
+
+
+def _read_files(data: RunData, splits: Sequence[Split]) -> None:
+    config = data.config
+    keys = {
+        split: "data.eval" if split == "eval" and config.data.eval else "data.train"
+        for split in splits
+    }
+    sources = {key: getattr(config.data, key.removeprefix("data.")) for key in keys.values()}
+    warm_start = config.training.warm_start
+    warms = "train" in splits and warm_start.enabled
+    if warms:
+        sources["training.warm_start.data"] = warm_start.data
+    for key, source in sources.items():
+        if source is not None and is_missing_file(source):
+            raise UserError(f"{key}: there is no file {source}{nearby(Path(source))}")
+    is_offline = config.training.method == "group_scores"
+    for split, key in keys.items():
+        source = sources[key]
+        if is_offline and source == config.data.train:
+            _ = data.groups
+        elif Path(source).is_file():
+            data.examples(split)
+    if warms and Path(warm_start.data or config.data.train).is_file():
+        _ = data.demonstrations
+
+
+# --- prompts and rewards: with a tokenizer ---------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +97,6 @@ class Preflight:
     problems: tuple[str, ...]
     notices: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "ok": not self.problems,
-            "problems": list(self.problems),
-            "notices": list(self.notices),
-            "prompts": {
-                "count": len(self.prompts.examples),
-                "left_out": [item.id for item in self.prompts.left_out],
-                "longest": self.prompts.longest_prompt,
-                "first": [example.prompt for example in self.prompts.examples[:SHOWN_PROMPTS]],
-            },
-            "references": {
-                "format": self.proof.template,
-                "longest": max(self.proof.reference_lengths),
-                "max_completion_length": self.max_completion_length,
-            },
-            "rewards": {part.name: _part_json(part) for part in self.proof.parts},
-            "totals": dict(self.proof.totals),
-            "batch_shape": self.batch_shape,
-            "step": {"completions": self.step_completions, "reward_seconds": self.step_seconds},
-        }
-
 
 def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
     """Everything: all training prompts, every reward on all of them.
@@ -70,18 +104,12 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
     Raises:
         UserError: data, tokenizer or rewards cannot be read at all.
     """
-    from groupwise.framework.data.examples import load_examples
-    from groupwise.framework.data.prompts import render_prompts
-    from groupwise.framework.experiment.evaluate import evaluation_rubric
-    from groupwise.framework.experiment.rehearsal import without_model
-
     with (
-        without_model(config, terminal) as (config, tokenizer),
+        _without_model(config, terminal, ("train",)) as (data, tokenizer),
         evaluation_rubric(config) as rubric,
     ):
         with terminal.stage("Render the prompts") as stage:
-            examples = load_examples(config.data, "train").examples
-            prompts = render_prompts(examples, tokenizer, config.data.max_prompt_length)
+            prompts = data.prompts("train", tokenizer)
             stage.summary = f"{len(prompts.examples)} prompts"
         with terminal.stage("Probe the rewards") as stage:
             proof = prove(
@@ -95,14 +123,13 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
     return _judge(config, rubric, prompts, proof)
 
 
-def quick_check(config: ExperimentConfig, tokenizer: Any, rubric: Rubric) -> Preflight:
+def check_sample(
+    config: ExperimentConfig, data: RunData, tokenizer: Any, rubric: Rubric
+) -> Preflight:
     """The same on a sample of the training data: what `train` does before it loads the model."""
-    from groupwise.framework.data.examples import load_examples
-    from groupwise.framework.data.prompts import render_prompts
-
-    examples = load_examples(config.data, "train").examples
+    examples = data.examples("train").examples
     few = [examples[i] for i in spread(len(examples), SAMPLE)]
-    prompts = render_prompts(few, tokenizer, config.data.max_prompt_length)
+    prompts = data.rendered(few, tokenizer)
     proof = prove(
         rubric,
         prompts.examples,
@@ -110,6 +137,34 @@ def quick_check(config: ExperimentConfig, tokenizer: Any, rubric: Rubric) -> Pre
         max_tokens=config.training.max_completion_length,
     )
     return _judge(config, rubric, prompts, proof)
+
+
+@contextmanager
+def _without_model(
+    config: ExperimentConfig, terminal: Terminal, splits: Sequence[Split]
+) -> Iterator[tuple[RunData, Any]]:
+    """The data of a config and the tokenizer, while libraries are kept quiet."""
+    with toy_in_scratch(config) as plain, tempfile.TemporaryDirectory() as scratch:
+        data = refuse_early(plain, splits)
+        with terminal.libraries_to(Path(scratch) / "library.log"):
+            yield data, load_tokenizer(plain.model)
+
+
+def load_tokenizer(model: ModelConfig) -> Any:
+    """The model's tokenizer alone. Raises UserError where it cannot be had."""
+    check_model_folder(model)
+    from transformers import AutoTokenizer  # slow: not at start-up
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.adapter or model.name)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"model.name: the tokenizer of {model.name} cannot be loaded: {reason}"
+        ) from error
+    if model.chat_template is not None:
+        tokenizer.chat_template = read_chat_template(model.chat_template)
+    return tokenizer
 
 
 def _tokenize(tokenizer: Any) -> Tokenize:
@@ -181,116 +236,79 @@ def _template_notices(config: ExperimentConfig, rubric: Rubric, example: Example
     return notices
 
 
-# --- as text ---------------------------------------------------------------------------------
+# --- everything short of loading the model ---------------------------------------------------
 
 
-def preflight_table(found: Preflight) -> str:
-    """For people: prompts, one row a reward, failures, problems, notices; ends in a newline."""
-    proof = found.proof
-    lines = [f"{found.prompts}"]
-    for number, example in enumerate(found.prompts.examples[:SHOWN_PROMPTS], start=1):
-        lines.append(
-            f"prompt {number} (id {printable(example.id, limit=40)}), as the model sees it:"
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a dry run found: counts, lengths, and a first prompt as the model would see it."""
+
+    train: RenderedPrompts
+    held_out: RenderedPrompts
+    num_demonstrations: int
+    batch_shape: str
+    checkpointing: str  # gradient checkpointing: on or off, and why
+    first_prompt: str
+    problems: tuple[str, ...]  # what makes training meaningless, as `groupwise check` finds it
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupsDryRun:
+    """What a dry run with scored groups found: numbers by name, as they are shown."""
+
+    numbers: Mapping[str, float]
+    problems: tuple[str, ...] = ()
+
+
+def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsDryRun:
+    """Everything short of loading the model: data, prompts, rewards, batch shape, memory.
+
+    Raises:
+        UserError: what `train` would refuse.
+    """
+    if config.training.method == "group_scores":
+        return _count_groups(refuse_early(config, ("train", "eval")).groups)
+    training = config.training
+    with (
+        _without_model(config, terminal, ("train", "eval")) as (data, tokenizer),
+        rubric_of(config) as rubric,
+    ):
+        train = data.prompts("train", tokenizer)
+        held_out = data.prompts("eval", tokenizer)
+        warms = training.warm_start.enabled or training.method == "sft"
+        num_demonstrations = len(data.demonstrations) if warms else 0
+        problems: tuple[str, ...] = ()
+        if training.method == "grpo":
+            problems = check_sample(config, data, tokenizer, rubric).problems
+        memory = str(checkpointing(data.config))
+    if len(train.examples) < training.prompts_per_step:
+        raise UserError(
+            f"training.prompts_per_step: {training.prompts_per_step} problems per step, but "
+            f"the training data has {len(train.examples)}"
         )
-        lines += [f"    {printable(line)}" for line in example.prompt[:_SHOWN_CHARS].splitlines()]
-        lines.append(f"    reference: {printable(example.answer, limit=200)}")
-    lines += [
-        "",
-        f"rewards on {proof.num_examples} examples, mean value by answer; references are written "
-        f"as {proof.template}",
-        "",
-        *_aligned(_rows(found)),
-    ]
-    noted: dict[str, list[str]] = {}
-    for part in proof.parts:
-        if part.note and not part.problems:
-            noted.setdefault(part.note, []).append(printable(part.name, limit=30))
-    lines += [f"{', '.join(names)}: {note}" for note, names in noted.items()]
-    for part in proof.parts:
-        lines += _failures(part)
-    longest = max(proof.reference_lengths)
-    lines += [
-        "",
-        f"lengths: prompts up to {found.prompts.longest_prompt} tokens, references in their format "
-        f"up to {longest}, completions are cut off at {found.max_completion_length}",
-        f"rewards of a step: about {_duration(found.step_seconds)} for {found.step_completions} "
-        "completions",
-        "",
-    ]
-    lines += [f"note: {printable(notice, lines=True)}" for notice in found.notices]
-    lines += [f"PROBLEM: {printable(problem, lines=True)}" for problem in found.problems]
-    if not found.problems:
-        lines.append("Every reward does what it should on these data.")
-    return "\n".join(lines) + "\n"
+    return DryRun(
+        train,
+        held_out,
+        num_demonstrations,
+        str(training.batch_shape),
+        memory,
+        train.examples[0].prompt,
+        problems,
+        tuple(config_notices(config)),
+    )
 
 
-def _rows(found: Preflight) -> list[list[str]]:
-    probes = list(found.proof.totals)
-    heads = {"strange": "cut off", "wrong": "a wrong one"}
-    rows = [["reward", "weight", *(heads.get(probe, probe) for probe in probes), "examples", ""]]
-    for part in found.proof.parts:
-        count = len(part.failures)
-        verdict = f"{count} FAIL" if count else "PROBLEM" if part.problems else "ok"
-        rows.append(
-            [
-                printable(part.name, limit=30),
-                f"{part.weight:g}",
-                *(_number(part.means[probe]) for probe in probes),
-                str(part.num_examples),
-                verdict,
-            ]
-        )
-    total = [_number(found.proof.totals[probe]) for probe in probes]
-    return [*rows, ["total", "", *total, str(min(SAMPLE, found.proof.num_examples)), ""]]
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    last = len(widths) - 1
-    return [
-        "   ".join(
-            cell.ljust(width) if i in (0, last) else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _failures(part: PartProof) -> list[str]:
-    if not part.failures:
-        return []
-    lines = ["", f"{printable(part.name)} fails on {len(part.failures)} of {part.num_examples}:"]
-    # Where everything fails the cause is a general one: one example shows it
-    shown = 1 if len(part.failures) == part.num_examples else _SHOWN_FAILURES
-    for failure in part.failures[:shown]:
-        lines += [
-            f"    {printable(failure.example_id, limit=40)}: {failure.what}",
-            f"        question {failure.question}",
-            f"        reference {failure.reference}",
-        ]
-    if (more := len(part.failures) - shown) > 0:
-        ids = [printable(f.example_id, limit=40) for f in part.failures[shown:]]
-        lines.append(f"    and {more} more: {', '.join(ids[:20])}{' …' if more > 20 else ''}")
-    return lines
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
-
-
-def _part_json(part: PartProof) -> dict[str, Any]:
-    return {
-        "weight": part.weight,
-        "examples": part.num_examples,
-        "means": dict(part.means),
-        "problems": list(part.problems),
-        "note": part.note,
-        "failures": [
-            {"id": f.example_id, "question": f.question, "reference": f.reference, "what": f.what}
-            for f in part.failures
-        ],
-    }
+def _count_groups(groups: Sequence[ScoredGroup]) -> GroupsDryRun:
+    sizes = [len(group.completions) for group in groups]
+    scores = [completion.score for group in groups for completion in group.completions]
+    return GroupsDryRun(
+        {
+            "groups": len(groups),
+            "completions": sum(sizes),
+            "smallest_group": min(sizes),
+            "largest_group": max(sizes),
+            "lowest_score": min(scores),
+            "highest_score": max(scores),
+        }
+    )

@@ -4,14 +4,14 @@
         print(change_table(change))
 
 A log is read once, a few hundred lines at a time, and is never changed; the re-scored one goes to a
-file that the user names. What it leaves out: token ids, which a log does not hold.
+file that the user names. What it leaves out: token ids, which a log does not hold. Counting and
+showing the differences is in `score_change.py`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -30,8 +30,11 @@ from groupwise.evaluation.log.records import (
     to_line,
 )
 from groupwise.framework.config import ExperimentConfig
-from groupwise.framework.data.examples import Split, load_examples
+from groupwise.framework.data.examples import Split
+from groupwise.framework.experiment.data import RunData
+from groupwise.framework.experiment.evaluate import evaluation_rubric, rubric_of
 from groupwise.framework.experiment.score_change import ScoreChange, ScoreTally
+from groupwise.framework.experiment.toy import toy_in_scratch
 from groupwise.rewards import Rubric, UserError
 from groupwise.rewards.types import Completion, Example, Score
 
@@ -65,8 +68,6 @@ def rescore_all(
     Raises:
         UserError: `output` for more than one log, or one of them cannot be read.
     """
-    from groupwise.framework.experiment.evaluate import evaluation_rubric, rubric_of
-
     if output is not None and len(logs) > 1:
         raise UserError(
             f"--output {output}: takes one log, and there are {len(logs)}; name one with --log: "
@@ -84,14 +85,10 @@ def rescore_all(
 
 def load_questions(config: ExperimentConfig) -> dict[str, Example]:
     """The examples of a config by id: a log holds the rendered prompt, rewards ask for more."""
-    from groupwise.framework.experiment.rehearsal import with_toy_problems
-
-    with tempfile.TemporaryDirectory() as scratch:
-        config = with_toy_problems(config, Path(scratch))
+    with toy_in_scratch(config) as plain:
+        data = RunData(plain)
         return {
-            example.id: example
-            for split in _SPLITS
-            for example in load_examples(config.data, split).examples
+            example.id: example for split in _SPLITS for example in data.examples(split).examples
         }
 
 

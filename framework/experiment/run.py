@@ -1,9 +1,10 @@
-"""The story of a run: load, warm up, evaluate, train, evaluate again, compare.
+"""The story of a run: load, preflight, warm up, evaluate, train, evaluate again, compare, report.
 
     outcome = run(config, create_run_dir(config), Terminal())
 
-Each verb below is a stage. What they are made of stands in `run_data.py` (problems), `measuring.py`
-(Pass@K), the trainers, and `rehearsal.py` (all that needs no model).
+`run` reads as verbs, each a stage that is defined below it. What they are made of stands in
+`data.py` (problems and prompts), `preflight.py` (all that needs no model), `evaluate.py` (Pass@K),
+and the trainers.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.evaluation.log.files import replacing_folder
 from groupwise.evaluation.report import write_report
 from groupwise.evaluation.text import percent, rounded
-from groupwise.framework.config import TOY, ExperimentConfig
-from groupwise.framework.data.demonstrations import load_demonstrations, render_demonstrations
-from groupwise.framework.data.toy import with_toy
-from groupwise.framework.experiment.data import Data, evaluates, load_data
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.experiment.data import Problems, RunData, evaluates, load_data
 from groupwise.framework.experiment.evaluate import (
     measure,
     periodic_evaluation,
     report_skipped,
     rubric_of,
 )
-from groupwise.framework.experiment.rehearsal import tokenizer_of
+from groupwise.framework.experiment.preflight import check_sample, load_tokenizer
+from groupwise.framework.experiment.toy import make_toy_in, toy_folder
 from groupwise.framework.policy import Policy, load
+from groupwise.framework.policy.checkpointing import checkpointing, with_checkpointing
 from groupwise.framework.policy.folders import as_saved, check_model_folder
+from groupwise.framework.policy.merge import merged, requantised
 from groupwise.framework.policy.unsloth import load_unsloth
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import latest_checkpoint
@@ -50,7 +51,7 @@ class Outcome:
     """What a run came to. `comparison` is None unless it was evaluated before and after.
 
     A run that was stopped in training has neither final model nor evaluation after; the same
-    config goes on with it.
+    config resumes it.
     """
 
     run: RunDir
@@ -63,39 +64,42 @@ class Outcome:
         return self.training is not None and self.training.was_stopped
 
 
-def run(config: ExperimentConfig, run_dir: RunDir, terminal: Terminal) -> Outcome:
+def run(
+    config: ExperimentConfig, run_dir: RunDir, terminal: Terminal, data: RunData | None = None
+) -> Outcome:
     """Everything a config asks for; what libraries print goes to the run's log.
 
-    Each stage leaves something whole behind: called again on the same directory, the run goes on
-    where it was, and comes out as if it had never stopped.
+    Each stage leaves something whole behind: called again on the same directory, the run resumes
+    where it was, and comes out as if it had never stopped. `data` are what an early check has read.
 
     Several processes share the supervised training and GRPO, with the model on each; all else the
     main process does, and the others wait.
     """
     with terminal.libraries_to(run_dir.log), rubric_of(config) as rubric:
-        config = from_main(lambda: make_toy_parts(config, run_dir.path / "toy", terminal))
+        config = from_main(lambda: make_toy_in(toy_folder(run_dir), config, terminal))
+        data = data.of(config) if data else RunData(config)
         check_model_folder(config.model)
         config = from_main(lambda: merge_adapter(config, run_dir, terminal))
         if config.training.method == "grpo":
-            from_main(lambda: probe_rewards(config, rubric, terminal))
+            from_main(lambda: check_rewards(config, data, rubric, terminal))
         config = from_main(lambda: plan_checkpointing(config, terminal))
         policy, is_trained = load_policy(config, run_dir, terminal)
-        data = load_data(config, policy, terminal)
+        problems = load_data(data, policy.tokenizer, terminal)
 
         def measured(label: str) -> Callable[[], Summary]:
-            return lambda: measure(label, config, policy, data.held_out, run_dir, terminal)
+            return lambda: measure(label, config, policy, problems.held_out, run_dir, terminal)
 
         summaries: dict[str, Summary] = {}
         training = None
         if not is_trained:
             if config.training.method == "grpo":
-                warm_start(config, policy, run_dir, terminal)
+                warm_start(config, policy, data, run_dir, terminal)
             if config.evaluation.before:
                 summaries[BASE] = from_main(measured(BASE))
             if config.training.method == "sft":
-                warm_start(config, policy, run_dir, terminal)
+                warm_start(config, policy, data, run_dir, terminal)
             else:
-                training = train(config, policy, data, rubric, run_dir, terminal)
+                training = train(config, policy, problems, rubric, run_dir, terminal)
                 if training.was_stopped:
                     return Outcome(run_dir, summaries, None, training)
             from_main(lambda: policy.save(run_dir.final_model))
@@ -107,18 +111,10 @@ def run(config: ExperimentConfig, run_dir: RunDir, terminal: Terminal) -> Outcom
         return Outcome(run_dir, summaries, comparison, training)
 
 
-def report(run_dir: RunDir, terminal: Terminal) -> None:
-    """The run as one page."""
-    with terminal.stage("Write the report"):
-        write_report(run_dir.path)
-
-
 def merge_adapter(
     config: ExperimentConfig, run_dir: RunDir, terminal: Terminal
 ) -> ExperimentConfig:
     """With `model.adapter_mode: merge`, the base model with the earlier adapter in its weights."""
-    from groupwise.framework.policy.merge import merged, requantised
-
     if config.model.adapter_mode != "merge":
         return config
     with terminal.stage("Merge the earlier adapter"):
@@ -128,10 +124,23 @@ def merge_adapter(
     return replace(config, model=model)
 
 
+def check_rewards(
+    config: ExperimentConfig, data: RunData, rubric: Rubric, terminal: Terminal
+) -> None:
+    """`groupwise check` on a few examples; what it finds is said, and stops nothing."""
+    with terminal.stage("Check the rewards") as stage:
+        load_unsloth()  # it has to come before transformers, which the tokenizer needs
+        found = check_sample(config, data, load_tokenizer(config.model), rubric)
+        count = len(found.problems)
+        stage.summary = f"{count} problems" if count else f"{len(found.proof.parts)} rewards work"
+    for problem in found.problems:
+        terminal.notice(problem)
+    if found.problems:
+        terminal.notice("`groupwise check` with this config says more")
+
+
 def plan_checkpointing(config: ExperimentConfig, terminal: Terminal) -> ExperimentConfig:
     """What `model.use_gradient_checkpointing: auto` comes to with this model and this machine."""
-    from groupwise.framework.policy.checkpointing import checkpointing, with_checkpointing
-
     if config.model.use_gradient_checkpointing != "auto":
         return config
     load_unsloth()  # it has to come before transformers, which knows the model's shape
@@ -160,55 +169,17 @@ def warm_started(run_dir: RunDir) -> Path:
     return run_dir.path / "warm_start" / "model"
 
 
-def make_toy_parts(config: ExperimentConfig, folder: Path, terminal: Terminal) -> ExperimentConfig:
-    """Makes the toy model and problems where the config asks for them, and points it to them."""
-    if TOY not in (config.model.name, config.data.train, config.data.eval):
-        return config
-    from groupwise.framework.data import toy
-
-    paths = toy.ToyPaths.under(folder)
-    if folder.is_dir():
-        return with_toy(config, paths.model, paths.train, paths.eval)
-    with terminal.stage("Make the toy model") as stage, replacing_folder(folder) as new:
-        toy.make_toy(
-            new,
-            config.seed,
-            with_model=config.model.name == TOY,
-            on_step=lambda step, steps, loss: stage.update(step, steps, f"loss {loss:.2f}"),
-        )
-    return with_toy(config, paths.model, paths.train, paths.eval)
-
-
-def probe_rewards(config: ExperimentConfig, rubric: Rubric, terminal: Terminal) -> None:
-    """`groupwise check` on a few examples; what it finds is said, and stops nothing."""
-    from groupwise.framework.experiment.preflight import quick_check
-
-    with terminal.stage("Check the rewards") as stage:
-        load_unsloth()  # it has to come before transformers, which the tokenizer needs
-        found = quick_check(config, tokenizer_of(config), rubric)
-        count = len(found.problems)
-        stage.summary = f"{count} problems" if count else f"{len(found.proof.parts)} rewards work"
-    for problem in found.problems:
-        terminal.notice(problem)
-    if found.problems:
-        terminal.notice("`groupwise check` with this config says more")
-
-
 def warm_start(
-    config: ExperimentConfig, policy: Policy, run_dir: RunDir, terminal: Terminal
+    config: ExperimentConfig, policy: Policy, data: RunData, run_dir: RunDir, terminal: Terminal
 ) -> None:
-    """Supervised training on worked answers; `policy` changes in place, once in a run's life."""
+    """Supervised training on demonstrations; `policy` changes in place, once in a run's life."""
     # Imports transformers: not at start-up.
     from groupwise.framework.trainers.callbacks import ShowProgress
     from groupwise.framework.trainers.sft import warm_start as train_supervised
 
     if not config.training.warm_start.enabled or warm_started(run_dir).is_dir():
         return
-    demonstrations = render_demonstrations(
-        load_demonstrations(config.data, config.training.warm_start),
-        policy.tokenizer,
-        config.data.max_prompt_length,
-    )
+    demonstrations = data.rendered_demonstrations(policy.tokenizer)
     with terminal.stage("Warm start (SFT)") as stage:
         train_supervised(
             policy,
@@ -233,7 +204,7 @@ def warm_start(
 def train(
     config: ExperimentConfig,
     policy: Policy,
-    data: Data,
+    problems: Problems,
     rubric: Rubric,
     run_dir: RunDir,
     terminal: Terminal,
@@ -243,14 +214,14 @@ def train(
         # Imports transformers: not at start-up.
         from groupwise.framework.trainers.group_scores import train_on_groups
 
-        return train_on_groups(config, policy, data.groups, run_dir, terminal)
+        return train_on_groups(config, policy, problems.groups, run_dir, terminal)
     # Slow (numpy, transformers): not at start-up.
     from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
     from groupwise.framework.trainers.callbacks import Notices, ShowProgress, TrackerCallback
 
     terminal.line(f"  {config.training.batch_shape.shared_by(processes.count())}")
     tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
-    evaluation = periodic_evaluation(config, policy, data.held_out, run_dir, terminal)
+    evaluation = periodic_evaluation(config, policy, problems.held_out, run_dir, terminal)
     try:
         with terminal.stage("Train (GRPO)") as stage:
             trainer = GRPOTrainer(
@@ -262,7 +233,7 @@ def train(
                     output_dir=str(run_dir.path),
                     use_gradient_checkpointing=config.model.use_gradient_checkpointing,
                 ),
-                data.train,
+                problems.train,
                 callbacks=[
                     Notices(terminal.notice),
                     *([TrackerCallback(tracker)] if tracker else []),
@@ -311,3 +282,9 @@ def compare_both(config: ExperimentConfig, run_dir: RunDir) -> Comparison | None
     )
     write_comparison(run_dir.path, comparison)
     return comparison
+
+
+def report(run_dir: RunDir, terminal: Terminal) -> None:
+    """The run as one page."""
+    with terminal.stage("Write the report"):
+        write_report(run_dir.path)

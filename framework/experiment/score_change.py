@@ -1,8 +1,16 @@
-"""What other rewards make of a log: two scores of each sample tallied, and the table of it."""
+"""What other rewards make of a log: two scores of each sample tallied, and the table of it.
+
+    tally = ScoreTally()
+    tally.add(record, rescored)                        # of each sample of a log, in its order
+    print(change_table(tally.change(path, 0)))
+
+Scoring is left to `rescore.py`.
+"""
 
 from __future__ import annotations
 
 import math
+import statistics
 from array import array
 from collections import Counter
 from dataclasses import dataclass
@@ -138,10 +146,10 @@ class ScoreTally:
                 name: (_mean(self._before.get(name)), _mean(self._after.get(name)))
                 for name in dict.fromkeys([*self._before, *self._after])
             },
-            total=(math.fsum(old) / len(old), math.fsum(new) / len(new)) if old else (None, None),
+            total=(statistics.fmean(old), statistics.fmean(new)) if old else (None, None),
             statuses=self._statuses,
             changed=self._changed,
-            correlation=_correlation(old, new) if old else math.nan,
+            correlation=_correlation(old, new),
             same_order=self._same_order(),
         )
 
@@ -160,12 +168,11 @@ def _mean(entry: list[float] | None) -> float | None:
     return None if not entry else entry[0] / entry[1]
 
 
-def _correlation(x: list[float], y: list[float]) -> float:
-    """Pearson's; NaN where a side is constant."""
-    mean_x, mean_y = math.fsum(x) / len(x), math.fsum(y) / len(y)
-    covariance = math.fsum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
-    size = math.fsum((a - mean_x) ** 2 for a in x) * math.fsum((b - mean_y) ** 2 for b in y)
-    return covariance / math.sqrt(size) if size > 0 else math.nan
+def _correlation(before: list[float], after: list[float]) -> float:
+    """Pearson's; NaN where a side is constant, or there are fewer than two."""
+    if len(set(before)) < 2 or len(set(after)) < 2:
+        return math.nan
+    return statistics.correlation(before, after)
 
 
 def change_table(change: ScoreChange) -> str:

@@ -1,7 +1,10 @@
 """How many answers at once are fastest here with a config's model, for `doctor --rows`.
 
-It says what could be written into the config, and changes nothing itself: a run that chose by the
-clock would not give the same answers twice.
+    tune_rows(config, Terminal())["evaluation.max_rows"].best.rows
+
+This loads model and problems; the measurement itself is in `sampling/tune_rows.py`. It says what
+could be written into the config, and changes nothing itself: a run that chose by the clock would
+not give the same answers twice.
 """
 
 from __future__ import annotations
@@ -11,34 +14,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groupwise.evaluation.sampler import Prompt, SamplingParams
 from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.data.examples import Split
+from groupwise.framework.experiment.data import RunData
+from groupwise.framework.experiment.toy import make_toy_in
+from groupwise.framework.policy import load
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
-    from groupwise.evaluation.sampler import SamplingParams
-    from groupwise.framework.data.examples import Split
-    from groupwise.framework.sampling.tune_rows import RowsProbe
+    from groupwise.framework.sampling.tune_rows import RowsMeasured
 
 
-def probe(config: ExperimentConfig, terminal: Terminal) -> dict[str, RowsProbe]:
+def tune_rows(config: ExperimentConfig, terminal: Terminal) -> dict[str, RowsMeasured]:
     """Loads the model, reads the problems, and measures; a result for each key of the config.
 
     Raises UserError where model or data cannot be read, and where neither training nor evaluation
     samples with the engine `slots`.
     """
-    from groupwise.evaluation.sampler import Prompt
-    from groupwise.framework.experiment import run as experiment
-    from groupwise.framework.experiment.data import rendered
-    from groupwise.framework.policy import load
-    from groupwise.framework.sampling import make_sampler
-    from groupwise.framework.sampling.tune_rows import probe_rows
+    from groupwise.framework.sampling import make_sampler  # torch: not at start-up
+    from groupwise.framework.sampling.tune_rows import measure_rows
 
-    found: dict[str, RowsProbe] = {}
+    found: dict[str, RowsMeasured] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         with terminal.libraries_to(folder / "library.log"):
-            config = experiment.make_toy_parts(config, folder / "toy", terminal)
+            config = make_toy_in(folder / "toy", config, terminal)
+            data = RunData(config)
             with terminal.stage("Load the model"):
                 policy = load(replace(config.model, adapter_mode="continue"), config.seed)
             for use in _uses(config):
@@ -46,12 +49,12 @@ def probe(config: ExperimentConfig, terminal: Terminal) -> dict[str, RowsProbe]:
                 if engine.name != "slots":
                     terminal.notice(f"{use.setting}: not measured, the engine is {engine.name}")
                     continue
-                examples = rendered(config, use.split, policy.tokenizer).examples
+                examples = data.prompts(use.split, policy.tokenizer).examples
                 with terminal.stage(f"Measure {use.setting}"):
-                    found[use.setting] = probe_rows(
+                    found[use.setting] = measure_rows(
                         policy.model,
                         policy.tokenizer,
-                        [Prompt(key=example.id, text=example.prompt) for example in examples],
+                        [Prompt(e.id, e.prompt, token_ids=e.prompt_ids) for e in examples],
                         use.params,
                         at_once=use.at_once or len(examples) * config.evaluation.num_samples,
                         max_rows=use.section.max_rows,

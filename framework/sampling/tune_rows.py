@@ -1,6 +1,6 @@
 """How many rows at once are fastest on this machine: a short measurement, and advice from it.
 
-    found = probe_rows(model, tokenizer, prompts, params, max_rows=None, at_once=1024)
+    found = measure_rows(model, tokenizer, prompts, params, max_rows=None, at_once=1024)
     print(found.advice("evaluation.max_rows"))
 
 Nothing in a run asks this: the number of rows changes how sums round, and answers must not depend
@@ -43,7 +43,7 @@ class RowsTried:
 
 
 @dataclass(frozen=True, slots=True)
-class RowsProbe:
+class RowsMeasured:
     """What was tried, fewest rows first, and `now`: what the setting `max_rows` comes to."""
 
     max_rows: int | None
@@ -73,7 +73,7 @@ class RowsProbe:
         )
 
 
-def probe_rows(
+def measure_rows(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[Prompt],
@@ -83,7 +83,7 @@ def probe_rows(
     max_rows: int | None = None,
     memory_budget_bytes: int | None = None,
     seconds: float = 5.0,
-) -> RowsProbe:
+) -> RowsMeasured:
     """Tokens a second of the slots engine with each of some numbers of rows.
 
     All rows have the longest of `prompts` and half an answer behind them: the cache is as large as
@@ -123,7 +123,7 @@ def probe_rows(
         if memory_is_full or (slower and found.rows >= now):
             break
     now = min(now, max(tried))
-    return RowsProbe(max_rows, tried[now], tuple(tried.values()))
+    return RowsMeasured(max_rows, tried[now], tuple(tried.values()))
 
 
 def _measure(run: Run, seconds: float) -> RowsTried:

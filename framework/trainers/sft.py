@@ -108,7 +108,9 @@ def tokenized(
     Prompt and completion are tokenised apart, as they are when the model samples, and the
     completion ends with the end-of-text token, so that ending is learned too.
     """
-    prompt = tokenizer(example.prompt, add_special_tokens=False)["input_ids"]
+    prompt: Sequence[int] = (
+        example.prompt_ids or (tokenizer(example.prompt, add_special_tokens=False)["input_ids"])
+    )
     answer = tokenizer(completion, add_special_tokens=False)["input_ids"]
     answer = [*answer, tokenizer.eos_token_id]
     return {"input_ids": [*prompt, *answer], "labels": [IGNORED] * len(prompt) + answer}

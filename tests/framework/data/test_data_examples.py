@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from groupwise.framework.config import DataConfig, ExperimentConfig, WarmStartConfig
+from groupwise.framework.config import DataConfig, WarmStartConfig
 from groupwise.framework.data.demonstrations import load_demonstrations, render_demonstrations
 from groupwise.framework.data.examples import load_examples, overlap
-from groupwise.framework.data.prompts import render_prompts
-from groupwise.framework.data.toy import with_toy
+from groupwise.framework.data.prompts import PromptCache, render_prompts
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
 
@@ -229,27 +229,27 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
         + '{"question": "b"}\n{"question": "c", "answer": " "}\n' * 4,
         {},
         "a.jsonl: 8 of 9 rows have no text in 'answer' (line 2, line 3, line 4, line 5, line 6 and "
-        "3 more); mend or remove them, or set data.answer_field",
+        "3 more); fix or remove them, or set data.answer_field",
     ),
     "an answer that pandas lost": (
         "a.jsonl",
         '{"question": "a", "answer": NaN}\n',
         {},
-        "a.jsonl: 1 of 1 rows has no text in 'answer' (line 1); mend or remove them, or set "
+        "a.jsonl: 1 of 1 rows has no text in 'answer' (line 1); fix or remove them, or set "
         "data.answer_field",
     ),
     "a question that is a list": (
         "a.jsonl",
         '{"question": [1], "answer": "1"}\n',
         {},
-        "a.jsonl: 1 of 1 rows has a list instead of text in 'question' (line 1); mend or remove "
+        "a.jsonl: 1 of 1 rows has a list instead of text in 'question' (line 1); fix or remove "
         "them, or set data.question_field",
     ),
     "no mark": (
         "a.jsonl",
         '{"question": "a", "answer": "#### 1"}\n{"question": "b", "answer": "1"}\n',
         {"answer_after": "####"},
-        "a.jsonl: 1 of 2 rows has nothing after '####' in 'answer' (line 2); mend or remove them, "
+        "a.jsonl: 1 of 2 rows has nothing after '####' in 'answer' (line 2); fix or remove them, "
         "or set data.answer_after",
     ),
     "an id twice": (
@@ -296,18 +296,6 @@ def test_half_characters_are_replaced(tmp_path: Path) -> None:
     assert load_examples(config(str(path)), "train").examples[0].question == "a\ufffdb\U0001f600"
 
 
-def test_the_toys_own_files_take_the_place_of_its_name(tmp_path: Path) -> None:
-    asked = ExperimentConfig.from_dict({"model": {"name": "toy"}, "data": {"train": "toy"}})
-    found = with_toy(asked, Path("m"), Path("t.jsonl"), Path("e.jsonl"))
-    assert (found.model.name, found.data.train, found.data.eval) == ("m", "t.jsonl", "e.jsonl")
-    assert found.training.warm_start.completion_field == "solution"
-    assert found.training.warm_start.completion_template == "{solution}"
-    own = asked.with_values(
-        {"model.name": "org/model", "data.train": jsonl(tmp_path / "r.jsonl", ROWS)}
-    )
-    assert with_toy(own, Path("m"), Path("t.jsonl"), Path("e.jsonl")) == own
-
-
 def test_text_that_is_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "latin.csv"
     path.write_bytes("question,answer\ncaf\xe9,1\n".encode("latin-1"))
@@ -332,7 +320,7 @@ def test_demonstrations_of_gsm8k(tmp_path: Path) -> None:
 # Keys of warm_start, the row, the completion.
 DEMONSTRATIONS = [
     ({"completion_field": "s"}, {"s": "2+2=4"}, "<think>2+2=4</think><answer>4</answer>"),
-    # The worked answer's own result is imitated, right or wrong.
+    # The solution's own result is imitated, right or wrong.
     ({"completion_field": "s"}, {"s": "2+2=5 #### 5"}, "<think>2+2=5</think><answer>5</answer>"),
     (
         {"completion_field": "s", "completion_template": "{solution}"},
@@ -366,9 +354,9 @@ def test_tags_are_not_written_twice(tmp_path: Path) -> None:
         load_demonstrations(data, WarmStartConfig(enabled=True, completion_field="s"))
 
 
-def test_demonstrations_without_a_worked_answer(tmp_path: Path) -> None:
+def test_demonstrations_without_a_solution(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "d.jsonl", [{"question": "2+2?", "answer": "4", "s": None}])
-    with pytest.raises(UserError, match=r"1 of 1 rows has no worked answer in 's' \(line 1\)"):
+    with pytest.raises(UserError, match=r"1 of 1 rows has no solution in 's' \(line 1\)"):
         load_demonstrations(config(source), WarmStartConfig(enabled=True, completion_field="s"))
 
 
@@ -412,6 +400,78 @@ def test_prompts_are_rendered_and_long_ones_counted() -> None:
 
 
 @pytest.mark.stack
+def test_token_ids_come_with_the_prompt() -> None:
+    made = tokenizer()
+    for example in render_prompts(examples("one two", "x"), made, 9).examples:
+        ids = made(example.prompt, add_special_tokens=False)["input_ids"]
+        assert example.prompt_ids == tuple(ids)
+
+
+class Counting:
+    """A tokenizer that counts how often it tokenises a text and applies its template."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.count, self.rendered = inner, 0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        self.count += 1
+        return self.inner(*arguments, **options)
+
+    def apply_chat_template(self, *arguments: Any, **options: Any) -> Any:
+        self.rendered += 1
+        return self.inner.apply_chat_template(*arguments, **options)
+
+
+@pytest.mark.stack
+def test_each_distinct_prompt_is_rendered_once() -> None:
+    cache, first = PromptCache(), Counting(tokenizer())
+    shown = examples("one two", "a b", "one two")
+    once = render_prompts(shown, first, 9, cache)
+    assert (first.count, first.rendered) == (2, 2)
+    # What is of no account for one prompt does not count as a difference.
+    same = Counting(tokenizer())
+    same.backend_tokenizer.enable_truncation(512)
+    assert render_prompts(shown[1:], same, 9, cache).examples == once.examples[1:]
+    assert (same.count, same.rendered) == (0, 0)
+
+
+OTHER_TOKENIZERS: dict[str, Callable[[], Any]] = {
+    "another template": lambda: tokenizer(TEMPLATE.replace("<user>", "<u>") + " "),
+    "another vocabulary": lambda: _with_token(tokenizer(), "three"),
+    "one that does not show what it is made of": lambda: Opaque(tokenizer()),
+}
+
+
+def _with_token(made: Any, token: str) -> Any:
+    made.add_tokens([token])
+    return made
+
+
+class Opaque(Counting):
+    """As a tokenizer without a Rust backend."""
+
+    backend_tokenizer = None
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("case", OTHER_TOKENIZERS)
+def test_another_tokenizer_renders_anew(case: str) -> None:
+    cache = PromptCache()
+    shown = examples("one two three", "a b")
+    render_prompts(shown, tokenizer(), 9, cache)
+    other = OTHER_TOKENIZERS[case]()
+    counted = other if isinstance(other, Opaque) else Counting(other)
+    found = render_prompts(shown, counted, 9, cache).examples
+    assert counted.rendered == 2
+    assert [(e.prompt, e.prompt_ids) for e in found] == [
+        (e.prompt, e.prompt_ids) for e in render_prompts(shown, other, 9).examples
+    ]
+
+
+@pytest.mark.stack
 def test_demonstrations_are_rendered_with_their_texts() -> None:
     shown = examples("one two", "a b c d e", "x")
     found = render_demonstrations([(e, f"answer {e.id}") for e in shown], tokenizer(), 3)
@@ -434,7 +494,6 @@ def test_no_prompt_is_short_enough() -> None:
 def test_chat_templates_that_are_missing_or_fail() -> None:
     with pytest.raises(UserError, match=r"no chat template.*set model.chat_template"):
         render_prompts(examples("a"), tokenizer(None), 9)
-    assert render_prompts(examples("a"), tokenizer(None), 9, TEMPLATE).longest_prompt == 1
     picky = "{{ raise_exception('System role not supported') }}"
     example = Example("0", "a", "0", messages=({"role": "system", "content": "s"},))
     with pytest.raises(UserError) as caught:

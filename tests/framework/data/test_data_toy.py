@@ -1,4 +1,4 @@
-"""The tiny model and its problems: right answers, worked answers half wrong, the same each time."""
+"""The tiny model and its problems: right answers, solutions half wrong, the same each time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_rows_are_right_and_demonstrations_half_wrong(tmp_path: Path) -> None:
         a, b = map(int, re.findall(r"\d+", row["question"]))
         assert row["answer"] == str(a + b)
         assert row["category"] == ("carry" if a % 10 + b % 10 > 9 else "no carry")
-    assert "solution" not in json.dumps(held_out), "held-out problems have no worked answers"
+    assert "solution" not in json.dumps(held_out), "held-out problems have no solutions"
     grades = [grade(row["solution"], row["answer"]) for row in train]
     assert all(g.status in ("correct", "wrong") for g in grades)
     assert sum(g.correct for g in grades) / len(grades) == pytest.approx(0.5, abs=0.04)

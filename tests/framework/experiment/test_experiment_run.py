@@ -36,13 +36,14 @@ MODES: dict[str, dict[str, Any]] = {
 
 def warm_started(config: ExperimentConfig, folder: Path) -> Policy:
     """A policy after the few steps of the config's warm start, as a run would have it."""
+    from groupwise.framework.experiment.data import RunData
     from groupwise.framework.experiment.run import warm_start
     from groupwise.framework.run.directory import RunDir
     from groupwise.framework.run.terminal import Terminal
 
     folder.mkdir(parents=True, exist_ok=True)
     policy = load(config.model, config.seed)
-    warm_start(config, policy, RunDir(folder), Terminal(quiet=True))
+    warm_start(config, policy, RunData(config), RunDir(folder), Terminal(quiet=True))
     return policy
 
 

@@ -14,7 +14,7 @@ from sampling_toys import make_model, make_tokenizer
 
 from groupwise.evaluation.sampler import Prompt, SamplingParams
 from groupwise.framework.sampling.slots import Run
-from groupwise.framework.sampling.tune_rows import RowsProbe, RowsTried, probe_rows
+from groupwise.framework.sampling.tune_rows import RowsMeasured, RowsTried, measure_rows
 from groupwise.rewards.errors import UserError
 
 pytestmark = pytest.mark.stack
@@ -23,9 +23,9 @@ PROMPTS = [Prompt(key=f"p{i}", text=f"{i} + {i * i} =" + " ?" * i) for i in rang
 PARAMS = SamplingParams(max_tokens=32)
 
 
-def probe(model: Any, **options: Any) -> RowsProbe:
+def probe(model: Any, **options: Any) -> RowsMeasured:
     settings = {"at_once": 1000, "seconds": 0.5, **options}
-    return probe_rows(model, make_tokenizer(), PROMPTS, PARAMS, **settings)
+    return measure_rows(model, make_tokenizer(), PROMPTS, PARAMS, **settings)
 
 
 def test_it_measures_and_leaves_the_model_as_it_was() -> None:
@@ -85,19 +85,21 @@ def test_rows_that_would_idle_or_do_not_fit_are_not_tried() -> None:
 
 def test_only_a_gain_worth_a_line_is_advised() -> None:
     tried = (RowsTried(16, 500.0), RowsTried(64, 1000.0), RowsTried(128, 1290.0))
-    slow = RowsProbe(16, tried[0], tried)
+    slow = RowsMeasured(16, tried[0], tried)
     assert slow.best == tried[2]
     assert slow.advice("training.max_rows") == (
         "training.max_rows: 128 is 2.6 times as fast as 16: 1,290 tokens a second against 500; "
         "the answers are the same but for rounding"
     )
     tried = (RowsTried(32, 990.0), RowsTried(64, 1000.0), RowsTried(128, 1010.0))
-    fine = RowsProbe(None, tried[1], tried)
+    fine = RowsMeasured(None, tried[1], tried)
     assert fine.best == tried[1]
     assert fine.advice("training.max_rows") == (
         "training.max_rows: null (64 rows here) is as fast as any that was tried"
     )
-    assert RowsProbe(None, RowsTried(8, 100.0), tried).best == tried[0]  # fewest of the fast ones
+    assert (
+        RowsMeasured(None, RowsTried(8, 100.0), tried).best == tried[0]
+    )  # fewest of the fast ones
 
 
 @pytest.mark.long

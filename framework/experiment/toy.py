@@ -1,0 +1,65 @@
+"""The one place where the name `toy` in a config becomes plain paths of files made on the spot.
+
+    config = make_toy_in(run_dir.path / "toy", config, terminal)   # a run: with the model, kept
+    with toy_in_scratch(config) as config: ...                     # checks: no weights, removed
+    config = toy_of(run_dir, config)                               # what a finished run has made
+
+Nothing after these knows of the toy. How its files are made is in `data/toy.py`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from groupwise.evaluation.log.files import replacing_folder
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.data.toy import (
+    ToyPaths,
+    make_folder_without_weights,
+    make_toy,
+    toy_keys,
+    with_toy,
+)
+from groupwise.framework.run.directory import RunDir
+from groupwise.framework.run.terminal import Terminal
+
+
+def make_toy_in(folder: Path, config: ExperimentConfig, terminal: Terminal) -> ExperimentConfig:
+    """Makes what the config asks for, model included, unless an earlier part of the run has."""
+    keys = toy_keys(config)
+    if keys and not folder.is_dir():
+        with terminal.stage("Make the toy model") as stage, replacing_folder(folder) as new:
+            make_toy(
+                new,
+                config.seed,
+                with_model="model.name" in keys,
+                on_step=lambda step, steps, loss: stage.update(step, steps, f"loss {loss:.2f}"),
+            )
+    return with_toy(config, folder)
+
+
+@contextmanager
+def toy_in_scratch(config: ExperimentConfig) -> Iterator[ExperimentConfig]:
+    """The config with problems and a model folder without weights, in a temporary folder."""
+    keys = toy_keys(config)
+    if not keys:
+        yield config
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        make_toy(folder, config.seed, with_model=False)
+        if "model.name" in keys:
+            make_folder_without_weights(ToyPaths.under(folder).model)
+        yield with_toy(config, folder)
+
+
+def toy_of(run_dir: RunDir, config: ExperimentConfig) -> ExperimentConfig:
+    """The config of a finished run with the toy that it has made, where it says `toy`."""
+    return with_toy(config, toy_folder(run_dir))
+
+
+def toy_folder(run_dir: RunDir) -> Path:
+    return run_dir.path / "toy"

@@ -93,6 +93,7 @@ class Rubric:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The parts, in the order of the config."""
         return tuple(self.specs)
 
     @property

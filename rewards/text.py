@@ -15,7 +15,7 @@ import re
 import unicodedata
 
 MAX_TEXT_CHARS = 200_000
-"""Longer completions are judged by their last this many characters: answers stand at the end."""
+"""Of a longer completion only so many characters are judged; grading takes the last ones."""
 
 # Zero-width and bidirectional controls: invisible, and able to make a text read differently from
 # what it is (https://trojansource.codes). U+00AD is the soft hyphen, U+FEFF the byte order mark.

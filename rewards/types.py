@@ -101,4 +101,6 @@ class BatchReward(Protocol):
 
     def score_batch(
         self, examples: Sequence[Example], completions: Sequence[Completion]
-    ) -> list[float | None]: ...
+    ) -> list[float | None]:
+        """One value for each completion, in order; None where it has no opinion."""
+        ...

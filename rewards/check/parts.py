@@ -159,7 +159,7 @@ def _problems(
     values: dict[Probe, list[float | None]],
     failures: Sequence[Failure],
 ) -> list[str]:
-    """The one thing that makes a reward useless, by falling certainty of the cause."""
+    """What makes a reward useless: only the most certain cause."""
     if evidence.full.skipped[name]:
         return [evidence.full.errors[name]]
     if not evidence.rubric.specs[name].weight:
@@ -230,6 +230,7 @@ def skipping(rubric: Rubric, rewards: Mapping[str, AnyReward]) -> Rubric:
 
 
 def is_correct(score: Score) -> bool:
+    """Whether the grader called it correct; False without a grade."""
     return score.grade is not None and score.grade.correct
 
 

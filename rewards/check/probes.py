@@ -93,6 +93,7 @@ class Writer:
     def write(
         self, probe: Probe, examples: Sequence[Example], answers: Sequence[str]
     ) -> list[Completion]:
+        """A completion for each example, which holds the answer as the probe asks."""
         if probe == "strange":
             return [self._strange(example) for example in examples]
         if probe == "empty":
@@ -127,4 +128,5 @@ def opens_thought(prompt: str) -> bool:
 
 
 def by_words(texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """A stand-in for a tokenizer: as many ids as there are words."""
     return [tuple(range(len(text.split()))) for text in texts]

@@ -1,4 +1,4 @@
-"""The final answer out of a text: `<answer>`, `\\boxed{}`, `####`, "the answer is", or a guess.
+"""The final answer of a text: `<answer>`, `\\boxed{}`, `####`, "the answer is", or a guess.
 
     find_answer("so 6 * 7 = 42.\\n#### 42")   # Extraction(text="42", found_by="hash", start=15)
 
@@ -32,7 +32,7 @@ RULES: tuple[str, ...] = (
     "last_math",
     "last_number",
 )
-"""All rules, by falling priority; `boxed` and `hash` share one rank: the later in the text counts.
+"""All rules in descending priority; of `boxed` and `hash` the later in the text counts.
 
 - `answer_tag`: inside the last `<answer>…</answer>`;
 - `boxed`: inside the last `\\boxed{…}` or `\\fbox{…}`, braces nested;

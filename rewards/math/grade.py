@@ -125,7 +125,7 @@ def read_reference(gold: str, mode: Mode = "auto") -> Reference | None:
 class Correctness:
     """1.0 for a right answer, 0.0 for a wrong or missing one, None where nothing can be known.
 
-    `extract` are the rules that may find the answer, by falling priority (see `extract.RULES`).
+    `extract` are the rules that may find the answer, in descending priority (see `extract.RULES`).
     `percent` says what `25%` equals. `tolerance` (absolute) and `relative_tolerance` allow numbers
     to differ. `timeout_s` bounds one comparison by math-verify. A reference that cannot be read or
     a comparison that was stopped gives None: a broken grader must not look like a bad model.
@@ -153,7 +153,7 @@ class Correctness:
         return [self.value(grade) for grade in self.grades(examples, completions)]
 
     def value(self, grade: Grade) -> float | None:
-        """What a grade is worth."""
+        """What a grade is worth: `correct`, `wrong`, or None where nothing is known."""
         if grade.status in ("timeout", "bad_reference"):
             return None
         return self.correct if grade.correct else self.wrong
@@ -166,7 +166,11 @@ class Correctness:
         )
 
     def grade_texts(self, cases: Iterable[tuple[str, str, bool]]) -> list[Grade]:
-        """Grades for (text, gold, whether the text ended of its own accord)."""
+        """Grades for (text, gold, whether the text ended by itself and was not cut off).
+
+        Raises:
+            UserError: math-verify is needed and cannot be started.
+        """
         rules = Rules(self.percent, self.tolerance, self.relative_tolerance)
         grades: list[Grade | None] = []
         undecided: dict[tuple[str, str], list[int]] = {}
@@ -322,7 +326,7 @@ def _for_math_verify(text: str) -> str:
 
 
 class _VerdictCache:
-    """The last verdicts by (gold, extracted, rules, kind); least recently used leave first."""
+    """Verdicts by (gold, extracted, rules, kind); the least recently used are dropped."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -369,12 +373,16 @@ _DEFAULT = Correctness()
 
 
 def grade(text: str, gold: str, grader: Correctness = _DEFAULT) -> Grade:
-    """Whether a text's final answer equals the gold answer; `grader` holds the choices."""
+    """Whether a text's final answer equals the gold answer; `grader` holds the choices.
+
+    Raises:
+        UserError: math-verify is needed and cannot be started.
+    """
     return grader.grade_texts([(text, gold, True)])[0]
 
 
 def grade_many(pairs: Iterable[tuple[str, str]], grader: Correctness = _DEFAULT) -> list[Grade]:
-    """Grades for (text, gold) pairs, in order; math-verify runs in parallel."""
+    """`grade` for (text, gold) pairs, in order; math-verify runs in parallel."""
     return grader.grade_texts((text, gold, True) for text, gold in pairs)
 
 

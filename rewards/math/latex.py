@@ -199,7 +199,7 @@ def _upright(text: str) -> str:
 
 
 def closes_at_end(text: str) -> bool:
-    """Whether a brace opened before this text is still open at its end."""
+    """Whether the braces are balanced: one opened before the text would close right behind it."""
     depth = 0
     for char in text:
         depth += (char == "{") - (char == "}")

@@ -27,12 +27,15 @@ _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "\\in
 
 @dataclass(frozen=True, slots=True)
 class Structure:
+    """The kind of a text, its elements in order, and what else has to agree."""
+
     kind: Literal["matrix", "union", "set", "sequence", "list", "formula"]
     parts: tuple[str, ...]
     marks: str = ""  # the brackets of a sequence; the columns of a matrix
 
 
 def read_structure(text: str) -> Structure:
+    """The outermost structure; `formula` with the text as its only part where there is none."""
     text = text.strip()
     if (reversed_marks := _REVERSED.fullmatch(text)) is not None:  # ]1, 2[
         left, content, right = reversed_marks.groups()

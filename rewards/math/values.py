@@ -39,6 +39,7 @@ class Rules:
 
 
 def same_quantity(gold: Quantity, answer: Quantity, rules: Rules) -> bool | None:
+    """Whether two numbers with units are equal; None where a unit may be a variable."""
     if gold.symbol_unit != answer.symbol_unit:
         # `5 m` is five metres beside a plain 5; `5x` never is
         lettered = gold if gold.symbol_unit else answer
@@ -103,6 +104,7 @@ def same_expression(g: str, a: str, rules: Rules) -> bool | None:
 
 
 def value_of(text: str, point: int) -> tuple[Value, frozenset[str]]:
+    """The value of a number or formula and its variables, as `expressions.evaluate` gives them."""
     quantity = read_quantity(text)
     if quantity is not None and not (quantity.unit or quantity.percent):
         return quantity.value, frozenset()

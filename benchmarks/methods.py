@@ -185,7 +185,7 @@ def _compared(outcome: experiment.Outcome) -> Comparison:
 # what is shown, what signal and answers it takes, and how it is run
 METHODS: dict[str, tuple[str, Callable[[Bench], Comparison]]] = {
     "SFT, demonstrations": (
-        "400 worked answers, half of them wrong; 50 steps",
+        "400 demonstrations, half of them wrong; 50 steps",
         lambda b: _compared(b.supervised(filtered=False)),
     ),
     "SFT, right answers of the log": (

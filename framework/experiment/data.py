@@ -8,7 +8,11 @@ from typing import Any
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.data.examples import Split, load_examples, overlap
 from groupwise.framework.data.prompts import RenderedPrompts, render_prompts
-from groupwise.framework.data.scored_groups import ScoredGroup, read_groups
+from groupwise.framework.data.scored_groups import (
+    ScoredGroup,
+    notice_known_problems,
+    read_groups,
+)
 from groupwise.framework.grpo_trainer.inputs import check_data_size
 from groupwise.framework.policy import Policy
 from groupwise.framework.run.terminal import Terminal
@@ -47,9 +51,6 @@ def load_data(config: ExperimentConfig, policy: Policy, terminal: Terminal) -> D
 
 def load_groups(config: ExperimentConfig, policy: Policy, terminal: Terminal) -> Data:
     """Reads the scored groups to train on, and the problems to evaluate on."""
-    # Imports transformers: not at start-up.
-    from groupwise.framework.trainers.group_scores import notice_known_problems
-
     groups = read_groups(config.data.train)
     held_out = load_held_out(config, policy, terminal) if evaluates(config) else ()
     completions = sum(len(group.completions) for group in groups)

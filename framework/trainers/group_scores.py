@@ -16,7 +16,7 @@ the finite target in the `kl` form), and log-probabilities of the writer by toke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -63,7 +63,6 @@ from groupwise.framework.trainers.group_score_batches import (
     tokenized_groups,
 )
 from groupwise.rewards.errors import UserError
-from groupwise.rewards.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -241,20 +240,6 @@ def _unfreeze_adapter(model: Any) -> None:
             parameter.requires_grad_(True)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise UserError("nothing of the model can be trained: every weight is frozen")
-
-
-def notice_known_problems(
-    groups: Sequence[ScoredGroup], held_out: Sequence[Example], notice: Callable[[str], None]
-) -> None:
-    """Says how many held-out problems the groups answer: a night's evaluation as training data."""
-    texts = {group.prompt for group in groups if isinstance(group.prompt, str)}
-    chats = [group.prompt for group in groups if not isinstance(group.prompt, str)]
-    repeated = sum(example.prompt in texts or example.messages in chats for example in held_out)
-    if repeated:
-        notice(
-            f"{repeated} of the held-out problems are answered in the training data: what Pass@K "
-            "says of them is not about new problems"
-        )
 
 
 def train_on_groups(

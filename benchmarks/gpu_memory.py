@@ -15,6 +15,7 @@ Each setting runs in a process of its own through `groupwise train`, with the sh
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -22,6 +23,9 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from groupwise.framework.cli.main import main as groupwise
+from groupwise.framework.data.toy import make_tokenizer
 
 RESULTS = Path(__file__).parent / "results" / "gpu_memory.md"
 GIB = 2**30
@@ -68,18 +72,14 @@ def main() -> int:
 
 def noise(example: Any, completion: Any) -> float:
     """A reward that differs within every group, and is the same in every run."""
-    import hashlib
-
     text = f"{example.id}/{completion.text}".encode()
     return hashlib.blake2b(text, digest_size=2).digest()[0] / 255
 
 
 def make_parts(folder: Path, architecture: dict[str, int]) -> None:
     """A model folder with random weights, and problems with prompts of about 250 tokens."""
-    import torch
+    import torch  # slow, both: not at start-up
     from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    from groupwise.framework.data.toy import make_tokenizer
 
     tokenizer = make_tokenizer()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -153,9 +153,7 @@ def measure(card: int, folder: Path, arguments: argparse.Namespace) -> dict[str,
 
 def worker(card: int, command: list[str]) -> int:
     """Takes all of the GPU but `card` GiB, then runs the command in this process."""
-    import torch
-
-    from groupwise.framework.cli.main import main as groupwise
+    import torch  # slow: not at start-up
 
     ballast = None
     if torch.cuda.is_available():
@@ -172,7 +170,7 @@ def worker(card: int, command: list[str]) -> int:
 
 
 def table(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
-    import torch
+    import torch  # slow: not at start-up
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     lines = [

@@ -10,8 +10,8 @@ Unsloth, its defaults but for what has to be equal. Evaluation (200 held-out pro
 each, the same code on both sides) happens between steps, and its time is taken out.
 
 Two data sets, with the same model: `toy` as it is; `unsolvable`, where 30 % of the problems have an
-answer that nobody gives, so that their groups have no variance. A third side, `resampling`, is ours
-with dynamic sampling (`resample_rounds`), which TRL does not have.
+answer that is never given, so that their groups have no variance. A third side, `resampling`, is
+ours with dynamic sampling (`resample_rounds`), which TRL does not have.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,13 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from groupwise.evaluation.sampler import Prompt, SamplingParams
+from groupwise.framework.data import toy
+from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
+from groupwise.framework.policy.unsloth import load_unsloth
+from groupwise.rewards import build_rubric
+from groupwise.rewards.types import Example
 
 RESULTS = Path(__file__).parent / "results" / "grpo.md"
 PROMPTS, GENERATIONS, MAX_TOKENS, LEARNING_RATE = 16, 8, 24, 1e-3
@@ -70,8 +78,6 @@ def main() -> int:
 
 def make_model(folder: Path) -> Path:
     """The toy model, trained on until it writes the tags: where GRPO starts in the quickstart."""
-    from groupwise.framework.data import toy
-
     train, _ = toy.make_problems(0)
     toy.TAGGED_SHARE = 1.0
     toy.make_model(folder / "model", train, seed=0)
@@ -110,12 +116,10 @@ def fastest(same: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def worker(side: str, model_folder: Path, data: str, seed: int, steps: int) -> None:
     """Trains one side and prints one JSON object as the last line."""
     if side != "trl":
-        from groupwise.framework.policy.unsloth import load_unsloth
-
         load_unsloth()
     else:
         os.environ["UNSLOTH_ZOO_DISABLE_GPU_INIT"] = "1"
-    import torch
+    import torch  # slow, all of these, and not before Unsloth: not at start-up
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
@@ -189,9 +193,6 @@ def ours(
     resample_rounds: int = 0,
 ) -> Any:
     """This project's trainer, with the settings of TRL's side."""
-    from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
-    from groupwise.rewards import build_rubric
-
     return GRPOTrainer(
         model,
         build_rubric({"correctness": 1.0, "format": 0.25}),
@@ -220,7 +221,7 @@ def ours(
 
 def stock(model: Any, tokenizer: Any, train: list[Any], folder: str, seed: int, steps: int) -> Any:
     """TRL's trainer as it comes, with its own defaults where nothing has to be equal."""
-    import trl
+    import trl  # slow, all of these: not at start-up
     from datasets import Dataset
     from unsloth_zoo.cpu.ops import patch_trl_fused_lm_head
 
@@ -263,10 +264,6 @@ def stock(model: Any, tokenizer: Any, train: list[Any], folder: str, seed: int, 
 
 def examples(tokenizer: Any, data: str) -> tuple[list[Any], list[Any]]:
     """Training problems and held-out ones with rendered prompts, the same on both sides."""
-    import random
-
-    from groupwise.framework.data import toy
-    from groupwise.rewards.types import Example
 
     def example(a: int, b: int) -> Any:
         message = {"role": "user", "content": toy.question(a, b)}
@@ -278,7 +275,7 @@ def examples(tokenizer: Any, data: str) -> tuple[list[Any], list[Any]]:
     train, held_out = toy.make_problems(0)
     problems = [example(a, b) for a, b in train]
     if data == "unsolvable":
-        # An answer that nobody gives: all of the group wrong, no variance.
+        # An answer that is never given: the whole group is wrong, without variance.
         rng = random.Random(0)
         problems = [
             Example(p.id, p.question, "-1", p.messages, p.prompt)
@@ -291,8 +288,7 @@ def examples(tokenizer: Any, data: str) -> tuple[list[Any], list[Any]]:
 
 def accuracy(model: Any, tokenizer: Any, held_out: list[Any]) -> float:
     """pass@1 from four samples of each held-out problem, drawn with the same numbers each time."""
-    from groupwise.evaluation.sampler import Prompt, SamplingParams
-    from groupwise.framework.sampling import make_sampler
+    from groupwise.framework.sampling import make_sampler  # imports torch: not at start-up
 
     sampler = make_sampler(model, tokenizer, engine="slots")
     prompts = [Prompt(example.id, example.prompt) for example in held_out]

@@ -1,4 +1,4 @@
-"""Ways to teach the same model with the same answers: what each makes of it on the toy task.
+"""Methods of training, from the same model and with the same answers, on the toy task.
 
     python -m benchmarks.methods [--seeds 0 1 2]
 
@@ -6,7 +6,7 @@ Writes benchmarks/results/methods.md. Each seed makes a toy base model, lets it 
 problems 8 times each, and trains the same fresh LoRA from there: offline on those 3,200 logged
 answers, or online on as many answers of its own. The runs themselves measure held-out Pass@K.
 
-Accuracies are of the seeds named. No seconds: the toy says nothing about those of a real model.
+Left out: times. Those of the toy say nothing about a real model.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ class Bench:
         return self.run(self.config(f"online-{answers}", {"max_steps": steps}))
 
     def minimal(self) -> Comparison:
-        """The page-long GRPO: one question a step, as many answers as the log has."""
-        import torch
+        """The page-long GRPO: one question in a step, as many answers as the log has."""
+        import torch  # slow, all of these: not at start-up
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         from groupwise.framework.minimal_grpo import MathDataset, MinimalGRPOTrainer
@@ -185,7 +185,7 @@ def _compared(outcome: experiment.Outcome) -> Comparison:
 # what is shown, what signal and answers it takes, and how it is run
 METHODS: dict[str, tuple[str, Callable[[Bench], Comparison]]] = {
     "SFT, demonstrations": (
-        "400 worked answers, half of them wrong; 50 steps",
+        "400 demonstrations, half of them wrong; 50 steps",
         lambda b: _compared(b.supervised(filtered=False)),
     ),
     "SFT, right answers of the log": (

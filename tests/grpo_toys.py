@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def odd_problems_only(example: Example, completion: Completion) -> float:
-    """Varies within the groups of every other problem, and is flat in the rest."""
+    """Varies within the groups of every other problem, and has no variance in the rest."""
     return float(completion.text[:1] < "5") if int(example.answer) % 2 else 0.0
 
 

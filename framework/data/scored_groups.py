@@ -16,7 +16,7 @@ all tokens together, where that is known. Groups may differ in size; they need t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from groupwise.evaluation.log.records import (
 )
 from groupwise.framework.data.files import Row, read_rows
 from groupwise.rewards.errors import UserError
-from groupwise.rewards.types import Message
+from groupwise.rewards.types import Example, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,20 @@ def _is_message(turn: Any) -> bool:
     return isinstance(turn, Mapping) and all(
         isinstance(turn.get(key), str) for key in ("role", "content")
     )
+
+
+def notice_known_problems(
+    groups: Sequence[ScoredGroup], held_out: Sequence[Example], notice: Callable[[str], None]
+) -> None:
+    """Says how many held-out problems the groups answer, as an exported evaluation may."""
+    texts = {group.prompt for group in groups if isinstance(group.prompt, str)}
+    chats = [group.prompt for group in groups if not isinstance(group.prompt, str)]
+    repeated = sum(example.prompt in texts or example.messages in chats for example in held_out)
+    if repeated:
+        notice(
+            f"{repeated} of the held-out problems are answered in the training data: what Pass@K "
+            "says of them is not about new problems"
+        )
 
 
 def export_groups(

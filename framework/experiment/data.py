@@ -11,7 +11,7 @@ rows become examples is in `framework/data`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,7 +25,7 @@ from groupwise.framework.data.demonstrations import (
 from groupwise.framework.data.examples import ExampleSet, Split, load_examples, overlap
 from groupwise.framework.data.prompts import PromptCache, RenderedPrompts, render_prompts
 from groupwise.framework.data.rows import SourceExample, read_examples
-from groupwise.framework.data.scored_groups import ScoredGroup, read_groups
+from groupwise.framework.data.scored_groups import ScoredGroup, notice_known_problems, read_groups
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
@@ -134,22 +134,8 @@ def _load_groups(data: RunData, tokenizer: Any, terminal: Terminal) -> Problems:
     held_out = load_held_out(data, tokenizer, terminal) if evaluates(data.config) else ()
     completions = sum(len(group.completions) for group in data.groups)
     terminal.line(f"  {len(data.groups)} groups with {completions} completions to train on")
-    _notice_known_problems(data.groups, held_out, terminal.notice)
+    notice_known_problems(data.groups, held_out, terminal.notice)
     return Problems((), held_out, tuple(data.groups))
-
-
-def _notice_known_problems(
-    groups: Sequence[ScoredGroup], held_out: Sequence[Example], notice: Callable[[str], None]
-) -> None:
-    """Says how many held-out problems are answered in the groups, as in an exported evaluation."""
-    texts = {group.prompt for group in groups if isinstance(group.prompt, str)}
-    chats = [group.prompt for group in groups if not isinstance(group.prompt, str)]
-    repeated = sum(example.prompt in texts or example.messages in chats for example in held_out)
-    if repeated:
-        notice(
-            f"{repeated} of the held-out problems are answered in the training data: what Pass@K "
-            "says of them is not about new problems"
-        )
 
 
 def load_held_out(data: RunData, tokenizer: Any, terminal: Terminal) -> tuple[Example, ...]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.log.files import replacing_folder
 from groupwise.framework.policy.folders import (
@@ -101,8 +101,27 @@ def load(
         _refuse_gpu_only(config)
     if config.adapter is not None:
         follow_moved_base(Path(config.adapter), config.name)
+    model, tokenizer = _from_pretrained(fast_model, config, seed)
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a processor of a vision model
+    if config.load_in_4bit and not _is_quantised(model):
+        raise UserError(
+            f"model.load_in_4bit: {config.name} could not be quantised here (bitsandbytes on a CPU "
+            "takes no layer narrower than 64). Set model.load_in_4bit: false."
+        )
+    _set_chat_template(tokenizer, config, needed=needs_chat_template)
+    is_adapter = hasattr(model, "peft_config")
+    if for_training and not is_adapter and not config.full_finetuning:
+        model = _with_new_adapter(fast_model, model, config, seed)
+        is_adapter = True
+    return Policy(model, tokenizer, config, is_adapter)
+
+
+def _from_pretrained(fast_model: Any, config: ModelConfig, seed: int) -> Any:
+    """Model and tokenizer (or processor), through Unsloth's `FastLanguageModel`."""
+    import torch  # slow: not at start-up
+
     with unusable_as_user_error(named_model(config)):
-        model, tokenizer = fast_model.from_pretrained(
+        return fast_model.from_pretrained(
             # Absolute, because an adapter that is saved names its base as it was named here.
             model_name=absolute(config.adapter or config.name),
             max_seq_length=config.max_seq_length,
@@ -120,28 +139,20 @@ def load(
             trust_remote_code=config.trust_remote_code,
             random_state=seed,
         )
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a processor of a vision model
-    if config.load_in_4bit and not _is_quantised(model):
-        raise UserError(
-            f"model.load_in_4bit: {config.name} could not be quantised here (bitsandbytes on a CPU "
-            "takes no layer narrower than 64). Set model.load_in_4bit: false."
-        )
-    _set_chat_template(tokenizer, config, needed=needs_chat_template)
-    is_adapter = hasattr(model, "peft_config")
-    if for_training and not is_adapter and not config.full_finetuning:
-        model = fast_model.get_peft_model(
-            model,
-            r=config.lora_r,
-            target_modules=list(config.target_modules),
-            lora_alpha=config.lora_alpha,
-            lora_dropout=config.lora_dropout,
-            bias="none",
-            use_gradient_checkpointing=config.use_gradient_checkpointing,
-            random_state=seed,
-            max_seq_length=config.max_seq_length,
-        )
-        is_adapter = True
-    return Policy(model, tokenizer, config, is_adapter)
+
+
+def _with_new_adapter(fast_model: Any, model: Any, config: ModelConfig, seed: int) -> Any:
+    return fast_model.get_peft_model(
+        model,
+        r=config.lora_r,
+        target_modules=list(config.target_modules),
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        bias="none",
+        use_gradient_checkpointing=config.use_gradient_checkpointing,
+        random_state=seed,
+        max_seq_length=config.max_seq_length,
+    )
 
 
 def unusable_as_user_error(what: str) -> AbstractContextManager[None]:

@@ -54,21 +54,41 @@ def warm_start(
             f"training.warm_start: none of the {len(rows)} demonstrations fits into "
             f"{max_length} tokens. Raise model.max_seq_length, or shorten the demonstrations."
         )
+    log = TrainingLog(folder / "metrics.jsonl")
+    trainer = _trainer(policy, kept, config, seed, folder, log, callbacks)
+    log.open()
+    try:
+        steps = int(trainer.train().global_step)
+    finally:
+        log.close()
+        shutil.rmtree(folder / "trainer", ignore_errors=True)
+    return steps
+
+
+def _trainer(
+    policy: Policy,
+    rows: list[dict[str, Any]],
+    config: WarmStartConfig,
+    seed: int,
+    folder: Path,
+    log: TrainingLog,
+    callbacks: Sequence[TrainerCallback],
+) -> Any:
+    """TRL's SFTTrainer over rows of `tokenized`."""
     load_unsloth()  # before TRL, which it patches
     from datasets import Dataset  # slow, all of these: not at start-up
     from trl import SFTConfig, SFTTrainer
 
     from groupwise.framework.trainers.callbacks import LogMetrics, RecordConfig
 
-    log = TrainingLog(folder / "metrics.jsonl")
     with adapter_precision(policy.model):
-        trainer = SFTTrainer(
+        return SFTTrainer(
             model=policy.model,
             processing_class=policy.tokenizer,
-            train_dataset=Dataset.from_list(kept),
+            train_dataset=Dataset.from_list(rows),
             callbacks=[
                 LogMetrics(log),
-                RecordConfig(folder, config, demonstrations=len(kept)),
+                RecordConfig(folder, config, demonstrations=len(rows)),
                 *callbacks,
             ],
             args=SFTConfig(
@@ -91,13 +111,6 @@ def warm_start(
                 **machine_arguments(compute_dtype(policy.model), "adamw_8bit"),
             ),
         )
-    log.open()
-    try:
-        steps = int(trainer.train().global_step)
-    finally:
-        log.close()
-        shutil.rmtree(folder / "trainer", ignore_errors=True)
-    return steps
 
 
 def tokenized(

@@ -124,18 +124,20 @@ def test_advantages_are_those_of_the_group_that_came_in(trained: Path) -> None:
 
 
 @pytest.mark.stack
-def test_flat_groups_make_room_and_are_counted(trained: Path) -> None:
+def test_zero_variance_groups_are_replaced_and_counted(trained: Path) -> None:
     groups = groups_of(trained)
     for number, line in enumerate(lines(trained / "metrics.jsonl"), start=1):
-        flat = Counter(
+        without_variance = Counter(
             group[0].advantage is None
             for (step, _), group in groups.items()
             if step == number and len({record.score for record in group}) == 1
         )
-        assert flat[True] > 0, "left out because they were flat"
+        assert without_variance[True] > 0, "left out because they had no variance"
         assert line["untrained_completions"] == SIZE * sum(
             group[0].advantage is None for (step, _), group in groups.items() if step == number
         )
         # What the data set gave, before anything was replaced.
         assert line["zero_variance_groups"] >= line["resampled_groups"] > 0
-        assert line["zero_variance_groups"] - line["resampled_groups"] == flat[False] / 4
+        assert (
+            line["zero_variance_groups"] - line["resampled_groups"] == without_variance[False] / 4
+        )

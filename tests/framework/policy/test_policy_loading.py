@@ -1,4 +1,4 @@
-"""Loading through Unsloth, saving for everyone, and what a user is told when a model is no good."""
+"""Loading through Unsloth, saving for plain transformers, and messages for unusable models."""
 
 from __future__ import annotations
 

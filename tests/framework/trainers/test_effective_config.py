@@ -1,4 +1,4 @@
-"""What was in force is kept beside what was asked for, as the libraries had it."""
+"""The effective config is kept beside the requested one, as the libraries had it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from grpo_toys import trainer_for
 pytestmark = pytest.mark.stack
 
 
-def in_force(folder: Path) -> dict[str, Any]:
+def effective(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((folder / "config.effective.yaml").read_text("utf-8"))
     return found
 
 
-def test_a_run_keeps_what_was_in_force(finished_run: FinishedRun) -> None:
-    found = in_force(finished_run.folder)
+def test_a_run_keeps_its_effective_config(finished_run: FinishedRun) -> None:
+    found = effective(finished_run.folder)
     asked = json.loads((finished_run.folder / "config.resolved.json").read_text("utf-8"))
     training = asked["training"]
     assert found["num_steps"] == training["max_steps"] == 3
@@ -45,7 +45,7 @@ def test_a_run_keeps_what_was_in_force(finished_run: FinishedRun) -> None:
 
 
 def test_the_warm_start_keeps_its_own(finished_run: FinishedRun) -> None:
-    found = in_force(finished_run.folder / "warm_start")
+    found = effective(finished_run.folder / "warm_start")
     assert found["num_steps"] == 12
     assert found["SFTConfig"]["learning_rate"] == 1e-3
     assert found["SFTConfig"]["lr_scheduler_type"] == "linear"
@@ -64,6 +64,6 @@ def test_an_earlier_adapter_keeps_its_rank_and_it_is_seen(
         training__max_steps=1,
     )
     trainer_for(config, load(config.model, config.seed), tmp_path).train()
-    model = in_force(tmp_path)["model"]
+    model = effective(tmp_path)["model"]
     assert model["adapter"]["r"] == 8, "the earlier one's, not the 32 that a new one would have"
     assert model["gradient_checkpointing"] is True

@@ -82,6 +82,7 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
     arguments.how_to_resume = f". Continue with the same command and {resume}"
     with run_dir:
         terminal.line(f"groupwise: {config.name} in {run_dir.path}")
+        # Once all is checked: it imports NumPy, which is not needed at start-up.
         from groupwise.framework.experiment import run as experiment
 
         outcome = experiment.run(config, run_dir, terminal, data)

@@ -68,6 +68,16 @@ def load_examples(data: DataConfig, split: Split, read: Reader = read_examples) 
     return ExampleSet(examples, replace(report, num_examples=len(examples)))
 
 
+def check_data_size(num_examples: int, prompts_per_step: int) -> None:
+    """Refuses less data than a step needs: TRL would make no step and raise no error."""
+    if num_examples < prompts_per_step:
+        raise UserError(
+            f"training.prompts_per_step: {prompts_per_step} problems per step, but the training "
+            f"data has {num_examples}. Set prompts_per_step to {max(num_examples, 1)} or less, or "
+            "add data."
+        )
+
+
 def overlap(train: Iterable[Example], evaluation: Iterable[Example]) -> list[str]:
     """Ids of evaluation examples whose question is also in train, but for case and spaces."""
     seen = {_normalised(example.question) for example in train}

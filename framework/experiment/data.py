@@ -22,7 +22,13 @@ from groupwise.framework.data.demonstrations import (
     load_demonstrations,
     render_demonstrations,
 )
-from groupwise.framework.data.examples import ExampleSet, Split, load_examples, overlap
+from groupwise.framework.data.examples import (
+    ExampleSet,
+    Split,
+    check_data_size,
+    load_examples,
+    overlap,
+)
 from groupwise.framework.data.prompts import PromptCache, RenderedPrompts, render_prompts
 from groupwise.framework.data.rows import SourceExample, read_examples
 from groupwise.framework.data.scored_groups import ScoredGroup, notice_known_problems, read_groups
@@ -115,9 +121,6 @@ def load_data(data: RunData, tokenizer: Any, terminal: Terminal) -> Problems:
         held_out = data.prompts("eval", tokenizer)
         stage.summary = f"{len(train.examples)} to train on, {len(held_out.examples)} held out"
     if training.method == "grpo":
-        # It imports numpy: not at start-up
-        from groupwise.framework.grpo_trainer.inputs import check_data_size
-
         check_data_size(len(train.examples), training.prompts_per_step)
     _report_left_out(terminal, "train", train)
     _report_left_out(terminal, "eval", held_out)

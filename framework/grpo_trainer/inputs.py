@@ -51,16 +51,6 @@ def as_examples(rows: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> list
     return [example if example.prompt else _rendered(example, tokenizer) for example in examples]
 
 
-def check_data_size(num_examples: int, prompts_per_step: int) -> None:
-    """Refuses less data than a step needs: TRL would make no step and raise no error."""
-    if num_examples < prompts_per_step:
-        raise UserError(
-            f"training.prompts_per_step: {prompts_per_step} problems per step, but the training "
-            f"data has {num_examples}. Set prompts_per_step to {max(num_examples, 1)} or less, or "
-            "add data."
-        )
-
-
 def _example_of_row(number: int, row: Any) -> Example:
     if isinstance(row, tuple) and len(row) == 2:
         row = {"question": row[0], "answer": row[1]}

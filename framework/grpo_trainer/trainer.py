@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 from groupwise.evaluation import EvaluationSettings, Summary, evaluate
 from groupwise.evaluation.log.files import full_disk_as_user_error
 from groupwise.framework.config import shared_batch_shape
+from groupwise.framework.data.examples import check_data_size
 from groupwise.framework.grpo_trainer.arguments import GRPOArguments
-from groupwise.framework.grpo_trainer.inputs import as_examples, as_rubric, check_data_size
+from groupwise.framework.grpo_trainer.inputs import as_examples, as_rubric
 from groupwise.framework.grpo_trainer.rollouts import Rollouts
 from groupwise.framework.grpo_trainer.trl_config import refuse_dropped, trl_arguments, trl_classes
 from groupwise.framework.policy import Policy

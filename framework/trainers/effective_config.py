@@ -16,6 +16,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from groupwise.evaluation.log.files import write_text
 from groupwise.framework.policy.loading import compute_dtype
 from groupwise.framework.run import processes
@@ -39,8 +41,6 @@ def write_effective_config(
     more: Mapping[str, Any],
 ) -> None:
     """Writes the file to `folder`, from what `effective_config` says."""
-    import yaml  # slow: not at start-up
-
     found = effective_config(asked, arguments, num_steps, model, more)
     text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=100)
     write_text(folder / EFFECTIVE, _HEAD + text)

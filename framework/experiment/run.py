@@ -2,9 +2,8 @@
 
     outcome = run(config, create_run_dir(config), Terminal())
 
-`run` reads as verbs, each a stage that is defined below it. What they are made of stands in
-`data.py` (problems and prompts), `preflight.py` (all that needs no model), `evaluate.py` (Pass@K),
-and the trainers.
+`run` reads as verbs, each a stage that is defined below it. The mechanics are in `data.py` (data
+and prompts), `preflight.py` (all that needs no model), `evaluate.py` (Pass@K) and the trainers.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from groupwise.evaluation import Comparison, Summary, compare, write_comparison
 from groupwise.evaluation.report import write_report
@@ -39,19 +37,17 @@ from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.processes import from_main
 from groupwise.framework.run.terminal import Terminal
 from groupwise.framework.run.tracking import Tracker
+from groupwise.framework.trainers.common import TrainResult
 from groupwise.framework.trainers.group_score_run import train_on_groups
 from groupwise.framework.trainers.sft import warm_start as train_supervised
 from groupwise.rewards import Rubric
-
-if TYPE_CHECKING:
-    from groupwise.framework.trainers.common import TrainResult
 
 BASE, TUNED = "base", "tuned"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to. `comparison` is None unless it was evaluated before and after.
+    """The result of a run. `comparison` is None unless it was evaluated before and after.
 
     A run that was stopped in training has neither final model nor evaluation after; the same
     config resumes it.
@@ -130,7 +126,7 @@ def merge_adapter(
 def check_rewards(
     config: ExperimentConfig, data: RunData, rubric: Rubric, terminal: Terminal
 ) -> None:
-    """`groupwise check` on a few examples; what it finds is said, and stops nothing."""
+    """`groupwise check` on a few examples; problems are reported, and stop nothing."""
     with terminal.stage("Check the rewards") as stage:
         load_unsloth()  # it has to come before transformers, which the tokenizer needs
         found = check_sample(config, data, load_tokenizer(config.model), rubric)
@@ -143,7 +139,7 @@ def check_rewards(
 
 
 def plan_checkpointing(config: ExperimentConfig, terminal: Terminal) -> ExperimentConfig:
-    """What `model.use_gradient_checkpointing: auto` comes to with this model and this machine."""
+    """Decides `model.use_gradient_checkpointing: auto` for this model and this machine."""
     if config.model.use_gradient_checkpointing != "auto":
         return config
     load_unsloth()  # it has to come before transformers, which knows the model's shape
@@ -168,7 +164,7 @@ def load_policy(
 
 
 def warm_started(run_dir: RunDir) -> Path:
-    """Where the model lies as it was after the warm start."""
+    """The folder of the model after the warm start."""
     return run_dir.path / "warm_start" / "model"
 
 

@@ -19,6 +19,7 @@ from groupwise.framework.config import (
     notices,
     resolve_config_path,
 )
+from groupwise.framework.experiment.data import RunData
 from groupwise.framework.experiment.preflight import dry_run, refuse_early
 from groupwise.framework.experiment.preflight_report import dry_run_json, dry_run_table
 from groupwise.framework.run import processes
@@ -33,7 +34,6 @@ from groupwise.framework.run.resume import resume_run_dir
 from groupwise.framework.run.terminal import Terminal
 
 if TYPE_CHECKING:
-    from groupwise.framework.experiment.data import RunData
     from groupwise.framework.experiment.run import Outcome
 
 _STOPPED = 130  # the exit code after Ctrl-C
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: bool = False) -> int:
-    """With `name_if_taken` a second run gets another name."""
+    """Runs the config of that name; with `name_if_taken` a second run gets another name."""
     terminal = Terminal(quiet=arguments.quiet)
     if arguments.dry_run:
         if not processes.is_main():
@@ -82,8 +82,7 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
     arguments.how_to_resume = f". Continue with the same command and {resume}"
     with run_dir:
         terminal.line(f"groupwise: {config.name} in {run_dir.path}")
-        # Once all is checked: it imports NumPy, which is not needed at start-up.
-        from groupwise.framework.experiment import run as experiment
+        from groupwise.framework.experiment import run as experiment  # numpy: not at start-up
 
         outcome = experiment.run(config, run_dir, terminal, data)
     if processes.is_main():
@@ -110,7 +109,7 @@ def _dry_run(config: ExperimentConfig, terminal: Terminal, *, as_json: bool) -> 
 def _run_config(
     arguments: argparse.Namespace, config_name: str, *, name_if_taken: bool
 ) -> tuple[ExperimentConfig, str]:
-    """The config of the run that is asked for, whose name is free, and the text it is from."""
+    """The config of the run, whose name is free, and its text as the user wrote it."""
     path = resolve_config_path(config_name)
     config = ExperimentConfig.from_yaml(path, overrides_of(arguments))
     if name_if_taken and arguments.name is None and not arguments.resume:
@@ -147,7 +146,7 @@ def _print_as_json(outcome: Outcome, run_dir: RunDir) -> None:
 
 
 def _print_as_text(outcome: Outcome, run_dir: RunDir) -> None:
-    """The numbers, what was found along the way, and where everything lies."""
+    """The numbers, the findings, and where each file is."""
     print()
     if outcome.comparison:
         print_table(comparison_table(outcome.comparison))

@@ -39,7 +39,7 @@ class DataReport:
             text += f" ({self.num_rows} rows"
             text += f", {self.num_held_out} held out for evaluation)" if self.num_held_out else ")"
         if self.num_repeated_questions:
-            text += f"; {self.num_repeated_questions} questions stand there more than once"
+            text += f"; {self.num_repeated_questions} questions appear more than once"
         return text
 
 
@@ -56,7 +56,7 @@ def load_examples(data: DataConfig, split: Split, read: Reader = read_examples) 
 
     Where `data.eval` is null, `eval_fraction` of train is held out: by the hash of the question, so
     that the same questions are held out whatever the order of the rows and the seed, and a question
-    that stands twice never lands on both sides. With an `eval_fraction` of 0 there
+    that appears twice never lands on both sides. With an `eval_fraction` of 0 there
     are no problems to evaluate on. `read` reads a source.
 
     Raises:

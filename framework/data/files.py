@@ -151,7 +151,7 @@ def _csv(path: Path) -> Iterator[Row]:
                     "it again with commas"
                 )
             if twice := sorted({name for name in header if header.count(name) > 1}):
-                raise UserError(f"{path}: the column {twice[0]!r} stands twice in the header")
+                raise UserError(f"{path}: the column {twice[0]!r} appears twice in the header")
             for number, record in enumerate((r for r in records if r), start=1):
                 if len(record) != len(header):
                     raise UserError(

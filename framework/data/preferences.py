@@ -78,7 +78,7 @@ def paired(answers: Sequence[tuple[float, str]]) -> list[tuple[str, str]]:
 
 
 def split_pairs(pairs: Sequence[Pair], eval_fraction: float) -> tuple[list[Pair], list[Pair]]:
-    """(train, held out): by the hash of the question, so that none stands on both sides.
+    """(train, held out): by the hash of the question, so that none is on both sides.
 
     Raises:
         UserError: there are not two questions.
@@ -101,7 +101,7 @@ def _stated(source: str, row: Row) -> Pair:
     chosen, rejected = row.fields["chosen"], row.fields["rejected"]
     asked = row.fields.get("question") or row.fields.get("prompt")
     if not asked and isinstance(chosen, list):
-        asked = chosen[:-1]  # the whole conversation stands in both
+        asked = chosen[:-1]  # both hold the whole conversation
     question, better, worse = _user_text(asked), _answer_text(chosen), _answer_text(rejected)
     for name, value in (("question", question), ("chosen", better), ("rejected", worse)):
         if value is None:

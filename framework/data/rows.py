@@ -126,7 +126,7 @@ def _ids(
     for row, example_id in zip(rows, ids, strict=True):
         if example_id in first:
             raise UserError(
-                f"{source}: the id {example_id!r} stands twice ({first[example_id].where} and "
+                f"{source}: the id {example_id!r} appears twice ({first[example_id].where} and "
                 f"{row.where}); ids in data.id_field {id_field!r} must differ"
             )
         first[example_id] = row

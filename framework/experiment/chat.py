@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 HELP = (
-    "Ask something. What was said before goes along, and the training knew single questions only: "
-    "/reset forgets it. /quit or Ctrl-D ends."
+    "Ask something. Earlier turns are kept, although the training had single questions only: "
+    "/reset drops them. /quit or Ctrl-D ends."
 )
 
 
@@ -33,7 +33,7 @@ def chat(
     temperature: float,
     max_tokens: int,
 ) -> None:
-    """The conversation, until standard input ends.
+    """Runs the conversation until standard input ends.
 
     With `with_base` each question is answered twice, by the base model first; the conversation
     continues with the tuned model's answer.

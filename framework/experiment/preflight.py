@@ -41,7 +41,7 @@ from groupwise.rewards.types import Example
 
 
 def refuse_early(config: ExperimentConfig, splits: Sequence[Split]) -> RunData:
-    """What can be refused before a run directory exists; the data that were read for it.
+    """Checks what can be checked before a run directory exists; returns the data that it read.
 
     A hub data set is not loaded here: it takes long, and its library has to come after Unsloth.
 
@@ -86,7 +86,7 @@ def _read_files(data: RunData, splits: Sequence[Split]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What was found. `problems` make training meaningless; `notices` are worth a look."""
+    """The result of a check. `problems` make training meaningless; `notices` are worth a look."""
 
     prompts: RenderedPrompts
     batch_shape: str
@@ -143,7 +143,7 @@ def check_sample(
 def _without_model(
     config: ExperimentConfig, terminal: Terminal, splits: Sequence[Split]
 ) -> Iterator[tuple[RunData, Any]]:
-    """The data of a config and the tokenizer, while libraries are kept quiet."""
+    """Data and tokenizer of a config, with the output of libraries sent to a scratch file."""
     with toy_in_scratch(config) as plain, tempfile.TemporaryDirectory() as scratch:
         data = refuse_early(plain, splits)
         with terminal.libraries_to(Path(scratch) / "library.log"):
@@ -241,7 +241,7 @@ def _template_notices(config: ExperimentConfig, rubric: Rubric, example: Example
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What a dry run found: counts, lengths, and a first prompt as the model would see it."""
+    """The result of a dry run: counts, lengths, and a first prompt as the model would see it."""
 
     train: RenderedPrompts
     held_out: RenderedPrompts

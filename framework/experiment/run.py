@@ -2,9 +2,8 @@
 
     outcome = run(config, create_run_dir(config), Terminal())
 
-`run` reads as verbs, each a stage that is defined below it. What they are made of stands in
-`data.py` (problems and prompts), `preflight.py` (all that needs no model), `evaluate.py` (Pass@K),
-and the trainers.
+`run` reads as verbs, each a stage that is defined below it. The mechanics are in `data.py` (data
+and prompts), `preflight.py` (all that needs no model), `evaluate.py` (Pass@K) and the trainers.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from groupwise.evaluation import Comparison, Summary, compare, write_comparison
 from groupwise.evaluation.report import write_report
 from groupwise.evaluation.text import percent, rounded
 from groupwise.framework.config import ExperimentConfig
@@ -26,6 +25,7 @@ from groupwise.framework.experiment.evaluate import (
 )
 from groupwise.framework.experiment.preflight import check_sample, load_tokenizer
 from groupwise.framework.experiment.toy import make_toy_in, toy_folder
+from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
 from groupwise.framework.policy import Policy, load
 from groupwise.framework.policy.checkpointing import checkpointing, with_checkpointing
 from groupwise.framework.policy.folders import as_saved, check_model_folder
@@ -37,18 +37,16 @@ from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.processes import from_main
 from groupwise.framework.run.terminal import Terminal
 from groupwise.framework.run.tracking import Tracker
+from groupwise.framework.trainers.common import TrainResult
+from groupwise.framework.trainers.sft import warm_start as train_supervised
 from groupwise.rewards import Rubric
-
-if TYPE_CHECKING:
-    from groupwise.evaluation import Comparison, Summary
-    from groupwise.framework.trainers.common import TrainResult
 
 BASE, TUNED = "base", "tuned"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to. `comparison` is None unless it was evaluated before and after.
+    """The result of a run. `comparison` is None unless it was evaluated before and after.
 
     A run that was stopped in training has neither final model nor evaluation after; the same
     config resumes it.
@@ -127,7 +125,7 @@ def merge_adapter(
 def check_rewards(
     config: ExperimentConfig, data: RunData, rubric: Rubric, terminal: Terminal
 ) -> None:
-    """`groupwise check` on a few examples; what it finds is said, and stops nothing."""
+    """`groupwise check` on a few examples; problems are reported, and stop nothing."""
     with terminal.stage("Check the rewards") as stage:
         load_unsloth()  # it has to come before transformers, which the tokenizer needs
         found = check_sample(config, data, load_tokenizer(config.model), rubric)
@@ -140,7 +138,7 @@ def check_rewards(
 
 
 def plan_checkpointing(config: ExperimentConfig, terminal: Terminal) -> ExperimentConfig:
-    """What `model.use_gradient_checkpointing: auto` comes to with this model and this machine."""
+    """Decides `model.use_gradient_checkpointing: auto` for this model and this machine."""
     if config.model.use_gradient_checkpointing != "auto":
         return config
     load_unsloth()  # it has to come before transformers, which knows the model's shape
@@ -165,7 +163,7 @@ def load_policy(
 
 
 def warm_started(run_dir: RunDir) -> Path:
-    """Where the model lies as it was after the warm start."""
+    """The folder of the model after the warm start."""
     return run_dir.path / "warm_start" / "model"
 
 
@@ -175,7 +173,6 @@ def warm_start(
     """Supervised training on demonstrations; `policy` changes in place, once in a run's life."""
     # Imports transformers: not at start-up.
     from groupwise.framework.trainers.callbacks import ShowProgress
-    from groupwise.framework.trainers.sft import warm_start as train_supervised
 
     if not config.training.warm_start.enabled or warm_started(run_dir).is_dir():
         return
@@ -215,8 +212,7 @@ def train(
         from groupwise.framework.trainers.group_scores import train_on_groups
 
         return train_on_groups(config, policy, problems.groups, run_dir, terminal)
-    # Slow (numpy, transformers): not at start-up.
-    from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
+    # Imports transformers: not at start-up.
     from groupwise.framework.trainers.callbacks import Notices, ShowProgress, TrackerCallback
 
     terminal.line(f"  {config.training.batch_shape.shared_by(processes.count())}")
@@ -273,8 +269,6 @@ def compare_both(config: ExperimentConfig, run_dir: RunDir) -> Comparison | None
     """Base against tuned, paired by problem, written to `comparison.json`."""
     if not (config.evaluation.before and config.evaluation.after):
         return None
-    from groupwise.evaluation import compare, write_comparison  # NumPy and SciPy: not at start-up
-
     comparison = compare(
         {label: run_dir.evaluation(label) for label in (BASE, TUNED)},
         ks=config.evaluation.k,

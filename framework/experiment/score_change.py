@@ -93,7 +93,7 @@ class ScoreChange:
 
 
 class ScoreTally:
-    """Hears of each sample with its old and its new scores, in the order of the log."""
+    """Counts as it goes: `add` each sample with its old and new scores, in the order of the log."""
 
     def __init__(self) -> None:
         self._num_samples = 0
@@ -135,7 +135,7 @@ class ScoreTally:
             )
 
     def change(self, path: Path, unknown_questions: int) -> ScoreChange:
-        """The sum of what was heard of the log at `path`."""
+        """The result of all samples added so far, for the log at `path`."""
         old = [x for totals in self._totals.values() for x in totals[0::2]]
         new = [x for totals in self._totals.values() for x in totals[1::2]]
         return ScoreChange(

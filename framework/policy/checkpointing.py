@@ -18,7 +18,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from groupwise.framework.config import TOY, ExperimentConfig
+from groupwise.framework.config import ExperimentConfig
 
 SHARE = 0.25  # of the memory, for activations: a margin for what this count does not know
 
@@ -43,8 +43,6 @@ def checkpointing(config: ExperimentConfig, memory_bytes: float | None = None) -
     asked = config.model.use_gradient_checkpointing
     if asked != "auto":
         return Checkpointing(asked, "as model.use_gradient_checkpointing says")
-    if config.model.name == TOY:
-        return Checkpointing(False, "the toy is tiny")
     shape = _shape(config)
     per_token = None if shape is None else bytes_per_token(shape)
     if per_token is None:

@@ -207,7 +207,7 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "a.csv",
         "question,answer,answer\na,1,2\n",
         {},
-        "a.csv: the column 'answer' stands twice in the header",
+        "a.csv: the column 'answer' appears twice in the header",
     ),
     "not parquet": ("a.parquet", "hello", {}, None),
     "no such field": (
@@ -256,7 +256,7 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "a.jsonl",
         '{"question": "a", "answer": 1, "id": 3}\n{"question": "b", "answer": 1, "id": "3"}\n',
         {"id_field": "id"},
-        "a.jsonl: the id '3' stands twice (line 1 and line 2); ids in data.id_field 'id' must "
+        "a.jsonl: the id '3' appears twice (line 1 and line 2); ids in data.id_field 'id' must "
         "differ",
     ),
     "no such metadata": (

@@ -87,7 +87,7 @@ def _what_to_evaluate(arguments: argparse.Namespace) -> tuple[ExperimentConfig, 
         )
     if arguments.config is not None:
         path = resolve_config_path(arguments.config)
-        no_training = ["training.method=grpo", "training.warm_start.enabled=false"]
+        no_training = [("training.method", "grpo"), ("training.warm_start.enabled", False)]
         config = ExperimentConfig.from_yaml(path, [*overrides, *no_training])
     else:
         base = {"model": {"name": arguments.target}, "data": {"train": arguments.data}}

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from framework.sampling.threads import one_thread
+
 
 @contextmanager
 def merged_adapters(model: Any, most_bytes: int) -> Iterator[int]:
@@ -27,7 +29,8 @@ def merged_adapters(model: Any, most_bytes: int) -> Iterator[int]:
         layers, size = [], 0
     before = [layer.base_layer.weight.data for layer, _ in layers]
     try:
-        with torch.no_grad():
+        # One thread: MKL's products may round by their number, which is chosen by the batch size.
+        with torch.no_grad(), one_thread():
             for (layer, adapter), weight in zip(layers, before, strict=True):
                 layer.base_layer.weight.data = weight + layer.get_delta_weight(adapter)
                 layer.forward = layer.base_layer.__call__  # which may be packed later

@@ -52,9 +52,9 @@ CASES = {
     "1 row, 2 threads": Case(rows=1, threads=2, left=(9,)),
     "7 rows, half of the samples left": Case(rows=7, left=(0, 3, 4, 7, 9)),
     "8 rows, 2 threads, backwards": Case(rows=8, threads=2, backwards=True),
-    "64 rows, 5 threads": Case(rows=64, threads=5),
-    "128 rows, 2 threads, backwards": Case(rows=128, threads=2, backwards=True),
+    "64 rows, 2 threads": Case(rows=64, threads=2),
 }
+MORE_THREADS = {"64 rows, 5 threads": Case(rows=64, threads=5)}
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ MODELS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", MODELS)
 def test_nor_in_other_shapes(name: str, engine: str) -> None:
     few = PROMPTS[1::2]
-    assert_alike(MODELS[name](), engine, few)
+    assert_alike(MODELS[name](), engine, few, cases=CASES | MORE_THREADS)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -226,13 +226,15 @@ def _in_chunks(
     query (B, H, G, D), key and value (B, H, W, D), mask (B, 1, 1, W), True or 0 where it sees.
     """
     group, window = query.shape[2], key.shape[2]
-    mask = _floor(mask, query.new_zeros(1, 1, 1, window))
+    mask = _additive(mask, query.new_zeros(1, 1, 1, window))
     if missing := -window % CHUNK:  # never in the slots' cache
         key, value = F.pad(key, (0, 0, 0, missing)), F.pad(value, (0, 0, 0, missing))
         mask = F.pad(mask, (0, missing), value=torch.finfo(mask.dtype).min)
     if part is not _flash or query.shape[3] % 16:
         query = F.pad(query, (0, 0, 0, -group % 8))  # buffers of whole 64 bytes, see CHUNK
     out, top = part(query, key[:, :, :CHUNK], value[:, :, :CHUNK], mask[..., :CHUNK], scale)
+    if window <= CHUNK:
+        return out[:, :, :group]
     total = torch.ones_like(top)  # (B, H, G, 1), of the weights, those of the `top` chunk being 1
     for start in range(CHUNK, window, CHUNK):
         at = slice(start, start + CHUNK)
@@ -243,14 +245,13 @@ def _in_chunks(
     return (out / total)[:, :, :group]
 
 
-def _floor(mask: Tensor | None, zeros: Tensor) -> Tensor:
-    """What is added to scores, 0 or the least number: -inf would be NaN in a chunk of nothing."""
+def _additive(mask: Tensor | None, zeros: Tensor) -> Tensor:
+    """What is added to scores; the least number, as -inf would be NaN in a chunk of nothing."""
     if mask is None:
         return zeros
-    least = torch.finfo(zeros.dtype).min
     if mask.dtype == torch.bool:
-        return zeros.masked_fill(~mask, least)
-    return mask.clamp(min=least)
+        return zeros.masked_fill(~mask, torch.finfo(zeros.dtype).min)
+    return mask  # ours, or that of eager attention: both have the least number
 
 
 def _flash(

@@ -293,7 +293,7 @@ class Run:
         self._book(tokens.tolist(), logprobs)
 
     def _masks(self, lengths: Tensor, window: int) -> Any:
-        """What is added to attention scores, 0 or -inf: (B, 1, 1, W) for each kind of layer."""
+        """What is added to scores, 0 or the least number: (B, 1, 1, W) for each kind of layer."""
         columns = self.columns[:window]
         dtype = self.cache.data.dtype
         masks = {}
@@ -330,4 +330,4 @@ class Run:
 
 def _additive(outside: Tensor, dtype: torch.dtype) -> Tensor:
     mask = torch.zeros(outside.shape, dtype=dtype, device=outside.device)
-    return mask.masked_fill_(outside, float("-inf"))[:, None, None]
+    return mask.masked_fill_(outside, torch.finfo(dtype).min)[:, None, None]

@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 0
 
-.PHONY: quickstart install dev test test-fast test-long lint format types lock clean
+.PHONY: quickstart install dev test test-fast test-long test-invariance lint format types lock clean
 
 quickstart: install
 	@$(BIN)/groupwise quickstart
@@ -51,6 +51,12 @@ test: lint types
 
 test-fast: dev
 	@$(PYTEST) -m "not stack and not long and not timing"
+
+# As on machines with older instructions; `make test` has the machine's own.
+test-invariance: dev
+	@ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q -n $(JOBS) -m invariance
+	@ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
+	  $(BIN)/python -m pytest -q -n $(JOBS) -m invariance
 
 test-long: dev
 	@$(PYTEST) -m long

@@ -24,8 +24,10 @@ import yaml
 from groupwise.framework.config import ExperimentConfig, ModelConfig
 
 ROOT = Path(__file__).parents[1]
-HANG_S = 900  # guards against hanging; says nothing of speed
 GOLDEN = Path(__file__).parent / "golden"
+# After so many seconds a process is taken to hang. No measure of speed: other work on a machine
+# makes one that takes half a minute take several.
+HANG_S = 600.0
 
 # Spinning threads of two processes on two cores can slow both a hundredfold; no test looks up a
 # hub; and a bar or a banner of a library is no output of ours.
@@ -185,7 +187,7 @@ def run_cli(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_S,
         check=False,
         preexec_fn=before,
     )
@@ -246,7 +248,7 @@ def run_python(code: str, *arguments: str | Path, cwd: Path, **environment: str)
         env={**os.environ, **ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

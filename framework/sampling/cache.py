@@ -7,11 +7,17 @@ what they leave out.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from groupwise.framework.sampling.cpu import has_onednn
 
 
 class PromptCache:
@@ -92,15 +98,49 @@ class SlotCache:
 
 
 ATTENTION = "groupwise_slots"
+CAPPED_ATTENTION = "groupwise_slots_capped"  # in place of eager attention: it may cap scores
+
+# Positions that one sum runs over. Torch's attention multiplies by MKL, whose rounding depends on
+# the number of columns, masked ones too, and on where its buffers begin: so each call has this many
+# columns, whatever the window. Its buffer of a thread holds G * (CHUNK + D + 2) floats; with 126
+# that is a multiple of 64 bytes for heads of 16, 32, 64, … and each thread's begins alike.
+CHUNK = 126
+PROMPT_STEP = 16  # prompts are run together if their lengths are alike in this unit
+
+
+def is_steady(tensor: Tensor) -> bool:
+    """Whether a row's bits can be had that do not depend on the batch: float32 on a CPU."""
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and has_onednn()
+
+
+def round_up(count: int, unit: int) -> int:
+    return count + -count % unit
 
 
 def register_attention() -> None:
-    """Make the attention below known to transformers, under the name `ATTENTION`."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
+    """Make the attentions below known to transformers, under their names."""
+    from transformers import AttentionInterface, AttentionMaskInterface  # slow: not at start-up
+    from transformers.masking_utils import eager_mask, sdpa_mask  # slow: not at start-up
 
     AttentionInterface.register(ATTENTION, _grouped_attention)
     AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    AttentionInterface.register(CAPPED_ATTENTION, _capped_attention)
+    AttentionMaskInterface.register(CAPPED_ATTENTION, eager_mask)
+
+
+@contextmanager
+def slot_attention(config: Any, steady: bool) -> Iterator[None]:
+    """Use the engine's attention in place of sdpa, and in place of eager where it is `steady`."""
+    was = config._attn_implementation
+    register_attention()
+    if was == "sdpa":
+        config._attn_implementation = ATTENTION
+    elif was == "eager" and steady:
+        config._attn_implementation = CAPPED_ATTENTION
+    try:
+        yield
+    finally:
+        config._attn_implementation = was
 
 
 def _grouped_attention(
@@ -120,7 +160,8 @@ def _grouped_attention(
     query (B, H, 1, D), key and value (B, Hkv, W, D), mask (B, 1, 1, W) -> (B, 1, H, D).
     """
     batch, heads, positions, width = query.shape
-    if positions > 1 or attention_mask is None:  # a prompt
+    if positions > 1:  # a prompt
+        # Slow: not at start-up.
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
         out: tuple[Tensor, None] = sdpa_attention_forward(
@@ -128,7 +169,115 @@ def _grouped_attention(
         )
         return out
     grouped = query.view(batch, key.shape[1], heads // key.shape[1], width)  # (B, Hkv, G, D)
-    out_grouped = F.scaled_dot_product_attention(
-        grouped, key, value, attn_mask=attention_mask, scale=scaling
-    )  # (B, Hkv, G, D)
+    if is_steady(query):
+        out_grouped = _in_chunks(_flash, grouped, key, value, attention_mask, scaling)
+    else:
+        out_grouped = F.scaled_dot_product_attention(
+            grouped, key, value, attn_mask=attention_mask, scale=scaling
+        )  # (B, Hkv, G, D)
     return out_grouped.reshape(batch, 1, heads, width), None
+
+
+def _capped_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Any]:
+    """The same in place of eager attention, with scores capped at `softcap` if it is given."""
+    batch, heads, positions, width = query.shape
+    if positions > 1:  # a prompt: the family's own
+        eager = sys.modules[type(module).__module__].eager_attention_forward
+        if softcap is not None:
+            kwargs["softcap"] = softcap
+        outs = []
+        for i in range(batch):  # one by one: a product of several rounds by how many there are
+            row = slice(i, i + 1)
+            mask = attention_mask
+            if mask is not None and len(mask) > 1:
+                mask = mask[row]
+            outs.append(
+                eager(module, query[row], key[row], value[row], mask, scaling=scaling, **kwargs)[0]
+            )
+        return torch.cat(outs), None
+    grouped = query.view(batch, key.shape[1], heads // key.shape[1], width)  # (B, Hkv, G, D)
+    part = partial(_capped, softcap=softcap)
+    out_grouped = _in_chunks(part, grouped, key, value, attention_mask, scaling)
+    return out_grouped.reshape(batch, 1, heads, width), None
+
+
+# Attention over one chunk: query, key, value, mask, scale -> output and log of the weights' sum.
+_Part = Callable[[Tensor, Tensor, Tensor, Tensor, float | None], tuple[Tensor, Tensor]]
+
+
+def _in_chunks(
+    part: _Part,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scale: float | None,
+) -> Tensor:
+    """Attention summed chunk by chunk: (B, H, G, D); a chunk that a row does not see adds 0.
+
+    query (B, H, G, D), key and value (B, H, W, D), mask (B, 1, 1, W), True or 0 where it sees.
+    """
+    group, window = query.shape[2], key.shape[2]
+    mask = _additive(mask, query.new_zeros(1, 1, 1, window))
+    if missing := -window % CHUNK:  # never in the slots' cache
+        key, value = F.pad(key, (0, 0, 0, missing)), F.pad(value, (0, 0, 0, missing))
+        mask = F.pad(mask, (0, missing), value=torch.finfo(mask.dtype).min)
+    if part is not _flash or query.shape[3] % 16:
+        query = F.pad(query, (0, 0, 0, -group % 8))  # buffers of whole 64 bytes, see CHUNK
+    out, top = part(query, key[:, :, :CHUNK], value[:, :, :CHUNK], mask[..., :CHUNK], scale)
+    if window <= CHUNK:
+        return out[:, :, :group]
+    total = torch.ones_like(top)  # (B, H, G, 1), of the weights, those of the `top` chunk being 1
+    for start in range(CHUNK, window, CHUNK):
+        at = slice(start, start + CHUNK)
+        new, log_sum = part(query, key[:, :, at], value[:, :, at], mask[..., at], scale)
+        highest = torch.maximum(top, log_sum)
+        kept, added = (top - highest).exp_(), (log_sum - highest).exp_()
+        out, total, top = out * kept + new * added, total * kept + added, highest
+    return (out / total)[:, :, :group]
+
+
+def _additive(mask: Tensor | None, zeros: Tensor) -> Tensor:
+    """What is added to scores; the least number, as -inf would be NaN in a chunk of nothing."""
+    if mask is None:
+        return zeros
+    if mask.dtype == torch.bool:
+        return zeros.masked_fill(~mask, torch.finfo(zeros.dtype).min)
+    return mask  # ours, or that of eager attention: both have the least number
+
+
+def _flash(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None
+) -> tuple[Tensor, Tensor]:
+    # What scaled_dot_product_attention calls on a CPU; it keeps the second result to itself.
+    out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, 0.0, False, attn_mask=mask, scale=scale
+    )
+    return out, log_sum[..., None]
+
+
+def _capped(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    scale: float | None,
+    softcap: float | None,
+) -> tuple[Tensor, Tensor]:
+    scores = torch.matmul(query, key.transpose(2, 3)) * (scale or 1.0)  # (B, H, G, CHUNK)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores + mask
+    top = scores.amax(dim=-1, keepdim=True)
+    weights = (scores - top).exp()
+    total = weights.sum(dim=-1, keepdim=True)
+    return torch.matmul(weights, value) / total, top + total.log()

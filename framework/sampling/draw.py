@@ -59,6 +59,11 @@ def draw(
         Tokens (B,) int64, and with `params.logprobs` their log-probabilities (B,) float32 under the
         model's own distribution at the temperature (at 1 when greedy), before any other rule.
     """
+    if len(logits) == 1:
+        # One sum over a large vocabulary would be cut among the threads: two rows are not.
+        twice = None if seen is None else seen.expand(2, -1)
+        tokens, logprobs = draw(logits.expand(2, -1), uniform.expand(2), params, twice)
+        return tokens[:1], None if logprobs is None else logprobs[:1]
     scores = logits.float()
     if params.repetition_penalty != 1.0:
         assert seen is not None

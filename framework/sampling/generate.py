@@ -8,7 +8,7 @@ slot engine, and the two give the same answers up to floating point.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
-from groupwise.framework.sampling.cpu import packed_linears
+from groupwise.framework.sampling.cache import PROMPT_STEP, is_steady, round_up, slot_attention
+from groupwise.framework.sampling.cpu import prepacked_linears
 from groupwise.framework.sampling.draw import check_params, draw
 from groupwise.framework.sampling.memory import default_budget
 from groupwise.framework.sampling.randomness import sample_key, uniforms
 from groupwise.framework.sampling.requests import PromptTokens, completion, encode_prompts
 from groupwise.framework.sampling.state import sampling_mode
 from groupwise.framework.sampling.stopping import Stopping
+from groupwise.framework.sampling.support import base_model, why_not_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +52,49 @@ class GenerateSampler:
         encoded.sort(key=lambda p: -len(p.ids))
         jobs = [_Job(prompt, index) for prompt in encoded for index in prompt.samples]
         stopping = Stopping(self.model, self.tokenizer, params.stop, params.max_tokens)
-        for start in range(0, len(jobs), self.max_rows):
-            batch = jobs[start : start + self.max_rows]
-            with sampling_mode(self.model, self.tokenizer), self._packed():
+        for batch in self._batches(jobs):
+            with sampling_mode(self.model, self.tokenizer), self._packed(), self._attention():
                 made = self._generate(batch, params, stopping)
             for job, (tokens, logprobs) in zip(batch, made, strict=True):
                 yield completion(job.prompt.index, job.sample_index, tokens, logprobs, stopping)
 
+    @property
+    def _steady(self) -> bool:
+        return is_steady(self.model.get_input_embeddings().weight)
+
+    def _width(self, prompt: PromptTokens) -> int:
+        """Positions in which a prompt is run: its own alone, where the batch shall not matter."""
+        return round_up(len(prompt.ids), PROMPT_STEP) if self._steady else len(prompt.ids)
+
+    def _batches(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
+        """Jobs, longest first, in batches: of one width only, where the batch shall not matter."""
+        batch: list[_Job] = []
+        for job in jobs:
+            if len(batch) == self.max_rows or (
+                batch and self._steady and self._width(job.prompt) != self._width(batch[0].prompt)
+            ):
+                yield batch
+                batch = []
+            batch.append(job)
+        if batch:
+            yield batch
+
+    def _attention(self) -> AbstractContextManager[None]:
+        """The slots' attention where it is known to serve the model: alike in any batch."""
+        if not self._steady or why_not_slots(self.model) is not None:
+            return nullcontext()
+        return slot_attention(base_model(self.model).config, steady=True)
+
     def _packed(self) -> AbstractContextManager[int]:
         device = self.model.get_input_embeddings().weight.device
-        return packed_linears(self.model, self.max_rows, default_budget(device) // 4)
+        return prepacked_linears(self.model, default_budget(device) // 4)
 
     @torch.no_grad()
     def _generate(
         self, jobs: Sequence[_Job], params: SamplingParams, stopping: Stopping
     ) -> list[tuple[list[int], list[float] | None]]:
         device = self.model.get_input_embeddings().weight.device
-        width = max(len(job.prompt.ids) for job in jobs)
+        width = self._width(jobs[0].prompt)  # the longest comes first
         pad = _pad_id(self.tokenizer, stopping)
         ids = torch.full((len(jobs), width), pad, dtype=torch.int64)  # padded on the left
         mask = torch.zeros_like(ids)
@@ -138,7 +166,7 @@ def _pad_id(tokenizer: Any, stopping: Stopping) -> int:
 
 def _generation_config(model: Any, params: SamplingParams, stopping: Stopping, pad: int) -> Any:
     """A config of its own: what the model's creator wrote into generation_config stays out."""
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig  # slow: not at start-up
 
     return GenerationConfig(
         max_new_tokens=params.max_tokens,

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from groupwise.framework.sampling.cpu import one_thread
+
 
 @contextmanager
 def merged_adapters(model: Any, most_bytes: int) -> Iterator[int]:
@@ -27,7 +29,8 @@ def merged_adapters(model: Any, most_bytes: int) -> Iterator[int]:
         layers, size = [], 0
     before = [layer.base_layer.weight.data for layer, _ in layers]
     try:
-        with torch.no_grad():
+        # One thread: MKL's products may round by their number, which is chosen by the batch size.
+        with torch.no_grad(), one_thread():
             for (layer, adapter), weight in zip(layers, before, strict=True):
                 layer.base_layer.weight.data = weight + layer.get_delta_weight(adapter)
                 layer.forward = layer.base_layer.__call__  # which may be packed later
@@ -42,7 +45,7 @@ def _mergeable(model: Any) -> list[tuple[Any, str]]:
     """LoRA layers over float32 linear ones, each with the name of its one active adapter."""
     if not hasattr(model, "peft_config"):
         return []
-    from peft.tuners.lora import Linear as LoraLinear
+    from peft.tuners.lora import Linear as LoraLinear  # slow: not at start-up
 
     embeddings = model.get_input_embeddings().weight  # an output layer may be tied to them
     found = []

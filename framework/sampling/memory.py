@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from groupwise.framework.sampling.cache import CHUNK
 from groupwise.rewards.errors import UserError
 
 # Logits as the model gives them, in float32, their weights, the float64 sum: for each word.
@@ -41,8 +42,8 @@ def room_within(
 
     Args:
         kv: (2 * layers, P, H, D), a prompt's keys and values: gives the bytes of a position.
-        capacity: positions of a slot.
-        longest: tokens of the longest prompt.
+        capacity: positions of a slot, rounded up as they are held.
+        longest: positions in which the longest prompt is run, padding included.
         config: the model's; for its vocabulary and the width of its layers.
 
     Raises UserError if not even one slot fits.
@@ -50,6 +51,8 @@ def room_within(
     planes, _, heads, width = kv.shape
     per_position = planes * heads * width * kv.element_size()
     per_row = per_position * capacity + config.vocab_size * _BYTES_PER_WORD
+    # Capped attention copies a chunk of one layer's keys, then of its values.
+    per_row += 2 * CHUNK * heads * width * kv.element_size()
     # Keys and values exist twice while they are stacked; activations are one layer's.
     activations = 4 * (8 * config.hidden_size + 4 * config.intermediate_size)
     per_prompt_token = 2 * per_position + activations

@@ -25,8 +25,16 @@ import torch
 from torch import Tensor
 
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
-from groupwise.framework.sampling.cache import ATTENTION, PromptCache, SlotCache, register_attention
-from groupwise.framework.sampling.cpu import Threads, packed_linears
+from groupwise.framework.sampling.cache import (
+    CHUNK,
+    PROMPT_STEP,
+    PromptCache,
+    SlotCache,
+    is_steady,
+    round_up,
+    slot_attention,
+)
+from groupwise.framework.sampling.cpu import Threads, prepacked_linears
 from groupwise.framework.sampling.draw import check_params, draw
 from groupwise.framework.sampling.lora import merged_adapters
 from groupwise.framework.sampling.memory import Room, default_budget, room_within
@@ -120,17 +128,14 @@ class SlotSampler:
         prompts = sorted(prompts, key=lambda p: -len(p.ids))
         base = base_model(self.model)
         budget = self.memory_budget_bytes or default_budget(base.device)
-        # By the setting, not by the samples left: a run that is resumed rounds as it did before.
-        allowed = most_rows(self.max_rows, base.device)
-        rows = min(allowed, sum(len(p.samples) for p in prompts))
+        rows = min(most_rows(self.max_rows, base.device), sum(len(p.samples) for p in prompts))
         with (
             sampling_mode(self.model, self.tokenizer),
-            _slot_attention(base.config),
+            slot_attention(base.config, is_steady(base.get_input_embeddings().weight)),
             ExitStack() as stack,
         ):
-            with Threads(base.device, base.config, rows):
-                merged = stack.enter_context(merged_adapters(self.model, budget // 4))
-                packed = stack.enter_context(packed_linears(base, allowed, budget // 4))
+            merged = stack.enter_context(merged_adapters(self.model, budget // 4))
+            packed = stack.enter_context(prepacked_linears(base, budget // 4))
             room = partial(_room, budget - merged - packed, rows)
             yield Run(base, prompts, params, stopping, room)
 
@@ -165,11 +170,15 @@ class Run:
         self.both_masks = FAMILIES[base.config.model_type]
         self.mask_full, self.mask_sliding = mask_kinds(base.config)
         self.sliding_window: int = getattr(base.config, "sliding_window", None) or 0
+        # Where a row's bits shall not depend on the batch, sums are cut in the same places.
+        self.steady = is_steady(base.get_input_embeddings().weight)
+        self.prompt_step = PROMPT_STEP if self.steady else 1
+        self.chunk = CHUNK if self.steady else 1
 
         # The first prompt is run alone: its keys tell the sizes of all that follows.
         self.room = Room(rows=1, prompt_tokens=1)
-        longest = len(prompts[0].ids)
-        capacity = longest + params.max_tokens - 1
+        longest = self._padded(prompts[0])
+        capacity = round_up(len(prompts[0].ids) + params.max_tokens - 1, self.chunk)
         self._run_prompts()
         kv = self.ready[0][1]
         self.room = room_for(kv, base.config, capacity, longest)
@@ -207,11 +216,13 @@ class Run:
     def _run_prompts(self) -> None:
         """Run the next few prompts, padded on the right: no row sees the padding of another."""
         batch = [self.waiting.popleft()]
-        longest = max(len(batch[0].ids) - 1, 1)
+        longest = self._padded(batch[0])
         while (
             self.waiting
             and len(batch) < PREFILL_PROMPTS
             and longest * (len(batch) + 1) <= self.room.prompt_tokens
+            # Attention rounds by the padded length, so that must be the prompt's own.
+            and (not self.steady or self._padded(self.waiting[0]) == longest)
         ):
             batch.append(self.waiting.popleft())
         ids = torch.zeros(len(batch), longest, dtype=torch.int64)
@@ -230,6 +241,10 @@ class Run:
         for i, prompt in enumerate(batch):
             kv = stacked[:, i, : len(prompt.ids) - 1]
             self.ready.append((prompt, kv, deque(prompt.samples)))
+
+    def _padded(self, prompt: PromptTokens) -> int:
+        """Positions in which a prompt is run; its last token is not among them."""
+        return round_up(max(len(prompt.ids) - 1, 1), self.prompt_step)
 
     def _admit(self) -> None:
         """Give free slots to samples of the next prompt."""
@@ -256,7 +271,7 @@ class Run:
 
     def _step(self) -> None:
         count = len(self.rows)
-        window = 1 + max(row.length for row in self.rows)
+        window = round_up(1 + max(row.length for row in self.rows), self.chunk)
         lengths = self.lengths[:count]  # (B, 1)
         self.cache.begin_step(count, window, self.origins[:count] + lengths[:, 0])
         logits = self.base(
@@ -277,7 +292,7 @@ class Run:
         self._book(tokens.tolist(), logprobs)
 
     def _masks(self, lengths: Tensor, window: int) -> Any:
-        """What is added to attention scores, 0 or -inf: (B, 1, 1, W) for each kind of layer."""
+        """What is added to scores, 0 or the least number: (B, 1, 1, W) for each kind of layer."""
         columns = self.columns[:window]
         dtype = self.cache.data.dtype
         masks = {}
@@ -314,17 +329,4 @@ class Run:
 
 def _additive(outside: Tensor, dtype: torch.dtype) -> Tensor:
     mask = torch.zeros(outside.shape, dtype=dtype, device=outside.device)
-    return mask.masked_fill_(outside, float("-inf"))[:, None, None]
-
-
-@contextmanager
-def _slot_attention(config: Any) -> Iterator[None]:
-    """Use the engine's attention in place of sdpa; eager (soft-capping) stays as it is."""
-    was = config._attn_implementation
-    if was == "sdpa":
-        register_attention()
-        config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        config._attn_implementation = was
+    return mask.masked_fill_(outside, torch.finfo(dtype).min)[:, None, None]

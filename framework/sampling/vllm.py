@@ -110,7 +110,7 @@ class VllmSampler:
 
 
 def _vllm_params(params: SamplingParams, stopping: Stopping, key: int) -> Any:
-    from vllm import SamplingParams as VllmParams
+    from vllm import SamplingParams as VllmParams  # slow: not at start-up
 
     return VllmParams(
         n=1,

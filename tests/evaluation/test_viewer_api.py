@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import HANG_S, ROOT
 from viewer_runs import (
     HOSTILE,
     NUM_PROBLEMS,
@@ -515,7 +515,7 @@ def test_served_on_this_machine_alone(run: Path) -> None:
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "groupwise.framework.cli", *arguments],
-        capture_output=True, text=True, cwd=ROOT, timeout=60,
+        capture_output=True, text=True, cwd=ROOT, timeout=HANG_S,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 

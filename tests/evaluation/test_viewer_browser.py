@@ -18,6 +18,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from conftest import HANG_S
 from viewer_runs import (
     HOSTILE,
     NUM_PROBLEMS,
@@ -36,7 +37,8 @@ from groupwise.evaluation.viewer.reviews import REVIEWS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-playwright.expect.set_options(timeout=60_000)  # as `page` waits; 5 s are little on a busy machine
+HANG_MS = HANG_S * 1000
+playwright.expect.set_options(timeout=HANG_MS)  # as `page` waits
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(
@@ -81,7 +83,7 @@ def page(browser: Any, serve: Serve) -> Iterator[Any]:  # noqa: ARG001 (set up f
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
     page.on("request", lambda r: is_foreign(r.url) and troubles.append(f"request: {r.url}"))
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(HANG_MS)
     yield page
     page.close()
     # The browser notes every answer of 400; asking for what is not there is part of the tests.

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from conftest import (
     ENVIRONMENT,
+    HANG_S,
     ROOT,
     FinishedRun,
     RunCli,
@@ -641,7 +642,7 @@ def test_ctrl_c(tiny_yaml: Path, tmp_path: Path) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, told + err
     assert out == ""
     assert "groupwise: stopped" in err

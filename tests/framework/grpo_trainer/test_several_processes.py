@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ENVIRONMENT, ROOT, RunCli, Toy, lines, write_yaml
+from conftest import ENVIRONMENT, HANG_S, ROOT, RunCli, Toy, lines, write_yaml
 from forked_runs import ForkedRun, ForkedRuns
 
 pytestmark = pytest.mark.stack
@@ -83,7 +83,7 @@ def runs(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANG_S,
         check=False,
     )
     assert launched.returncode == 0, launched.stderr[-4000:]
@@ -368,6 +368,6 @@ def test_the_others_wait_for_the_main_process_as_long_as_it_lives(tmp_path: Path
         )
         for rank in range(2)
     ]
-    errors = [process.communicate(timeout=120)[1] for process in started]
+    errors = [process.communicate(timeout=HANG_S)[1] for process in started]
     assert [process.returncode for process in started] == [7, 1], errors
     assert "Traceback" not in errors[1]

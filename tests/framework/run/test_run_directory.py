@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import HANG_S
 
 import groupwise.framework.run.directory as run_dir
 from groupwise.framework.config import ExperimentConfig
@@ -146,7 +147,7 @@ def test_a_run_in_use_is_refused_until_its_process_is_gone(tmp_path: Path) -> No
     ready = context.Event()
     other = context.Process(target=hold, args=(str(run.path), ready))
     other.start()
-    assert ready.wait(60)
+    assert ready.wait(HANG_S)
     with pytest.raises(UserError) as caught:
         run.lock()
     assert str(caught.value) == (

@@ -53,13 +53,18 @@ def tokens(found: Answers) -> dict[tuple[int, int], tuple[int, ...]]:
 
 
 def test_256_answers_do_not_depend_on_the_batch(model: Any, tokenizer: Any) -> None:
-    params = SamplingParams(seed=5, max_tokens=24)
+    """To the bit, log-probabilities too; between the engines, tokens and nearly the bits."""
+    params = SamplingParams(seed=5, max_tokens=24, logprobs=True)
     expected = answers(model, tokenizer, params, max_rows=1)
     assert len(expected) == 256
     assert len(set(tokens(expected).values())) > 200
     for rows in (8, 64):
         assert answers(model, tokenizer, params, max_rows=rows) == expected
-    assert answers(model, tokenizer, params, engine="generate", max_rows=7) == expected
+    other = answers(model, tokenizer, params, engine="generate", max_rows=7)
+    assert tokens(other) == tokens(expected)
+    for at, made in other.items():
+        assert made.logprobs == pytest.approx(expected[at].logprobs, abs=1e-4)
+    assert answers(model, tokenizer, params, engine="generate", max_rows=16) == other
 
 
 def test_order_and_resume_change_nothing(model: Any, tokenizer: Any) -> None:
@@ -176,11 +181,13 @@ def test_each_end_of_text_token_ends(tokenizer: Any, engine: str) -> None:
         assert (made.finish_reason == "length") == (made.token_ids[-1] not in (1, 40))
 
 
-def lora(model: Any) -> Any:
+def lora(model: Any, **changes: Any) -> Any:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(1)
-    config = LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.1, task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=4, target_modules="all-linear", lora_dropout=0.1, task_type="CAUSAL_LM", **changes
+    )
     tuned = get_peft_model(model, config)
     with torch.no_grad():
         for name, weight in tuned.named_parameters():

@@ -66,7 +66,7 @@ class Rollouts:
         self._tokenizer = tokenizer
         self._path = log_path
         self._log: JsonlWriter | None = None
-        self._prompt_ids: dict[str, tuple[int, ...]] = {}
+        self._prompt_ids = {e.prompt: e.prompt_ids for e in examples if e.prompt_ids}
         self._pool = ProblemPool(examples, seed) if config.resample_rounds else None
         self._batch: RolloutBatch | None = None  # of the latest step
 

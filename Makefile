@@ -64,6 +64,7 @@ test-long: dev
 lint: dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache --no-logo # the order of the rooms
 
 types: dev
 	@$(BIN)/mypy

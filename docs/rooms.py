@@ -45,7 +45,7 @@ def rooms_markdown() -> str:
         if len(inside) == 1:
             lines.append(f'    {label(inside[0])}["{label(inside[0])}/"]')
             continue
-        lines.append(f"    subgraph {package}/")
+        lines.append(f'    subgraph {package}["{package}/"]')
         lines += [f'        {label(room)}["{label(room)}"]' for room in inside]
         lines.append("    end")
     lines += [f"    {label(a)} --> {label(b)}" for a, b in sorted(reduced(arrows))]

@@ -57,7 +57,7 @@ def _fast_tests_import_no_torch(request: pytest.FixtureRequest) -> Iterator[None
     yield
     if _is_fast(request.config):
         after = "torch" in sys.modules
-        assert before or not after, "this imports torch: mark it `stack`, or mend the import"
+        assert before or not after, "this imports torch: mark it `stack`, or fix the import"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

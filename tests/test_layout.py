@@ -148,6 +148,14 @@ def says_so(lines: list[str], node: ast.Import | ast.ImportFrom) -> bool:
     return False
 
 
+def test_the_picture_is_of_these_imports() -> None:
+    done = subprocess.run(
+        [sys.executable, "docs/rooms.py", "--check"], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_import_against_the_order_of_the_rooms_is_refused(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "groupwise", tmp_path / "groupwise")  # links become folders
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

@@ -311,7 +311,7 @@ class Run:
             for row, value in zip(self.rows, logprobs.tolist(), strict=True):
                 row.logprobs.append(value)
         ended = [i for i, row in enumerate(self.rows) if self.stopping.ended(row.tokens)]
-        # From the back: the last row, which moves into the gap, is one that goes on.
+        # From the back: the last row, which moves into the gap, is one that still runs.
         for slot in reversed(ended):
             self.finished.append(self.rows[slot])
             last = len(self.rows) - 1

@@ -184,7 +184,7 @@ def test_filter_search_and_sort(page: Any, home: str) -> None:
     counted(page, f"{NUM_PROBLEMS} problems")
     page.fill("input[name=q]", "what is p11")
     counted(page, "11 problems")
-    assert page.evaluate("document.activeElement.name") == "q"  # one can go on typing
+    assert page.evaluate("document.activeElement.name") == "q"  # typing continues there
     page.fill("input[name=q]", "p1[0-3]\\?")
     page.check("input[name=regex]")
     counted(page, "4 problems")

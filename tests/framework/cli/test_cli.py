@@ -235,7 +235,7 @@ BAD: dict[str, dict[str, Any] | str | list[str]] = {
         *("train", "good.yaml", "--dry-run"),
         *("--output-dir", "rows.jsonl"),
     ],
-    "no worked answers to imitate": {
+    "no solutions to imitate": {
         "training.warm_start": {"enabled": True, "completion_field": "worked"},
     },
     "a run that is there already": ["train", "good.yaml", "--name", "taken"],
@@ -469,7 +469,7 @@ def test_bad_input_that_the_tokenizer_tells(
     assert message in ended.err
     assert "Traceback" not in ended.err
     assert "Warm start" not in ended.err, "it is said before anything takes long"
-    assert not (tmp_path / "runs" / "tiny").exists(), "the mended config may use the name again"
+    assert not (tmp_path / "runs" / "tiny").exists(), "the fixed config may use the name again"
 
 
 @stack

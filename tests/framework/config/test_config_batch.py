@@ -58,7 +58,7 @@ def trl_config(**sizes: int) -> Any:
 
 
 def seen_by_trl(trainer: Any, args: Any) -> Iterator[list[int]]:
-    """The problems of the rows of each optimiser step, with `args` in force.
+    """The problems of the rows of each optimiser step, with these `args`.
 
     As TRL's trainer does it: the sampler is its own, a batch of the loader is a generation batch,
     new completions are made of every `steps_per_generation * num_iterations`th, and the passes in

@@ -249,7 +249,7 @@ def test_ends_the_run_where_it_is_asked_to(knowing: Toy, tmp_path: Path) -> None
     result = train(config, tmp_path)
     (finding,) = [f for f in read_findings(tmp_path / "health.jsonl") if f.name == "truncation"]
     assert result.steps == finding.step == len(lines(tmp_path / "metrics.jsonl")) < 12
-    assert not result.was_stopped, "not by the user: the run goes on with the evaluation"
+    assert not result.was_stopped, "not by the user: the run continues with the evaluation"
     assert (tmp_path / "checkpoints" / f"checkpoint-{result.steps}").is_dir()
 
 

@@ -77,7 +77,7 @@ def test_wandb_offline_holds_every_number(finished_run: FinishedRun) -> None:
 def test_wandb_without_an_account_does_not_stop_a_run(
     cli: RunCli, tiny_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked to be online, with no key: said once, and the run goes on."""
+    """Asked to be online, with no key: said once, and the run continues."""
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))

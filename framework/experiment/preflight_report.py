@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from groupwise.evaluation.tables import aligned
 from groupwise.evaluation.text import printable
 from groupwise.framework.experiment.preflight import DryRun, GroupsDryRun, Preflight
 from groupwise.rewards.check.prove import SAMPLE, PartProof
@@ -76,7 +77,7 @@ def check_table(found: Preflight) -> str:
         f"rewards on {proof.num_examples} examples, mean value by answer; references are written "
         f"as {proof.template}",
         "",
-        *_aligned(_rows(found)),
+        *aligned(_rows(found), left=(0, -1)),
     ]
     noted: dict[str, list[str]] = {}
     for part in proof.parts:
@@ -119,18 +120,6 @@ def _rows(found: Preflight) -> list[list[str]]:
         )
     total = [_number(found.proof.totals[probe]) for probe in probes]
     return [*rows, ["total", "", *total, str(min(SAMPLE, found.proof.num_examples)), ""]]
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    last = len(widths) - 1
-    return [
-        "   ".join(
-            cell.ljust(width) if i in (0, last) else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _failures(part: PartProof) -> list[str]:

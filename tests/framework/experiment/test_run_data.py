@@ -18,7 +18,7 @@ from groupwise.framework.experiment.data import RunData
 WATCHED = """
 import json, sys
 from collections import Counter
-opened, tokenised, is_training = Counter(), Counter(), False
+opened, tokenised = Counter(), Counter()
 names = set(sys.argv[1].split(","))
 
 def hook(event, arguments):
@@ -29,22 +29,15 @@ sys.addaudithook(hook)
 from groupwise.framework.policy.unsloth import load_unsloth
 load_unsloth()
 from transformers import PreTrainedTokenizerBase
-from groupwise.framework.grpo_trainer import GRPOTrainer
 from groupwise.framework.cli.main import main
 
-call, train = PreTrainedTokenizerBase.__call__, GRPOTrainer.train
+call = PreTrainedTokenizerBase.__call__
 
 def counted(self, text=None, *arguments, **options):
-    if not is_training:
-        tokenised.update([text] if isinstance(text, str) else text)
+    tokenised.update([text] if isinstance(text, str) else text)
     return call(self, text, *arguments, **options)
 
-def trained(self, *arguments, **options):
-    global is_training
-    is_training = True
-    return train(self, *arguments, **options)
-
-PreTrainedTokenizerBase.__call__, GRPOTrainer.train = counted, trained
+PreTrainedTokenizerBase.__call__ = counted
 code = main(sys.argv[2:])
 print("\\n" + json.dumps({"code": code, "opened": opened, "tokenised": tokenised}))
 """

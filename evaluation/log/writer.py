@@ -19,6 +19,7 @@ log (`record_log`).
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -76,10 +77,11 @@ class JsonlWriter:
                     "choose another folder."
                 )
             check()
-            with full_disk_as_user_error(path):
-                if last_step is not None:
-                    self._drop_after(last_step)
-                self._repair_last_line(parse)
+            if os.fstat(self._file).st_size:  # a device has no size, and may have no end
+                with full_disk_as_user_error(path):
+                    if last_step is not None:
+                        self._drop_after(last_step)
+                    self._repair_last_line(parse)
         except BaseException:
             os.close(self._file)  # gives the lock back, too
             raise
@@ -102,7 +104,7 @@ class JsonlWriter:
                     os.ftruncate(self._file, end)  # half a line would swallow the next one
                 raise
             if time.monotonic() - self._synced > _FSYNC_EVERY_S:
-                os.fsync(self._file)
+                _sync(self._file)
                 self._synced = time.monotonic()
 
     def close(self) -> None:
@@ -112,7 +114,7 @@ class JsonlWriter:
         file, self._file = self._file, -1
         try:
             with full_disk_as_user_error(self.path):
-                os.fsync(file)
+                _sync(file)
         finally:
             os.close(file)
 
@@ -154,6 +156,14 @@ class JsonlWriter:
             os.ftruncate(self._file, start)
         else:
             os.write(self._file, b"\n")
+
+
+def _sync(file: int) -> None:
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a device or a pipe, which cannot be told to
+            raise
 
 
 def cut_log(path: Path, last_step: int) -> None:

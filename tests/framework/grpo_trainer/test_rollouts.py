@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Toy, lines
-from grpo_toys import trainer_for
+from grpo_toys import problems, trainer_for
 
 from groupwise.framework.policy import load
 
@@ -58,8 +59,9 @@ def test_no_hook_works_outside_a_step(toy: Toy, tmp_path: Path) -> None:
         rollouts.reward(["1+1=?"])
 
 
-def test_each_prompt_is_tokenised_once(toy: Toy, tmp_path: Path) -> None:
-    """In a training of two epochs, by the trainer and by the engine together."""
+@pytest.mark.parametrize("times", [0, 1], ids=["the data brings its tokens", "it does not"])
+def test_each_prompt_is_tokenised_once(toy: Toy, tmp_path: Path, times: int) -> None:
+    """In a training of several epochs, by the trainer and by the engine together."""
     calls: Counter[str] = Counter()
     config = toy.config(
         training__max_steps=8, training__num_train_epochs=4, data__max_train_examples=8
@@ -71,10 +73,13 @@ def test_each_prompt_is_tokenised_once(toy: Toy, tmp_path: Path) -> None:
             calls.update([text] if isinstance(text, str) else text)
             return super().__call__(text, *args, **kwargs)
 
-    trainer = trainer_for(config, policy, tmp_path)
+    examples = problems(config, policy)
+    if times:
+        examples = tuple(replace(example, prompt_ids=()) for example in examples)
+    trainer = trainer_for(config, policy, tmp_path, train_dataset=examples)
     calls.clear()
     policy.tokenizer.__class__ = Counting
     assert trainer.train().steps == 8
     prompts = {line["prompt"] for line in lines(tmp_path / "rollouts.jsonl")}
     assert len(prompts) == 8
-    assert {prompt: calls[prompt] for prompt in prompts} == dict.fromkeys(prompts, 1)
+    assert {prompt: calls[prompt] for prompt in prompts} == dict.fromkeys(prompts, times)

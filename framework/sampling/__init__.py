@@ -1,4 +1,15 @@
-"""Engines that draw completions: `slots` (our own), `generate` (the model's own), `vllm`."""
+"""Engines that draw completions: `slots` (our own), `generate` (the model's own), `vllm`.
+
+make_sampler(model, tokenizer).sample(prompts, num_samples, params)
+
+slots, cache          continuous batching over a KV cache of slots
+generate, vllm        the engines that others have written
+draw, randomness      from logits to a token; the random numbers of a sample
+requests, stopping    prompts in tokens; where a completion ends
+support, state        which models `slots` serves; a model put into evaluation mode and back
+cpu, lora             prepacked weights and threads; adapters folded into the weights
+memory, tune_rows     how many rows fit, and how many are fastest
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Format:
     def __call__(self, example: Example, completion: Completion) -> float | None:
         opened = self.think_opened
         if opened == "auto":
-            opened = example.prompt.rstrip().endswith("<think>")
+            opened = opens_thought(example.prompt)
         text = completion.text
         if self.pattern is not None:
             return self._matches("<think>" + text if opened else text)
@@ -81,8 +81,7 @@ class Format:
 
     def _matches(self, text: str) -> float | None:
         # Not `re`, which has no time-out: a user's pattern may backtrack for hours
-        # slow to import: not at start-up
-        import regex
+        import regex  # slow: not at start-up
 
         try:
             found = regex.fullmatch(
@@ -123,6 +122,11 @@ class Format:
             clean = not (outside + rest).strip()
         filled = all(inside.strip() for inside in insides)
         return [*once, in_order and filled, in_order and clean]
+
+
+def opens_thought(prompt: str) -> bool:
+    """Whether the chat template has already written `<think>` for the model."""
+    return prompt.rstrip().endswith("<think>")
 
 
 def _length(completion: Completion, unit: str) -> int:

@@ -42,10 +42,6 @@ class Estimate:
         """Rounded to 10 digits; NaN becomes null."""
         return {"value": number(self.value), "low": number(self.low), "high": number(self.high)}
 
-    @classmethod
-    def from_json(cls, data: Any) -> Estimate:
-        return cls(*(math.nan if data[x] is None else data[x] for x in ("value", "low", "high")))
-
 
 def number(x: float) -> float | None:
     """A float for JSON: rounded beyond what means anything, null where undefined.

@@ -13,8 +13,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from groupwise.rewards.errors import UserError
+from groupwise.rewards.types import STATUSES
 
-STATUSES = ("correct", "wrong", "unparseable", "timeout", "bad_reference", "ungraded")
+STATUSES_SHOWN = (*STATUSES, "ungraded")
 CHANGES = ("any", "won", "lost", "newly_solved", "no_longer_solved", "unsolved", "always", "mixed")
 MARKS = ("any", "none", "right", "wrong", "unsure")
 SCOPES = ("both", "answers", "prompts")
@@ -78,7 +79,7 @@ class Filter:
                 values[name] = text
         made = cls(**values)
         for name, known in (
-            ("status", STATUSES),
+            ("status", STATUSES_SHOWN),
             ("finish", ("stop", "length")),
             ("change", CHANGES),
             ("mark", MARKS),

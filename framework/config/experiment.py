@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,10 +61,6 @@ class ExperimentConfig(Experiment):
     def to_yaml(self) -> str:
         """The whole config as YAML that `from_yaml` reads back as the same config."""
         return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100))
-
-    def to_json(self) -> str:
-        """The whole config as JSON: what `config.resolved.json` holds."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
     @property
     def eval_sampling_params(self) -> SamplingParams:

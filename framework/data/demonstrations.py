@@ -39,7 +39,7 @@ def load_demonstrations(
         UserError: the source cannot be used, or rows of it have no solution.
     """
     if warm_start.data is None:
-        items, _ = load_items(data, "train", read)
+        items = load_items(data, "train", read)
     else:
         items = read(data, warm_start.data, data.train_split)
     found = [(item, _solution(item, data, warm_start)) for item in items]

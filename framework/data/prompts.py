@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from groupwise.rewards.errors import UserError
-from groupwise.rewards.types import Example
+from groupwise.rewards.types import Example, Message
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class PromptCache:
         """The prompt of an example, as text and in tokens."""
         key = tuple((message["role"], message["content"]) for message in example.messages)
         if key not in self._prompts:
-            prompt = _apply_template(self._tokenizer, example)
+            prompt = apply_chat_template(self._tokenizer, example.messages)
             # The template writes the special tokens itself; adding them would double the first.
             ids = self._tokenizer(prompt, add_special_tokens=False)["input_ids"]
             self._prompts[key] = prompt, tuple(ids)
@@ -118,14 +118,17 @@ def render_prompts(
     return RenderedPrompts(tuple(kept), tuple(left_out), longest, max_prompt_length)
 
 
-def _apply_template(tokenizer: Any, example: Example) -> str:
+def apply_chat_template(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """The prompt that asks for the assistant's turn after these messages, as text.
+
+    Raises:
+        UserError: the template fails.
+    """
     from jinja2 import TemplateError  # slow: not at start-up
 
-    messages = [dict(message) for message in example.messages]
+    turns = [dict(message) for message in messages]  # templates expect dictionaries
     try:
-        return str(
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        )
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except TemplateError as error:
         has_system = any(message["role"] == "system" for message in messages)
         hint = "; if it takes no system message, set data.system_prompt: null" if has_system else ""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.text import printable
 from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.framework.policy import Policy
 from groupwise.rewards.errors import UserError
 
@@ -102,9 +103,7 @@ def _answer(
             print(printable(text, lines=True), end="", flush=True)
 
     tokenizer = policy.tokenizer
-    prompt = tokenizer.apply_chat_template(
-        [dict(message) for message in messages], add_generation_prompt=True, tokenize=False
-    )
+    prompt = apply_chat_template(tokenizer, messages)
     inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(policy.device)
     streamer = Shown(tokenizer, skip_prompt=True, skip_special_tokens=True)
     how: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}

@@ -23,7 +23,6 @@ from groupwise.framework.data.demonstrations import (
     render_demonstrations,
 )
 from groupwise.framework.data.examples import (
-    ExampleSet,
     Split,
     check_data_size,
     load_examples,
@@ -47,7 +46,7 @@ class RunData:
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
         self._sources: dict[tuple[str, str], list[SourceExample]] = {}
-        self._examples: dict[Split, ExampleSet] = {}
+        self._examples: dict[Split, tuple[Example, ...]] = {}
         self._cache = PromptCache()
 
     def of(self, config: ExperimentConfig) -> RunData:
@@ -55,7 +54,7 @@ class RunData:
         same = self.config.data == config.data and self.config.training == config.training
         return self if same else RunData(config)
 
-    def examples(self, split: Split) -> ExampleSet:
+    def examples(self, split: Split) -> tuple[Example, ...]:
         """The problems of a split, without prompts."""
         if split not in self._examples:
             self._examples[split] = load_examples(self.config.data, split, self._read)
@@ -73,7 +72,7 @@ class RunData:
 
     def prompts(self, split: Split, tokenizer: Any) -> RenderedPrompts:
         """The problems of a split with prompts, without those whose prompt is too long."""
-        return self.rendered(self.examples(split).examples, tokenizer)
+        return self.rendered(self.examples(split), tokenizer)
 
     def rendered(self, examples: Sequence[Example], tokenizer: Any) -> RenderedPrompts:
         """Some of the problems with prompts."""

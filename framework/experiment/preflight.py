@@ -13,7 +13,7 @@ this leaves out: how good the model is. What the user sees of it is in `prefligh
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 from groupwise.framework.config import ExperimentConfig, ModelConfig
 from groupwise.framework.config import notices as config_notices
 from groupwise.framework.config.paths import is_missing_file, nearby
-from groupwise.framework.data.examples import Split
+from groupwise.framework.data.examples import Split, check_data_size
 from groupwise.framework.data.prompts import RenderedPrompts
 from groupwise.framework.data.scored_groups import ScoredGroup
 from groupwise.framework.experiment.data import RunData
@@ -32,7 +32,7 @@ from groupwise.framework.policy.checkpointing import checkpointing
 from groupwise.framework.policy.folders import check_model_folder, read_chat_template
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards import Rubric, UserError
-from groupwise.rewards.check.probes import Tokenize, spread
+from groupwise.rewards.check.probes import spread
 from groupwise.rewards.check.prove import SAMPLE, Proof, prove
 from groupwise.rewards.style import Format
 from groupwise.rewards.types import Example
@@ -112,13 +112,7 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
             prompts = data.prompts("train", tokenizer)
             stage.summary = f"{len(prompts.examples)} prompts"
         with terminal.stage("Probe the rewards") as stage:
-            proof = prove(
-                rubric,
-                prompts.examples,
-                tokenize=_tokenize(tokenizer),
-                max_tokens=config.training.max_completion_length,
-                on_progress=lambda done, total: stage.update(done, total),
-            )
+            proof = _prove(config, rubric, prompts, tokenizer, stage.update)
             stage.summary = f"{len(proof.parts)} rewards on {proof.num_examples} examples"
     return _judge(config, rubric, prompts, proof)
 
@@ -127,16 +121,10 @@ def check_sample(
     config: ExperimentConfig, data: RunData, tokenizer: Any, rubric: Rubric
 ) -> Preflight:
     """The same on a sample of the training data: what `train` does before it loads the model."""
-    examples = data.examples("train").examples
+    examples = data.examples("train")
     few = [examples[i] for i in spread(len(examples), SAMPLE)]
     prompts = data.rendered(few, tokenizer)
-    proof = prove(
-        rubric,
-        prompts.examples,
-        tokenize=_tokenize(tokenizer),
-        max_tokens=config.training.max_completion_length,
-    )
-    return _judge(config, rubric, prompts, proof)
+    return _judge(config, rubric, prompts, _prove(config, rubric, prompts, tokenizer))
 
 
 @contextmanager
@@ -167,13 +155,25 @@ def load_tokenizer(model: ModelConfig) -> Any:
     return tokenizer
 
 
-def _tokenize(tokenizer: Any) -> Tokenize:
+def _prove(
+    config: ExperimentConfig,
+    rubric: Rubric,
+    prompts: RenderedPrompts,
+    tokenizer: Any,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Proof:
     def tokenize(texts: Sequence[str]) -> list[tuple[int, ...]]:
         if not any(texts):
             return [()] * len(texts)
         return [tuple(ids) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
 
-    return tokenize
+    return prove(
+        rubric,
+        prompts.examples,
+        tokenize=tokenize,
+        max_tokens=config.training.max_completion_length,
+        on_progress=on_progress,
+    )
 
 
 def _judge(
@@ -282,11 +282,7 @@ def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsDryR
         if training.method == "grpo":
             problems = check_sample(config, data, tokenizer, rubric).problems
         memory = str(checkpointing(data.config))
-    if len(train.examples) < training.prompts_per_step:
-        raise UserError(
-            f"training.prompts_per_step: {training.prompts_per_step} problems per step, but "
-            f"the training data has {len(train.examples)}"
-        )
+    check_data_size(len(train.examples), training.prompts_per_step)
     return DryRun(
         train,
         held_out,

@@ -13,7 +13,8 @@ from typing import Any
 from groupwise.evaluation.tables import aligned
 from groupwise.evaluation.text import printable
 from groupwise.framework.experiment.preflight import DryRun, GroupsDryRun, Preflight
-from groupwise.rewards.check.prove import SAMPLE, PartProof
+from groupwise.rewards.check.parts import PartProof
+from groupwise.rewards.check.prove import SAMPLE
 
 SHOWN_PROMPTS = 2
 _SHOWN_FAILURES = 5

@@ -87,9 +87,7 @@ def load_questions(config: ExperimentConfig) -> dict[str, Example]:
     """The examples of a config by id: a log holds the rendered prompt, rewards ask for more."""
     with toy_in_scratch(config) as plain:
         data = RunData(plain)
-        return {
-            example.id: example for split in _SPLITS for example in data.examples(split).examples
-        }
+        return {example.id: example for split in _SPLITS for example in data.examples(split)}
 
 
 def rescore(

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.rewards import Example, RewardSpec, Rubric, UserError
 from groupwise.rewards.user_functions import adapt
 
@@ -73,7 +74,4 @@ def _example_of_row(number: int, row: Any) -> Example:
 
 def _rendered(example: Example, tokenizer: PreTrainedTokenizerBase) -> Example:
     messages = example.messages or ({"role": "user", "content": example.question},)
-    prompt = tokenizer.apply_chat_template(
-        [dict(message) for message in messages], add_generation_prompt=True, tokenize=False
-    )
-    return replace(example, messages=messages, prompt=str(prompt))
+    return replace(example, messages=messages, prompt=apply_chat_template(tokenizer, messages))

@@ -136,17 +136,14 @@ class SlotSampler:
         ):
             merged = stack.enter_context(merged_adapters(self.model, budget // 4))
             packed = stack.enter_context(prepacked_linears(base, budget // 4))
-            room = partial(_room, budget - merged - packed, rows)
+            most = Room(rows, PREFILL_TOKENS)
+            room = partial(room_within, budget - merged - packed, most=most)
             yield Run(base, prompts, params, stopping, room)
 
 
 def most_rows(max_rows: int | None, device: torch.device) -> int:
     """What a setting of `max_rows` allows, None included."""
     return max_rows or (MOST_ROWS_CPU if device.type == "cpu" else MOST_ROWS_GPU)
-
-
-def _room(budget: int, rows: int, kv: Tensor, config: Any, capacity: int, longest: int) -> Room:
-    return room_within(budget, kv, capacity, longest, config, Room(rows, PREFILL_TOKENS))
 
 
 class Run:
@@ -158,7 +155,7 @@ class Run:
         prompts: list[PromptTokens],
         params: SamplingParams,
         stopping: Stopping,
-        room_for: Callable[[Tensor, Any, int, int], Room],
+        room_for: Callable[[Tensor, int, int, Any], Room],
     ) -> None:
         self.base, self.params, self.stopping = base, params, stopping
         self.device = base.get_input_embeddings().weight.device
@@ -181,7 +178,7 @@ class Run:
         capacity = round_up(len(prompts[0].ids) + params.max_tokens - 1, self.chunk)
         self._run_prompts()
         kv = self.ready[0][1]
-        self.room = room_for(kv, base.config, capacity, longest)
+        self.room = room_for(kv, capacity, longest, base.config)
         self.max_rows = self.room.rows
         self.threads = Threads(self.device, base.config, self.max_rows)
         self.cache = SlotCache(kv[:, None], self.max_rows, capacity)

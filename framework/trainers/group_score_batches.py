@@ -1,7 +1,9 @@
 """Scored groups as tensors: tokenised, left out where they are too long, padded to (B, K, T).
 
-features, left_out = tokenized_groups(groups, tokenizer, max_length=1024)
-batch = Collator(pad_token_id(tokenizer))(features[:8])
+    features, left_out = tokenized_groups(groups, tokenizer, max_length=1024)
+    batch = Collator(pad_token_id(tokenizer))(features[:8])   # (B, K, T)
+
+Left out: the loss over these (`group_scores.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.framework.data.scored_groups import ScoredCompletion, ScoredGroup
 from groupwise.rewards.errors import UserError
 
@@ -83,9 +86,7 @@ def tokenized_groups(
         total += len(group.completions)
         prompt = group.prompt
         if not isinstance(prompt, str):
-            prompt = tokenizer.apply_chat_template(
-                [dict(turn) for turn in prompt], add_generation_prompt=True, tokenize=False
-            )
+            prompt = apply_chat_template(tokenizer, prompt)
         prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         kept = []
         for completion in group.completions:

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from groupwise.rewards.check.probes import PROBES, TEMPLATES, Probe, opens_thought, wrap
+from groupwise.rewards.check.probes import PROBES, TEMPLATES, Probe, wrap
 from groupwise.rewards.math.grade import Correctness
 from groupwise.rewards.reference import ReferenceQuality
 from groupwise.rewards.reward_model import LearnedReward, RewardModel
 from groupwise.rewards.rubric import REWARDS, AnyReward, GradedReward, Rubric
-from groupwise.rewards.style import Format
+from groupwise.rewards.style import Format, opens_thought
 from groupwise.rewards.text import excerpt
 from groupwise.rewards.types import Completion, Example, Score
 

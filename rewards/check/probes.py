@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from groupwise.rewards.math.grade import Correctness, grade_many, read_reference
+from groupwise.rewards.style import opens_thought
 from groupwise.rewards.types import Completion, Example
 
 TEMPLATES: dict[str, str] = {
@@ -120,11 +121,6 @@ def wrap(example: Example, answer: str, template: str) -> str:
         thought = "I will think about this step by step."
     text = TEMPLATES[template].format(thought=thought, answer=answer)
     return text.removeprefix("<think>") if opens_thought(example.prompt) else text
-
-
-def opens_thought(prompt: str) -> bool:
-    """Whether the chat template has already written `<think>` for the model."""
-    return prompt.rstrip().endswith("<think>")
 
 
 def by_words(texts: Sequence[str]) -> list[tuple[int, ...]]:

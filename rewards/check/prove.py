@@ -40,8 +40,6 @@ from groupwise.rewards.rubric import REWARDS, Rubric
 from groupwise.rewards.style import Format
 from groupwise.rewards.types import Completion, Example, Score
 
-__all__ = ["SAMPLE", "PartProof", "Proof", "prove"]
-
 SAMPLE = 64
 """Examples for what is slow or needs only a few: models, users' functions, `bare`, `strange`."""
 

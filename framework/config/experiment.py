@@ -99,4 +99,4 @@ READ_THROUGH = {
     "max_steps": "training.max_steps",
     "num_train_epochs": "training.num_train_epochs",
 }
-"""Names that scripts read from the config itself. Any other has to say its section."""
+"""Keys that can be read without their section. All others are read as `config.section.key`."""

@@ -1,4 +1,4 @@
-"""What is wrong with a config's keys, with what was probably meant."""
+"""Messages on wrong keys and values of a config, with what was probably meant."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OTHER_NAMES = {
 def describe(
     error: ValidationError, data: Mapping[str, Any], prefix: tuple[str, ...] = ()
 ) -> list[Problem]:
-    """One problem for each key at fault. `data`, which was validated, stands at `prefix`."""
+    """One problem for each key at fault. `data` is what was validated; its path is `prefix`."""
     found = explain(error, data, prefix, hint=_hint, about=_about)
     return [Problem(path, message) for path, message in found.items()]
 

@@ -39,10 +39,10 @@ HealthName = Literal[
     "reward_hacking",
     "memory_creeping",
 ]
-"""What `run/health.py` can find."""
+"""The findings of `run/health_checks.py`."""
 
 TOY = "toy"
-"""As `model.name` or `data.train`: the tiny model, or the problems, that are made on the spot."""
+"""As `model.name` or `data.train`: a tiny model, or its problems, made on the spot."""
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 

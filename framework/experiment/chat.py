@@ -1,7 +1,7 @@
 """Talk to a tuned model in the terminal: streamed, with the base model's answer beside it if asked.
 
-Reads a question a line from standard input, so that it works in a pipe as well. What a model writes
-is shown with its control characters spelled out.
+Reads one question per line from standard input, so it works in a pipe as well. Control characters
+in the model's output are shown escaped.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _adapter_off(policy: Policy) -> AbstractContextManager[Any]:
 def _answer(
     policy: Policy, messages: list[Mapping[str, str]], temperature: float, max_tokens: int
 ) -> str:
-    """One answer, printed as it comes; returns its text."""
+    """One answer, printed as it is generated; returns its text."""
     import torch  # slow, as transformers is: not at start-up
     from transformers import TextStreamer
 

@@ -5,7 +5,7 @@
     data.prompts("eval", tokenizer)    # with prompts, as text and in tokens
     problems = load_data(data, policy.tokenizer, terminal)
 
-Early checks, preflight, warm start, evaluations and trainer share one `RunData`. How
+The preflight, the warm start, the evaluations and the trainer of a run share one `RunData`. How
 rows become examples is in `framework/data`.
 """
 
@@ -39,8 +39,8 @@ from groupwise.rewards.types import Example
 class RunData:
     """The problems, demonstrations and scored groups that a config names, read when asked for.
 
-    Every method raises UserError for a source that cannot be used. `config` names files: `toy` is
-    replaced before.
+    Every method raises UserError for a source that cannot be used. `config` names files; the name
+    `toy` must have been replaced (`experiment/toy.py`).
     """
 
     def __init__(self, config: ExperimentConfig) -> None:
@@ -50,7 +50,7 @@ class RunData:
         self._cache = PromptCache()
 
     def of(self, config: ExperimentConfig) -> RunData:
-        """The data of `config`: these, unless it names others (as after the toy was made anew)."""
+        """The data of `config`: this object, unless it names other sources (a toy elsewhere)."""
         same = self.config.data == config.data and self.config.training == config.training
         return self if same else RunData(config)
 
@@ -71,11 +71,11 @@ class RunData:
         return read_groups(self.config.data.train)
 
     def prompts(self, split: Split, tokenizer: Any) -> RenderedPrompts:
-        """The problems of a split with prompts, without those whose prompt is too long."""
+        """The problems of a split with prompts; those whose prompt is too long are left out."""
         return self.rendered(self.examples(split), tokenizer)
 
     def rendered(self, examples: Sequence[Example], tokenizer: Any) -> RenderedPrompts:
-        """Some of the problems with prompts."""
+        """The given problems with prompts."""
         limit = self.config.data.max_prompt_length
         return render_prompts(examples, tokenizer, limit, self._cache)
 
@@ -85,9 +85,9 @@ class RunData:
         return render_demonstrations(self.demonstrations, tokenizer, limit, self._cache)
 
     def forget_rows(self) -> None:
-        """Frees the rows as they were read; what was made of them stays."""
+        """Frees the rows as read; the examples and demonstrations made from them stay."""
         if self.config.training.warm_start.enabled:
-            _ = self.demonstrations  # they are made of the rows, and may be asked for later
+            _ = self.demonstrations  # made from the rows: to be cached before these are freed
         self._sources.clear()
 
     def _read(self, data: DataConfig, source: str, hub_split: str) -> list[SourceExample]:
@@ -97,13 +97,13 @@ class RunData:
         return self._sources[key]
 
     def __reduce__(self) -> tuple[type[RunData], tuple[ExperimentConfig]]:
-        """Another process gets the config, and reads its own."""
+        """Pickled, it is its config alone: another process reads the data itself."""
         return RunData, (self.config,)
 
 
 @dataclass(frozen=True, slots=True)
 class Problems:
-    """What a run trains on and is evaluated on, with prompts; offline, `groups` to train on."""
+    """What a run trains and is evaluated on, with prompts; `groups` are those of an offline run."""
 
     train: tuple[Example, ...]
     held_out: tuple[Example, ...]
@@ -111,7 +111,7 @@ class Problems:
 
 
 def load_data(data: RunData, tokenizer: Any, terminal: Terminal) -> Problems:
-    """Reads what is not read yet, renders the prompts, and says what was left out."""
+    """Reads what is not read yet, renders the prompts, and reports what was left out."""
     training = data.config.training
     if training.method == "group_scores":
         return _load_groups(data, tokenizer, terminal)

@@ -1,13 +1,13 @@
-"""What can be known before a run: files, prompts as the model sees them, rewards, memory.
+"""Checks before a run: files, prompts as the model sees them, rewards, memory.
 
     data = refuse_early(config, ("train", "eval"))            # files and rewards; no tokenizer
     found = check_sample(config, data, tokenizer, rubric)     # prompts and rewards, on a sample
     found = check(config, terminal)                           # on everything: `groupwise check`
     found = dry_run(config, terminal)                         # `groupwise train --dry-run`
 
-One subject at three depths: `train` and `quickstart` refuse early and check a sample, a dry run
-adds counts and memory, `check` looks at everything. The tokenizer is loaded, the model is not. What
-this leaves out: how good the model is. What the user sees of it is in `preflight_report.py`.
+`train` and `quickstart` refuse early and check a sample, a dry run adds counts and memory, `check`
+looks at everything. The tokenizer is loaded, the model is not. What this leaves out: how good the
+model is. How the results are shown is in `preflight_report.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from groupwise.rewards.types import Example
 def refuse_early(config: ExperimentConfig, splits: Sequence[Split]) -> RunData:
     """Checks what can be checked before a run directory exists; returns the data that it read.
 
-    A hub data set is not loaded here: it takes long, and its library has to come after Unsloth.
+    A hub data set is not loaded here: it is slow, and Unsloth has to be imported before `datasets`.
 
     Raises:
         UserError: rewards, model folder or data files cannot be used.
@@ -99,7 +99,7 @@ class Preflight:
 
 
 def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
-    """Everything: all training prompts, every reward on all of them.
+    """`groupwise check`: all training prompts, and every reward on all of them.
 
     Raises:
         UserError: data, tokenizer or rewards cannot be read at all.
@@ -139,7 +139,7 @@ def _without_model(
 
 
 def load_tokenizer(model: ModelConfig) -> Any:
-    """The model's tokenizer alone. Raises UserError where it cannot be had."""
+    """The model's tokenizer alone. Raises UserError if it cannot be loaded."""
     check_model_folder(model)
     from transformers import AutoTokenizer  # slow: not at start-up
 
@@ -209,7 +209,7 @@ def _judge(
 
 
 def _template_notices(config: ExperimentConfig, rubric: Rubric, example: Example) -> list[str]:
-    """A format that nobody asks the model for, and a thought that the template has closed."""
+    """Notices on a dropped system prompt, a format that no prompt asks for, a closed thought."""
     notices = []
     system = config.data.system_prompt or ""
     if " ".join(system.split()) not in " ".join(example.prompt.split()):
@@ -255,7 +255,7 @@ class DryRun:
 
 @dataclass(frozen=True, slots=True)
 class GroupsDryRun:
-    """What a dry run with scored groups found: numbers by name, as they are shown."""
+    """The result of a dry run with scored groups: numbers by name, as they are shown."""
 
     numbers: Mapping[str, float]
     problems: tuple[str, ...] = ()

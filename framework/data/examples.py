@@ -50,13 +50,13 @@ def check_data_size(num_examples: int, prompts_per_step: int) -> None:
 
 
 def overlap(train: Iterable[Example], evaluation: Iterable[Example]) -> list[str]:
-    """Ids of evaluation examples whose question is also in train, but for case and spaces."""
+    """Ids of evaluation examples whose question is also in train, ignoring case and spaces."""
     seen = {_normalised(example.question) for example in train}
     return [example.id for example in evaluation if _normalised(example.question) in seen]
 
 
 def load_items(data: DataConfig, split: Split, read: Reader = read_examples) -> list[SourceExample]:
-    """As `load_examples`, with the row of each example, and without a limit to their number."""
+    """As `load_examples`, with the row of each example, and without a limit on their number."""
     held_out = data.eval is None
     if split == "eval" and data.eval is not None:
         source, hub_split = data.eval, data.eval_split

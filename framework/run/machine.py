@@ -1,6 +1,6 @@
-"""This machine's hardware, and the installed versions of the stack. No torch is imported.
+"""This machine's hardware, and the installed versions of the stack, without importing torch.
 
-Versions come from the packages' metadata, GPUs from their driver.
+Versions come from the packages' metadata, GPUs from nvidia-smi.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STACK = (
     "pydantic",
     "wandb",
 )
-"""The packages that decide whether training works, and what its results are."""
+"""The packages that training and its results depend on."""
 
 
 def installed(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Resumes a run under the same config, or one that differs where that makes sense.
+"""Resumes a run under the same config, or one that differs only in keys that may change.
 
     with resume_run_dir(config, terminal.notice) as run_dir: ...
 
@@ -32,7 +32,7 @@ MAY_CHANGE = (
     "evaluation.max_rows",
     "tracking.",
 )
-# And those that may, as long as the learning rate does not depend on the number of steps.
+# These may change too, if the learning rate does not depend on the number of steps.
 MAY_CHANGE_AT_CONSTANT_RATE = ("training.max_steps", "training.num_train_epochs")
 
 

@@ -1,4 +1,4 @@
-"""Scored groups as tensors: tokenised, left out where they are too long, padded to (B, K, T).
+"""Scored groups as tensors: tokenised, without those that are too long, padded to (B, K, T).
 
     features, left_out = tokenized_groups(groups, tokenizer, max_length=1024)
     batch = Collator(pad_token_id(tokenizer))(features[:8])   # (B, K, T)
@@ -30,7 +30,7 @@ class Collator:
     """Features -> padded tensors: tokens (B, K, T), scores (B, K), and a mask for each.
 
     `attention_mask` is 1 on tokens, `completion_mask` on those of the completion, `group_mask` on
-    completions. Padding stands on the right.
+    completions. Padding is on the right.
     """
 
     pad_token_id: int
@@ -72,7 +72,7 @@ def tokenized_groups(
     max_length: int,
     stored_logps: Literal["sum", "mean"] | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Features for `Collator`, and how many completions were left out as too long, or as alone.
+    """Features for `Collator`, and how many completions were left out: too long, or alone.
 
     Prompt and completion are tokenised apart, as they are when the model samples; together they
     have at most `max_length` tokens. With `stored_logps`, the features' `old_logps` are those that
@@ -128,5 +128,5 @@ def _stored(
 
 
 def pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The padding token; GPT-2 has none, and takes its end-of-text token: it is masked anyway."""
+    """The padding token; for tokenizers without one (GPT-2), end-of-text: it is masked anyway."""
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)

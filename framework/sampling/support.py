@@ -1,4 +1,4 @@
-"""Which models the slot engine serves, and how each family wants its masks."""
+"""Which models the slot engine serves, and the form in which each family takes its masks."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from groupwise.framework.sampling.state import sampling_mode
 from groupwise.framework.sampling.stopping import Stopping
 from groupwise.rewards.errors import UserError
 
-REQUESTS_AT_ONCE = 1024  # what a kill can cost; vLLM batches within it as it sees fit
+REQUESTS_AT_ONCE = 1024  # the most that a kill can lose; vLLM makes its own batches of them
 
 
 def why_not_vllm(model: Any) -> str | None:

@@ -221,9 +221,7 @@ def _by_category(
     members: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems.problems:
         members[problem.groups[which]].append(problem)
-    if (
-        len(members) > MOST_CATEGORIES
-    ):  # a field like this identifies problems, it does not group them
+    if len(members) > MOST_CATEGORIES:  # such a field identifies problems and does not group them
         by_size = sorted(members, key=lambda name: (-len(members[name]), name))
         rest = [p for name in by_size[MOST_CATEGORIES:] for p in members[name]]
         members = {name: members[name] for name in by_size[:MOST_CATEGORIES]} | {OTHER: rest}

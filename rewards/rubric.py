@@ -1,4 +1,4 @@
-"""Several rewards as one: built from a config, asked in one call, summed by weight.
+"""Several rewards as one: built from a config, computed in one call, summed by weight.
 
     with build_rubric({"correctness": 1.0, "format": 0.25}) as rubric:
         scores = rubric.score_batch(examples, completions)
@@ -60,7 +60,7 @@ NORMALIZE_EPSILON = 1e-4  # TRL's, so that both give the same numbers
 
 @runtime_checkable
 class GradedReward(Protocol):
-    """A reward that builds on the grade, which the rubric computes once."""
+    """A reward that uses the grade, which the rubric computes once for all rewards."""
 
     def score_graded(
         self, example: Example, completion: Completion, grade: Grade

@@ -1,4 +1,4 @@
-"""The filters and the order of a list: the parameters of its URL, checked, and as SQL.
+"""The filters and the order of a list: from the parameters of its URL, checked, to SQL.
 
 Values reach the engine as parameters only, names through the tables below. Regular expressions run
 in RE2, whose time is linear in the text whatever the expression.

@@ -172,7 +172,7 @@ def _reviewing(index: Index, queries: Queries) -> Callable[[Request], Any]:
 
 
 class _Query(dict[str, str]):
-    """The parameters of a URL; `log` may stand more than once (`logs`)."""
+    """The parameters of a URL; `log` may be given more than once (`logs`)."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request.query_params)

@@ -2,7 +2,7 @@
 
     Writer(tokenize, "answer tags", max_tokens=512).write("reference", examples, answers)
 
-What a reward makes of them is judged in `parts` and `prove`.
+How rewards score them is judged in `parts` and `prove`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ TEMPLATES: dict[str, str] = {
 
 Probe = Literal["reference", "wrong", "empty", "bare", "strange"]
 PROBES: tuple[Probe, ...] = ("reference", "wrong", "empty", "bare", "strange")
-"""What is asked of a reward: the reference answer in its wrapping, another example's answer in it,
-nothing at all, the reference answer without wrapping, a repeated foreign text that was cut off."""
+"""The probes: the reference answer in its wrapping, another example's answer in that wrapping, an
+empty text, the reference answer without wrapping, a long text in another script that is cut off."""
 
 
 _TRIED_ANSWERS = 6  # of other examples, before a wrong answer counts as unknown
@@ -47,7 +47,7 @@ Tokenize = Callable[[Sequence[str]], list[tuple[int, ...]]]
 
 
 def final_answer(example: Example, grader: Correctness) -> str:
-    """The answer that a reference comes to: `72` of a solution that ends with `#### 72`."""
+    """The final answer of a reference: `72` of a solution that ends with `#### 72`."""
     reference = read_reference(example.answer, grader.mode)
     return reference.text if reference is not None else example.answer.strip()
 
@@ -66,7 +66,7 @@ def wrong_answers(finals: Sequence[str], grader: Correctness) -> list[str | None
             (f"<answer>{answer}</answer>", finals[i])
             for i, answer in zip(waiting, tried, strict=True)
         ]
-        # The rules of extraction may know no tags: what counts here is whether the answers differ
+        # The rubric's own extraction may not know tags; here only the answers are compared
         grades = grade_many(pairs, replace(grader, extract=("answer_tag",)))
         for i, answer, grade in zip(waiting, tried, grades, strict=True):
             if not grade.correct:

@@ -187,7 +187,7 @@ def compare(
         raise UserError(
             "these evaluations were not made alike:\n"
             + "\n".join(f"  {notice}" for notice in notices)
-            + "\nTo compare them all the same, allow differences (--allow-differences)."
+            + "\nTo compare them anyway, allow differences (--allow-differences)."
         )
     sides = _in_common(sides)
     most = min(side.fewest_samples for side in sides.values())

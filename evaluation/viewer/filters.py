@@ -147,5 +147,5 @@ def _number(name: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise BadRequestError(f"{name}: {text!r} is no number")
+        raise BadRequestError(f"{name}: {text!r} is not a number")
     return value

@@ -193,7 +193,7 @@ def _whole(query: Mapping[str, str], name: str, default: int) -> int:
     try:
         value = int(query.get(name, default))
     except ValueError:
-        raise BadRequestError(f"{name}: {query[name]!r} is no whole number") from None
+        raise BadRequestError(f"{name}: {query[name]!r} is not a whole number") from None
     if not abs(value) < 2**31:
         raise BadRequestError(f"{name}: {value} is too large")
     return value
@@ -203,7 +203,7 @@ def _real(query: Mapping[str, str], name: str, default: float) -> float:
     try:
         return float(query.get(name, default))
     except ValueError:
-        raise BadRequestError(f"{name}: {query[name]!r} is no number") from None
+        raise BadRequestError(f"{name}: {query[name]!r} is not a number") from None
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -143,15 +143,15 @@ def _group_scores(config: Experiment) -> Iterator[Problem]:
     if data.train == TOY:
         yield Problem(
             "data.train",
-            "toy are problems, and method group_scores takes completions with scores; name a file, "
+            "toy has problems, but method group_scores takes completions with scores; name a file, "
             "such as `groupwise export-groups` makes from a log",
             (method,),
         )
     if (evaluation.before or evaluation.after) and data.eval is None:
         yield Problem(
             "data.eval",
-            "null, and scored completions are no problems to hold out; name a file of problems, or "
-            "set evaluation.before and evaluation.after to false",
+            "null, and scored completions have no problems to hold out; name a file of problems, "
+            "or set evaluation.before and evaluation.after to false",
             (method, "evaluation.before", "evaluation.after"),
         )
     if config.training.warm_start.enabled:
@@ -226,8 +226,8 @@ def _iterations(training: TrainingConfig) -> Iterator[Problem]:
         works = -(-every // iterations) * iterations
         yield Problem(
             "training.save_steps",
-            f"{every} is no multiple of num_iterations {iterations}, and within the iterations on "
-            f"one batch of completions no checkpoint can be made; {works} works",
+            f"{every} is not a multiple of num_iterations {iterations}, and no checkpoint can be "
+            f"made between the iterations on one batch of completions; {works} works",
             ("training.num_iterations",),
         )
 

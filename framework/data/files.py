@@ -66,7 +66,7 @@ def _not_data(source: str, path: Path) -> str:
         return f"{source}: is a folder; name a file ({kinds}){hint}"
     if path.exists():
         return f"{source}: unknown format {path.suffix!r}; name it {kinds}"
-    return f"{source}: there is no such file{nearby(path)}, and it is no hub name (owner/name)"
+    return f"{source}: there is no such file{nearby(path)}, and it is not a hub name (owner/name)"
 
 
 def _read_file(path: Path, suffix: str) -> list[Row]:

@@ -132,7 +132,9 @@ def _question(source: str, row: Row) -> str:
 
 def _scored(source: str, row: Row, item: Any) -> tuple[float, str]:
     if not isinstance(item, Mapping):
-        raise UserError(f"{source}: {row.where}: a completion is no object with 'text' and 'score'")
+        raise UserError(
+            f"{source}: {row.where}: a completion is not an object with 'text' and 'score'"
+        )
     text = next((item[name] for name in _COMPLETION if isinstance(item.get(name), str)), None)
     score = item.get("score")
     if text is None or isinstance(score, str | list | dict) or score is None:

@@ -137,8 +137,8 @@ def notice_known_problems(
     repeated = sum(example.prompt in texts or example.messages in chats for example in held_out)
     if repeated:
         notice(
-            f"{repeated} of the held-out problems are answered in the training data: what Pass@K "
-            "says of them is not about new problems"
+            f"{repeated} of the held-out problems are answered in the training data: their Pass@K "
+            "is not measured on new problems"
         )
 
 

@@ -125,8 +125,8 @@ def load_data(data: RunData, tokenizer: Any, terminal: Terminal) -> Problems:
     _report_left_out(terminal, "eval", held_out)
     if repeated := overlap(train.examples, held_out.examples):
         terminal.notice(
-            f"{len(repeated)} of the held-out problems are in the training data too: what Pass@K "
-            "says of them is not about new problems"
+            f"{len(repeated)} of the held-out problems are in the training data too: their Pass@K "
+            "is not measured on new problems"
         )
     data.forget_rows()
     return Problems(train.examples, held_out.examples)

@@ -201,7 +201,7 @@ def change_table(change: ScoreChange) -> str:
             f"        {item.completion}",
         ]
     lines.append(
-        f"totals: correlation {_number(change.correlation)}; two answers to one problem stand in "
+        f"totals: correlation {_number(change.correlation)}; two answers to one problem are in "
         f"the same order in {_share(change.same_order)} of the pairs that both tell apart"
     )
     if change.unknown_questions:

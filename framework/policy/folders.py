@@ -42,7 +42,7 @@ def check_model_folder(config: ModelConfig, name_key: str = "model.name") -> Non
         is_adapter = (folder / "adapter_config.json").is_file()
         if not is_adapter and not (folder / "config.json").is_file():
             raise UserError(
-                f"{key}: {name} is no model folder: it has neither config.json nor "
+                f"{key}: {name} is not a model folder: it has neither config.json nor "
                 "adapter_config.json"
             )
         if key == "model.adapter" and not is_adapter:

@@ -71,9 +71,8 @@ def requantised(config: ModelConfig) -> str | None:
     bits = 4 if config.load_in_4bit else 8
     return (
         f"model.adapter_mode: merge, with model.load_in_{bits}bit: the merged weights are rounded "
-        f"to {bits} bits anew, and what the earlier adapter learned is rounded with them; the "
-        "evaluation before the training says what is left of it. adapter_mode: continue rounds "
-        "nothing"
+        f"to {bits} bits again, and what the earlier adapter learned is rounded with them; the "
+        "evaluation before training shows what is left of it. adapter_mode: continue rounds nothing"
     )
 
 

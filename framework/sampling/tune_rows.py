@@ -69,7 +69,7 @@ class RowsMeasured:
         return (
             f"{setting}: {self.best.rows} is {times:.1f} times as fast as {here}: "
             f"{self.best.tokens_per_second:,.0f} tokens a second against "
-            f"{self.now.tokens_per_second:,.0f}; the answers are the same but for rounding"
+            f"{self.now.tokens_per_second:,.0f}; the answers are the same up to rounding"
         )
 
 

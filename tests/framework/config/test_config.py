@@ -262,12 +262,12 @@ ONE_PROBLEM = {
     ),
     "scored groups, but problems": (
         "training: {method: group_scores}\nevaluation: {before: false, after: false}\n",
-        "bad.yaml: line 2: data.train: toy are problems, and method group_scores takes completions "
+        "bad.yaml: line 2: data.train: toy has problems, but method group_scores takes completions "
         "with scores; name a file, such as `groupwise export-groups` makes from a log",
     ),
     "scored groups, and nothing to evaluate on": (
         "!model: {name: toy}\ndata: {train: groups.jsonl}\ntraining: {method: group_scores}\n",
-        "bad.yaml: line 3: data.eval: null, and scored completions are no problems to hold out; "
+        "bad.yaml: line 3: data.eval: null, and scored completions have no problems to hold out; "
         "name a file of problems, or set evaluation.before and evaluation.after to false",
     ),
     "scored groups after a warm start": (

@@ -70,8 +70,9 @@ class EvaluationSettings:
     score_batch_size: int = 16
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1 or self.score_batch_size < 1:
-            raise UserError(f"num_samples: at least 1, not {self.num_samples}")
+        for name in ("num_samples", "score_batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: at least 1, not {getattr(self, name)}")
         if bad := [k for k in self.ks if not 1 <= k <= self.num_samples]:
             raise UserError(
                 f"pass@k needs k between 1 and the number of samples a problem, which is "

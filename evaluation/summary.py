@@ -174,6 +174,7 @@ def summarise_problems(
     columns += [problems.pass_hat_k(k) for k in ks]
     columns += [problems.maj_at_k(k) for k in ks]
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    # One after the other: pass@k of all ks, then pass^k, then maj@k.
     shares = bootstrap_estimates(np.stack(columns, axis=1), bounds=(0.0, 1.0), **options)
     score = bootstrap_estimates(problems.mean_score()[:, None], **options)[0]
     n, c = problems.counts()

@@ -87,6 +87,7 @@ def _what_to_evaluate(arguments: argparse.Namespace) -> tuple[ExperimentConfig, 
         )
     if arguments.config is not None:
         path = resolve_config_path(arguments.config)
+        # Rules about the data of other methods and of the warm start do not concern an evaluation.
         no_training = [("training.method", "grpo"), ("training.warm_start.enabled", False)]
         config = ExperimentConfig.from_yaml(path, [*overrides, *no_training])
     else:

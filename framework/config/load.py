@@ -200,7 +200,7 @@ def _contradictions_elsewhere(
             target = target.setdefault(key, {}) if isinstance(target, dict) else None
         if isinstance(target, dict):
             target.pop(last, None)
-    for section, key in (("model", "name"), ("data", "train")):
+    for section, key in (("model", "name"), ("data", "train")):  # required: or no rule would run
         part = repaired.setdefault(section, {})
         if isinstance(part, dict):
             part.setdefault(key, "anything")

@@ -39,7 +39,7 @@ OTHER_NAMES = {
     "loss": "the key is training.loss_type",
     "max_examples": "the keys are data.max_train_examples and data.max_eval_examples",
 }
-"""Names that people bring from TRL, Unsloth and older scripts, and what says the same here."""
+"""Names from TRL, Unsloth and older scripts, with the keys that replace them here."""
 
 
 def describe(

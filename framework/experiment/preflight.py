@@ -74,7 +74,7 @@ def _read_files(data: RunData, splits: Sequence[Split]) -> None:
     for split, key in keys.items():
         source = sources[key]
         if is_offline and source == config.data.train:
-            _ = data.groups
+            _ = data.groups  # read now, for its errors; the run uses them later
         elif Path(source).is_file():
             data.examples(split)
     if warms and Path(warm_start.data or config.data.train).is_file():

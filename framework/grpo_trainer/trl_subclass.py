@@ -96,6 +96,7 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
         if not (self._has_new_completions and self.model.training):
             return inputs
         self._has_new_completions = False
+        # TRL's own buffer, from which it takes the batch of each later forward of this step.
         batches = sorted_batches(self._buffered_inputs, trim=IS_STOCK)
         self._buffered_inputs: list[Batch] = batches
         return batches[self._step % self.args.steps_per_generation]

@@ -114,14 +114,14 @@ def _vllm_params(params: SamplingParams, stopping: Stopping, key: int) -> Any:
 
     return VllmParams(
         n=1,
-        seed=key & 0x7FFF_FFFF_FFFF_FFFF,
+        seed=key & 0x7FFF_FFFF_FFFF_FFFF,  # a key may be negative, a seed may not
         temperature=params.temperature,
-        top_k=params.top_k or -1,
+        top_k=params.top_k or -1,  # off
         top_p=params.top_p,
         min_p=params.min_p,
         repetition_penalty=params.repetition_penalty,
         max_tokens=params.max_tokens,
         stop=list(stopping.strings),
         stop_token_ids=sorted(stopping.end_ids),
-        logprobs=0 if params.logprobs else None,
+        logprobs=0 if params.logprobs else None,  # 0: of the sampled token alone
     )

@@ -67,7 +67,7 @@ def effective_config(
         **more,
         "model": _model(model),
         "changed": {
-            name: {"asked": section[name], "in_force": library[name]}
+            name: {"asked": section[name], "in_force": library[name]}  # the file's own field names
             for name in sorted(section.keys() & library.keys())
             if section[name] != library[name]
         },

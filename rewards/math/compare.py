@@ -249,7 +249,7 @@ def _any_order(
     undecided = False
     for g in golds:
         verdicts = [_same(g, a, rules, depth + 1) for a in answers]
-        if True in verdicts:  # the first that fits: equality is transitive, but for rounding
+        if True in verdicts:  # the first that fits: equality is transitive, except for rounding
             answers.pop(verdicts.index(True))
         elif None in verdicts:
             undecided = True

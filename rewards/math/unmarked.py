@@ -17,7 +17,7 @@ from typing import NamedTuple
 from groupwise.rewards.math.latex import FRACTIONS, POWERS
 
 MAX_ANSWER_CHARS = 2_000
-"""What stands between the marks of an answer is cut here; no reference is anywhere near as long."""
+"""The text between the marks of an answer is cut to this length; no reference is nearly as long."""
 
 FORMULA_MARKS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"))
 

@@ -46,7 +46,7 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def width_of(stream: TextIO) -> int | None:
-    """The columns of the terminal behind a stream; None where there is none."""
+    """The columns of the terminal behind a stream; None if there is none."""
     if not stream.isatty():
         return None
     if not os.environ.get("COLUMNS", "").isdecimal():

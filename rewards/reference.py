@@ -54,7 +54,7 @@ _STRUCTURE = {
 
 @plain_dataclass(frozen=True, slots=True)
 class QualityParts:
-    """The four parts, each 0.0 to 1.0, before weighting; None where the reference has none."""
+    """The four parts, each 0.0 to 1.0, before weighting; None if the reference has none."""
 
     length: float
     formulas: float | None

@@ -114,7 +114,7 @@ class Rubric:
         `examples[i]` is the problem of `completions[i]`. `progress` is the share of the training
         that is done, for schedules. `groups[i]` names the group of completion i, for
         `normalize_then_sum`; without it, completions of the same example are a group. A total is
-        NaN where no reward had an opinion: such a completion carries no signal.
+        NaN if no reward had an opinion: such a completion carries no signal.
 
         Raises:
             RewardError: a reward failed, and `on_error` is `stop`.
@@ -217,7 +217,7 @@ class Rubric:
     def _gated(
         self, name: str, columns: Mapping[str, Sequence[float | None]]
     ) -> list[float | None]:
-        """Clipped values; 0.0 where a required part is below its bound, None where unknown."""
+        """Clipped values; 0.0 if a required part is below its bound, None if unknown."""
         spec = self.specs[name]
         low, high = spec.clip or (-math.inf, math.inf)
         values: list[float | None] = []

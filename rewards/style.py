@@ -194,7 +194,7 @@ class CosineLength:
 
     A right answer falls from `correct_short` to `correct_long` as it nears `max_length`; a wrong
     one rises from `wrong_short` to `wrong_long`, so that a hard problem earns more thought. Takes
-    the rubric's grade; None where the answer could not be judged.
+    the rubric's grade; None if the answer could not be judged.
     """
 
     max_length: Count

@@ -102,5 +102,5 @@ class BatchReward(Protocol):
     def score_batch(
         self, examples: Sequence[Example], completions: Sequence[Completion]
     ) -> list[float | None]:
-        """One value for each completion, in order; None where it has no opinion."""
+        """One value for each completion, in order; None if it has no opinion."""
         ...

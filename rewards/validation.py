@@ -117,7 +117,7 @@ def _none_of(items: Sequence[Any]) -> str:
 
 
 def _expected(kind: str) -> str:
-    """What a value of the wrong type should have been; empty where the type is not at fault."""
+    """What a value of the wrong type should have been; empty if the type is not at fault."""
     is_type = kind.endswith(("_type", "_parsing", "_from_float", "finite_number"))
     return _EXPECTED.get(kind.partition("_")[0], "") if is_type else ""
 

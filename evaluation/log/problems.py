@@ -128,7 +128,7 @@ class Problems:
         return n, np.array([problem.c for problem in self.problems], dtype=np.int64)
 
     def pass_at_k(self, k: int) -> Floats:
-        """(problems,), NaN where nothing decides or a problem has fewer than k samples."""
+        """(problems,), NaN if nothing decides or a problem has fewer than k samples."""
         n, c = self.counts()
         return np.asarray(pass_at_k(n, c, k)) if self.decided else np.full(len(n), np.nan)
 

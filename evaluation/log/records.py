@@ -30,7 +30,7 @@ class SampleRecord:
     """A line of `samples.jsonl`.
 
     `prompt` is the text as the model saw it, `answer` the reference. `status` and `correct` are
-    None where nothing decides whether an answer is right. `parts` are raw rewards by name, None
+    None if nothing decides whether an answer is right. `parts` are raw rewards by name, None
     where a reward had no opinion. `seconds` is the time since the previous sample: sampling is
     batched, so the sum over samples is the time of sampling, but a single value means little.
     """
@@ -57,7 +57,7 @@ class SampleRecord:
 class RolloutRecord(SampleRecord):
     """A line of `rollouts.jsonl`: a sample drawn in training, at `step`, with its advantage.
 
-    `advantage` is None where the sample was not trained on: another group took its group's place.
+    `advantage` is None if the sample was not trained on: another group took its group's place.
     """
 
     step: int

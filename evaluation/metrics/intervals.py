@@ -32,7 +32,7 @@ _CELLS = 1_000_000  # problems x resamples held at once: about 30 MB
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number and the interval in which its true value lies; NaN where there is none."""
+    """A number and the interval in which its true value lies; NaN for no interval."""
 
     value: float
     low: float = math.nan

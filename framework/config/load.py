@@ -89,7 +89,7 @@ def to_dict(config: Experiment) -> dict[str, Any]:
 
 
 def read_config_text(path: Path) -> str:
-    """The file's text. Raises ConfigError where there is none."""
+    """The file's text. Raises ConfigError if it cannot be read."""
     source = str(path)
     try:
         text = path.read_text(encoding="utf-8-sig")

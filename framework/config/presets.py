@@ -17,7 +17,7 @@ def list_presets() -> dict[str, str]:
 
 
 def preset_text(name: str) -> str:
-    """The YAML of a preset. Raises UserError where there is none of that name."""
+    """The YAML of a preset. Raises UserError if there is no such preset."""
     return preset_path(name).read_text(encoding="utf-8")
 
 
@@ -39,7 +39,7 @@ def resolve_config_path(name_or_path: str) -> Path:
 
 
 def preset_path(name: str) -> Path:
-    """The file of a preset. Raises UserError where there is none of that name."""
+    """The file of a preset. Raises UserError if there is no such preset."""
     presets, bare = _presets(), _bare(name)
     if bare in presets:
         return presets[bare]

@@ -330,7 +330,7 @@ def _evaluation(config: Experiment) -> Iterator[Problem]:
 
 
 def shared_batch_shape(training: TrainingConfig, num_processes: int) -> BatchShape:
-    """GRPO's shape on each of `num_processes`; UserError where they cannot share the training."""
+    """GRPO's shape on each of `num_processes`; UserError if they cannot share the training."""
     if num_processes > 1 and training.resample_rounds:
         raise UserError(
             f"training.resample_rounds: {training.resample_rounds} works in one process, and "
@@ -340,7 +340,7 @@ def shared_batch_shape(training: TrainingConfig, num_processes: int) -> BatchSha
 
 
 def check_processes(config: Experiment, num_processes: int) -> None:
-    """Raises UserError where the run cannot be shared equally by `num_processes`."""
+    """Raises UserError if the run cannot be shared equally by `num_processes`."""
     training = config.training
     if training.method == "grpo":
         shared_batch_shape(training, num_processes)

@@ -32,7 +32,7 @@ class SourceExample:
 
 
 def read_examples(data: DataConfig, source: str, hub_split: str) -> list[SourceExample]:
-    """Every row of the source, in its order. Raises UserError where rows cannot be used."""
+    """Every row of the source, in its order. Raises UserError if rows cannot be used."""
     rows = read_rows(source, split=hub_split, config_name=data.config_name)
     questions = _column(rows, source, data.question_field, "data.question_field")
     answers = _column(rows, source, data.answer_field, "data.answer_field")
@@ -63,7 +63,7 @@ def _messages(question: str, data: DataConfig) -> tuple[Message, ...]:
 
 
 def _column(rows: Sequence[Row], source: str, name: str, key: str) -> list[str]:
-    """The values of a field as text. Raises UserError where rows have none."""
+    """The values of a field as text. Raises UserError if rows have none."""
     values = [text_of(row.fields.get(name)) for row in rows]
     bad = [row for row, value in zip(rows, values, strict=True) if value is None]
     if not bad:

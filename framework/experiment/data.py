@@ -141,7 +141,7 @@ def _load_groups(data: RunData, tokenizer: Any, terminal: Terminal) -> Problems:
 
 
 def load_held_out(data: RunData, tokenizer: Any, terminal: Terminal) -> tuple[Example, ...]:
-    """The problems to evaluate on alone, with prompts. Raises UserError where there are none."""
+    """Only the problems to evaluate on, with prompts. Raises UserError if there are none."""
     with terminal.stage("Read the data") as stage:
         held_out = data.prompts("eval", tokenizer)
         if not held_out.examples:

@@ -43,7 +43,7 @@ class Changed:
 class ScoreChange:
     """How the scores of a log changed.
 
-    `means`: by part, (before, after), None where a side has no such part. `statuses`: how many
+    `means`: by part, (before, after), None if a side has no such part. `statuses`: how many
     samples by (before, after). `same_order`: of all pairs of answers to one problem whose scores
     differ on both sides, the share that both sides rank alike (GRPO compares answers within a
     group); NaN without such a pair.
@@ -170,7 +170,7 @@ def _mean(entry: list[float] | None) -> float | None:
 
 
 def _correlation(before: list[float], after: list[float]) -> float:
-    """Pearson's; NaN where a side is constant, or there are fewer than two."""
+    """Pearson's; NaN if a side is constant, or there are fewer than two."""
     if len(set(before)) < 2 or len(set(after)) < 2:
         return math.nan
     return statistics.correlation(before, after)

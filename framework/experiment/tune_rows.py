@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def tune_rows(config: ExperimentConfig, terminal: Terminal) -> dict[str, RowsMeasured]:
     """Loads the model, reads the problems, and measures; a result for each key of the config.
 
-    Raises UserError where model or data cannot be read, and where neither training nor evaluation
+    Raises UserError if model or data cannot be read, or if neither training nor evaluation
     samples with the engine `slots`.
     """
     from groupwise.framework.sampling import make_sampler  # torch: not at start-up

@@ -102,7 +102,7 @@ def _looks_like_path(name: str) -> bool:
 
 
 def read_chat_template(path: str) -> str:
-    """The text of `model.chat_template`. Raises UserError where it cannot be read."""
+    """The text of `model.chat_template`. Raises UserError if it cannot be read."""
     if not Path(path).is_file():
         raise UserError(f"model.chat_template: there is no file {path}")
     try:

@@ -34,7 +34,7 @@ STACK = (
 
 
 def installed(name: str) -> str | None:
-    """The version of a package here; None where it is not installed."""
+    """The version of a package here; None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -77,7 +77,7 @@ def gpus() -> list[dict[str, str]]:
 
 
 def git_revision(folder: Path) -> dict[str, Any] | None:
-    """The revision of this project's own clone; None where it is installed without one."""
+    """The revision of this project's own clone; None if it is installed without one."""
     if not (folder / ".git").exists():
         return None
     revision = _output(["git", "-C", str(folder), "rev-parse", "HEAD"]).strip()

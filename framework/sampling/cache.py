@@ -224,7 +224,7 @@ def _in_chunks(
 ) -> Tensor:
     """Attention summed chunk by chunk: (B, H, G, D); a chunk that a row does not see adds 0.
 
-    query (B, H, G, D), key and value (B, H, W, D), mask (B, 1, 1, W), True or 0 where it sees.
+    query (B, H, G, D), key and value (B, H, W, D), mask (B, 1, 1, W): True or 0 where visible.
     """
     group, window = query.shape[2], key.shape[2]
     mask = _additive(mask, query.new_zeros(1, 1, 1, window))

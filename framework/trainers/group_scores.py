@@ -165,7 +165,7 @@ class GroupScoreTrainer(Trainer):  # type: ignore[misc]
         return (loss, {"logps": logps}) if return_outputs else loss
 
     def group_logps(self, model: Any, inputs: Batch) -> Tensor:
-        """Sequence log-probabilities (B, K), a sum or a mean over tokens; 0 where there is none."""
+        """Sequence log-probabilities (B, K), a sum or a mean over tokens; 0 if there is none."""
         present = inputs["group_mask"].bool()  # (B, K)
         ids = inputs["input_ids"][present]  # (N, T)
         attention = inputs["attention_mask"][present]

@@ -39,7 +39,7 @@ class Failure:
 class PartProof:
     """The verdict on one reward.
 
-    `means`: mean value by probe, None where it had no opinion. `failures`: examples on which the
+    `means`: mean value by probe, None if it had no opinion. `failures`: examples on which the
     value is wrong. `problems` make the reward useless. `note` says what could not be proved.
     """
 

@@ -36,7 +36,7 @@ def without_choice(text: str) -> str:
 
 
 def same_choice(g: str, a: str, same: Callable[[str, str], bool | None]) -> bool | None:
-    """Whether canonical texts name the same choice; None where the gold is none, or unclear.
+    """Whether canonical texts name the same choice; None if the gold is none, or unclear.
 
     `same` compares what follows the answer's letter, as in `(B) 42` for a gold 42.
     """

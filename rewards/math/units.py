@@ -99,7 +99,7 @@ def _singular(name: str) -> str:
 
 
 def _known_factor(gold: str, answer: str) -> Fraction | None:
-    """Between two simple units; 0 where one is not known here, None where they conflict."""
+    """Between two simple units; 0 if one is not known here, None if they conflict."""
     known_gold, known_answer = KNOWN_UNITS.get(gold), KNOWN_UNITS.get(answer)
     if known_gold is None or known_answer is None:
         return Fraction(0)

@@ -4,6 +4,13 @@ The public face; everything else may move. Each name is imported when it is firs
 SciPy come with most of them, and stay out of start-up; torch comes with none.
 
     from groupwise.evaluation import compare, evaluate, pass_at_k, read_samples, summarise
+
+    runner, sampler       `evaluate`; the protocol of sampling engines
+    summary, comparison   the numbers of one evaluation, and of several compared
+    metrics/              pass@k, maj@k, intervals, paired tests
+    log/                  `samples.jsonl` and its like: writing, reading, counting, export
+    tables, text          numbers as text for a terminal
+    viewer/, report       the review page; a run as one HTML file
 """
 
 from importlib import import_module

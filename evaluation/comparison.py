@@ -187,7 +187,7 @@ def compare(
         raise UserError(
             "these evaluations were not made alike:\n"
             + "\n".join(f"  {notice}" for notice in notices)
-            + "\nTo compare them all the same, allow differences (--allow-differences)."
+            + "\nTo compare them anyway, allow differences (--allow-differences)."
         )
     sides = _in_common(sides)
     most = min(side.fewest_samples for side in sides.values())
@@ -256,7 +256,7 @@ def _pair(
         maj_at_k={
             k: _difference(first.maj_at_k(k), second.maj_at_k(k), None, options)
             for k in ks
-            if k > 2  # a vote of one or two is a draw of one: maj@1 = maj@2 = pass@1 when all vote
+            if k > 2  # a vote among one or two is a random pick: maj@1 = maj@2 = pass@1
         },
         score=_difference(first.mean_score(), second.mean_score(), None, options, bounds=None),
         won=tuple(ids[i] for i in moved if change[i] > 0),
@@ -303,20 +303,20 @@ def _difference(
 
 
 def _grid(first: Problems, second: Problems) -> int | None:
-    """A number of which all shares c/n are multiples of one over it, if a small one exists."""
+    """A whole number g such that all shares c/n are multiples of 1/g; None without a small one."""
     sizes = {problem.n for side in (first, second) for problem in side.problems}
     grid = math.lcm(*sizes) if len(sizes) < 50 else _LONGEST_GRID + 1
     return grid if grid <= _LONGEST_GRID else None
 
 
-# What a comparison is about, and the problems, which are checked one by one below.
+# Settings that a comparison is about, and hashes of the problems, which are compared one by one.
 _MAY_DIFFER = ("model", "sampler", "num_examples", "problems", "prompts")
 
 
 def _what_differs(logs: Mapping[str, Path], sides: Mapping[str, Problems]) -> list[str]:
     """One line for each difference between the first evaluation and the others.
 
-    UserError where they cannot be compared at all: a log without samples, without grades, or
+    Raises UserError if they cannot be compared at all: a log without samples, without grades, or
     without a problem in common with the first.
     """
     lines = []

@@ -1,10 +1,10 @@
-"""One self-contained HTML page of a run: opens from disk, can be mailed, loads nothing.
+"""One self-contained HTML page of a run: it opens from disk and loads nothing else.
 
     write_report("runs/my-run", "report.html")
 
-It is the review page (evaluation/viewer) with its data inside, read-only. A small run is embedded
-whole. Of a large one: all its numbers, all problems that flipped, and a random sample of the
-others; the page states what is left out.
+It is the review page (evaluation/viewer), read-only, with its data embedded. Of a small run all
+data are embedded; of a large one all numbers, all problems that flipped, and a random sample of the
+others. The page states what is left out.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from groupwise.evaluation.viewer.queries import Queries
 
 REPORT = "report.html"
-FULL_BYTES = 12_000_000  # logs of evaluations up to this size are in the page whole
-PART_BYTES = 12_000_000  # about what the texts of a larger one may take
+FULL_BYTES = 12_000_000  # logs of evaluations up to this size are embedded completely
+PART_BYTES = 12_000_000  # approximate limit for the texts of larger ones
 TRAINING_BYTES = 3_000_000
 _OTHER_PROBLEMS = 200
 _CUT_TEXT = 4_000
@@ -111,7 +111,7 @@ def _choose(index: Index, evaluations: Sequence[LogState], compared: Sequence[Lo
     pids = sorted(flips + drawn)
     mean = max(1.0, min(size / sum(s.samples for s in evaluations), _CUT_TEXT))
     most = max(1, min(8, int(PART_BYTES / (mean * len(evaluations) * max(1, len(pids))))))
-    # Where there are very many flips, each keeps an answer and the answers are cut shorter.
+    # With very many flips each keeps at least one answer, and answers are cut shorter.
     cut = int(min(_CUT_TEXT, max(200.0, PART_BYTES / (most * len(evaluations) * len(pids)))))
     note = (
         f"all {len(flips):,} flips and {len(drawn):,} of the other {len(others):,} problems, drawn "
@@ -169,7 +169,7 @@ def _training(queries: Queries, state: LogState) -> dict[str, Any]:
     shown = sorted({numbers[round(i * last / (_STEPS - 1))] for i in range(_STEPS)})
     budget = TRAINING_BYTES
     steps: dict[str, Any] = {}
-    for step in [shown[0], *shown[:0:-1]]:  # first and last before what lies between
+    for step in [shown[0], *shown[:0:-1]]:  # first and last before those between
         entry = queries.step(state.found.key, step)
         samples = [s for group in entry["groups"] for s in group["samples"]]
         budget -= sum(len(s["completion"]) + 400 for s in samples)

@@ -48,13 +48,14 @@ class Scorer(Protocol):
 class EvaluationSettings:
     """How to sample, and what to count.
 
-    What the answers and scores depend on is kept beside the log, and a log with other settings is
-    refused: `model` (a name for what is evaluated), `params` (with the seed), `solved_at`, and
-    `identity`, for whatever else they depend on: the rubric, the adapter's revision. `num_samples`
-    may be raised later: existing samples are kept. The other fields only change the counting.
+    Everything that answers and scores depend on is written to `settings.json` beside the log, and a
+    log with other settings is refused: `model` (a name for what is evaluated), `params` (with the
+    seed), `solved_at`, and `identity` for anything else, such as the rubric or the adapter's
+    revision. `num_samples` may be raised later: existing samples are kept. The other fields only
+    affect the counting.
 
     `solved_at`: a sample is right when its score reaches this, for data without verifiable answers.
-    `score_batch_size`: samples scored together; at most so many finished ones are lost in a kill.
+    `score_batch_size`: samples scored together; the most finished samples that a kill can lose.
     """
 
     num_samples: int = 8
@@ -69,8 +70,9 @@ class EvaluationSettings:
     score_batch_size: int = 16
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1 or self.score_batch_size < 1:
-            raise UserError(f"num_samples: at least 1, not {self.num_samples}")
+        for name in ("num_samples", "score_batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: at least 1, not {getattr(self, name)}")
         if bad := [k for k in self.ks if not 1 <= k <= self.num_samples]:
             raise UserError(
                 f"pass@k needs k between 1 and the number of samples a problem, which is "
@@ -81,7 +83,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an evaluation is; `correct`, `num_tokens`, `seconds` are of the samples made now."""
+    """Progress in samples; `made`, `correct`, `num_tokens` and `seconds` are of this session."""
 
     done: int
     total: int
@@ -219,7 +221,7 @@ class _Run:
         # Each sample is a group of its own: a score that depended on which samples happened to
         # finish together would not be the same after a resume.
         alone = list(range(len(batch)))
-        self.scorer_failed = True  # until it has answered; Ctrl-C is no failure of the scorer's
+        self.scorer_failed = True  # until it returns; Ctrl-C is not a failure of the scorer
         try:
             scores = self.scorer.score_batch(examples, completions, progress=1.0, groups=alone)
         except KeyboardInterrupt:

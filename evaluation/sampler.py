@@ -1,4 +1,4 @@
-"""The protocol between whoever needs completions and the engine that makes them.
+"""The protocol of sampling engines, used by everything that needs completions.
 
 Evaluation and training use only this protocol; the engines are in `framework/sampling`.
 """
@@ -16,11 +16,10 @@ from groupwise.rewards.types import FinishReason
 class Prompt:
     """A rendered prompt, the key of its random numbers, and which of its samples exist already.
 
-    `key` is the example's id: the random numbers of a sample come from (seed, key, sample index),
+    `key` is the example's id: the random numbers of a sample depend on (seed, key, sample index),
     so that neither the batch size, nor the order, nor a resume changes an answer. `done` are the
-    sample indices that need not be made again. `text` is tokenised as it stands, without special
-    tokens added; where the tokens are at hand already (a rollout in training), `token_ids` are
-    used instead of it.
+    sample indices that exist already. `text` is tokenised as it is, without adding special tokens;
+    if `token_ids` are given, they are used instead.
     """
 
     key: str
@@ -34,8 +33,8 @@ class SamplingParams:
     """How tokens are drawn. `temperature=0` is greedy; `top_k=0`, `top_p=1`, `min_p=0` are off.
 
     `max_tokens` bounds the completion, not the prompt. A completion that ends with one of `stop`
-    is cut before it. With `logprobs`, each sampled token's log-probability comes along: under the
-    model's distribution at `temperature`, before top-k, top-p and min-p remove tokens.
+    is cut before it. With `logprobs`, samples have each token's log-probability under the model's
+    distribution at `temperature`, before top-k, top-p and min-p remove tokens.
     """
 
     temperature: float = 1.0
@@ -54,7 +53,7 @@ class SampledCompletion:
     """A finished sample of `prompts[prompt_index]`.
 
     `token_ids` include the end-of-text token where one was sampled; `text` does not show it.
-    `logprobs`, where asked for, has one value a token of `token_ids`.
+    `logprobs`, if asked for, has one value per token of `token_ids`.
     """
 
     prompt_index: int
@@ -66,7 +65,7 @@ class SampledCompletion:
 
 
 class Sampler(Protocol):
-    """Draws `num_samples` completions a prompt, and yields each as it finishes, in any order.
+    """Draws `num_samples` completions per prompt, and yields each as it finishes, in any order.
 
     Sample indices run from 0 to `num_samples - 1` for each prompt; those in `Prompt.done` are left
     out. Closing the iterator early stops the work.

@@ -174,6 +174,7 @@ def summarise_problems(
     columns += [problems.pass_hat_k(k) for k in ks]
     columns += [problems.maj_at_k(k) for k in ks]
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
+    # One after the other: pass@k of all ks, then pass^k, then maj@k.
     shares = bootstrap_estimates(np.stack(columns, axis=1), bounds=(0.0, 1.0), **options)
     score = bootstrap_estimates(problems.mean_score()[:, None], **options)[0]
     n, c = problems.counts()
@@ -221,9 +222,7 @@ def _by_category(
     members: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems.problems:
         members[problem.groups[which]].append(problem)
-    if (
-        len(members) > MOST_CATEGORIES
-    ):  # a field like this identifies problems, it does not group them
+    if len(members) > MOST_CATEGORIES:  # such a field identifies problems and does not group them
         by_size = sorted(members, key=lambda name: (-len(members[name]), name))
         rest = [p for name in by_size[MOST_CATEGORIES:] for p in members[name]]
         members = {name: members[name] for name in by_size[:MOST_CATEGORIES]} | {OTHER: rest}

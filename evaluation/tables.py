@@ -196,7 +196,7 @@ def _plain(x: float, digits: int = 3) -> str:
 
 
 def _folded(rows: list[list[str]]) -> list[str]:
-    """As `aligned`; columns that do not fit into the width follow in further tables below."""
+    """As `aligned`; columns that do not fit into the width go into further tables below."""
     first, *columns = zip(*rows, strict=True)
     lines: list[str] = []
     while columns:
@@ -217,9 +217,9 @@ def _width(columns: list[tuple[str, ...]]) -> int:
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
-    """Cells under each other, one line a row; all rows have the same number of cells.
+    """Cells in columns, one line per row; all rows have the same number of cells.
 
-    Columns are aligned to the right, as numbers are; those in `left` (-1: the last) to the left.
+    Columns are aligned to the right, as for numbers; those in `left` (-1: the last) to the left.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     to_left = {i % len(widths) for i in left}

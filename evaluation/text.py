@@ -1,10 +1,10 @@
-"""Text and numbers as people see them: escaped, rounded alike everywhere, folded between words.
+"""Text and numbers for display: escaped, rounded consistently, folded between words.
 
-- `printable` (of `rewards.text`): a model's output can hold escape sequences, controls that turn
-  text around, and invisible characters; they are spelled out.
-- `rounded`, `percent`: half is rounded up, away from zero. Python's own formatting takes half to
-  the even digit, and JavaScript takes it up, so that one share, 4 of 1600, was 0.2 % here and 0.3 %
-  there. The review page's own `rounded`, in `dom.js`, does the same.
+- `printable` (of `rewards.text`): escapes escape sequences, bidirectional controls and invisible
+  characters, which a model's output can contain.
+- `rounded`, `percent`: half is rounded away from zero. Python's own formatting rounds half to even
+  and JavaScript rounds it up: the same share, 4 of 1600, would be 0.2 % here and 0.3 % there. The
+  review page's own `rounded`, in `dom.js`, does the same as this one.
 - `folded`: long lines fold at a terminal's edge; pipes and files get them whole.
 """
 
@@ -19,7 +19,7 @@ from typing import TextIO
 
 from groupwise.rewards.text import printable as printable
 
-_MEANT = 12  # significant digits; what comes after them is rounding of the binary number
+_MEANT = 12  # significant digits; later ones are rounding errors of the binary number
 _INDENT = 4  # of what is folded, beside what it continues
 
 
@@ -46,13 +46,13 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def width_of(stream: TextIO) -> int | None:
-    """The columns of the terminal behind a stream; None where there is none."""
+    """The columns of the terminal behind a stream; None if there is none."""
     if not stream.isatty():
         return None
     if not os.environ.get("COLUMNS", "").isdecimal():
         try:
             return os.get_terminal_size(stream.fileno()).columns or None
-        except (OSError, ValueError):  # a stream that only says that it is a terminal
+        except (OSError, ValueError):  # `isatty` is true, but there is no terminal behind it
             pass
     return shutil.get_terminal_size().columns
 
@@ -66,7 +66,7 @@ def folded(text: str, stream: TextIO) -> str:
 
 
 def folded_line(line: str, width: int) -> str:
-    """A line of at most `width` columns, or several: what continues it is indented further."""
+    """The line, or several of at most `width` columns; continuation lines are indented further."""
     if len(line) <= width:
         return line
     indent = " " * (len(line) - len(line.lstrip()) + _INDENT)

@@ -1,4 +1,4 @@
-"""From one YAML file to a tuned model, and to a comparison with what it was before.
+"""From one YAML file to a tuned model, and to its comparison with the base model.
 
 Each name is imported when it is first used: torch and Unsloth take seconds.
 """

@@ -109,7 +109,7 @@ def policy_loss(
     Args:
         logps: (B, T), log-probabilities of the sampled tokens under the policy, with gradient.
         advantages: (B,).
-        old_logps: (B, T), under the policy that sampled; None where that is this policy: then the
+        old_logps: (B, T), under the policy that sampled; None if that is this policy: then the
             ratio is 1, and its gradient is that of log-probability.
         ref_logps: (B, T), under the reference; needed with beta > 0.
         num_items_in_batch: completion tokens of the whole step, for `dapo` and `cispo`; None takes

@@ -4,8 +4,14 @@
     build_rubric({"correctness": 1.0, "format": 0.25}).score_batch(examples, completions)
 
 These names are public; everything else may move. Each is imported when it is first used, and
-neither torch nor SymPy with it. What is found where: grading in `math/`, the proof of a config's
-rewards in `check/`, rewards about form in `style`, those of the user in `user_functions`.
+neither torch nor SymPy with it.
+
+    math/                    grading: whether an answer equals the reference
+    check/                   proof that a config's rewards work on given examples
+    rubric, spec             the table of rewards, their weighted sum; a reward in a config
+    style, language, reference, reward_model   rewards: form, language, likeness, a trained model
+    user_functions, user_modules   rewards that the user brings
+    types, errors, validation, text   shared by all: data types, errors, messages, safe text
 
     UserError          the user can fix it
     └── RewardError    a reward raised, or returned something that is no number

@@ -62,7 +62,7 @@ _LANGUAGE_OF = {
     if _ALL[word] == 1
 }
 _NOT_PROSE = re.compile(
-    # bounded, because an unclosed `\[` a hundred thousand times must not cost their square
+    # Bounded: a hundred thousand unclosed `\[` must not take quadratic time
     r"```[^`]*```|`[^`\n]*`|\$\$[^$]*\$\$|\$[^$\n]*\$|\\\[[^]]{0,500}\\\]|\\\([^)]{0,500}\\\)"
     r"|\\[A-Za-z]{1,30}|</?[A-Za-z_]{1,30}>|https?://\S+"
 )
@@ -80,7 +80,10 @@ def script_of(char: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Without code, formulas, tags and links; letters in other scripts stay, so none can hide."""
+    """The text without code, formulas, tags and links, but with their non-ASCII letters.
+
+    Otherwise text in another script could be hidden in a formula or a code block.
+    """
 
     def kept(match: re.Match[str]) -> str:
         span = match.group()
@@ -90,7 +93,7 @@ def _prose(text: str) -> str:
 
 
 def script_counts(text: str) -> Counter[str]:
-    """How many words of prose a text has in each script; two characters of CJK make a word."""
+    """How many words of prose a text has in each script; two CJK characters count as a word."""
     counts: Counter[str] = Counter()
     for word in _WORD.findall(_prose(text[:MAX_TEXT_CHARS])):
         if word.isascii():
@@ -107,7 +110,7 @@ def script_counts(text: str) -> Counter[str]:
 
 
 def language_counts(text: str) -> Counter[str]:
-    """How many words speak for each of the languages that function words tell apart."""
+    """How many function words of each language a text has."""
     words = _WORD.findall(_prose(text[:MAX_TEXT_CHARS]).lower())
     return Counter(_LANGUAGE_OF[word] for word in words if word in _LANGUAGE_OF)
 
@@ -116,9 +119,9 @@ def language_counts(text: str) -> Counter[str]:
 class Language:
     """The share of the text's words in the language of the question, 0.0 to 1.0.
 
-    `language` names one (ISO 639-1) in place of the question's. Code, formulas, tags, numbers and
-    single letters do not count. A text without any words is no violation: 1.0; an empty text is not
-    a text: 0.0. In Latin script the languages en, de, fr, es, it, pt and nl are told apart.
+    `language` (ISO 639-1) replaces the question's. Code, formulas, tags, numbers and single letters
+    do not count. A text without any words is no violation and gets 1.0; an empty text gets 0.0. In
+    Latin script the languages en, de, fr, es, it, pt and nl are distinguished.
     """
 
     language: str = "auto"

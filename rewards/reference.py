@@ -1,4 +1,4 @@
-"""How good is an answer that cannot be verified? A transparent heuristic against a reference.
+"""How good is an answer that cannot be verified? A transparent comparison with a reference.
 
     ReferenceQuality()(example, completion)   # 0.0 to 1.0; None without a reference
 
@@ -54,7 +54,7 @@ _STRUCTURE = {
 
 @plain_dataclass(frozen=True, slots=True)
 class QualityParts:
-    """The four parts, each 0.0 to 1.0, before weighting; None where the reference has none."""
+    """The four parts, each 0.0 to 1.0, before weighting; None if the reference has none."""
 
     length: float
     formulas: float | None
@@ -74,9 +74,9 @@ class _Features:
 class ReferenceQuality:
     """How near an answer comes to its reference: 0.0 to 1.0.
 
-    Coverage is weighed down by what keeps it from being earned: words repeated beyond the reference
-    (stuffing), formulas that the reference does not know, and what merely copies the question.
-    Weights need not sum to 1; a part that the reference does not have is left out of the mean.
+    Coverage is reduced by ways to get it without an answer: repeated words (stuffing), formulas
+    that are not in the reference, and copying the question. Weights need not sum to 1; a part that
+    the reference does not have is left out of the mean.
     """
 
     length: float = Field(default=WEIGHTS["length"], ge=0, allow_inf_nan=False)
@@ -108,7 +108,7 @@ class ReferenceQuality:
         if not total:
             return None
         content = [value for value in (parts.formulas, parts.concepts) if value is not None]
-        # Form without content is worth nothing: length and structure count as far as content holds
+        # Form without content is worth nothing: content limits what length and structure add
         substance = max(content, default=1.0)
         form = self.length * parts.length + self.structure * parts.structure
         value = (sum(weight * value for weight, value in weighed) - form) + form * min(
@@ -167,7 +167,7 @@ def _length(reference: int, answer: int) -> float:
 
 
 def _overlap(reference: Counter[str], answer: Counter[str]) -> float | None:
-    """F1 over kinds: how many the answer has, and how much of it the reference knows."""
+    """Recall of the reference's distinct items, times a lenient precision; None if it has none."""
     if not reference:
         return None
     shared = sum(1 for item in reference if item in answer)
@@ -180,7 +180,7 @@ def _overlap(reference: Counter[str], answer: Counter[str]) -> float | None:
 
 
 def _variety(answer: _Features) -> float:
-    """Below 1.0 where content words crowd out the small words of sentences, or repeat: stuffing."""
+    """Below 1.0 if there are few small words among the content words, or many repeated ones."""
     total = len(answer.words)
     content = sum(answer.concepts.values())
     if total < 12:
@@ -191,7 +191,7 @@ def _variety(answer: _Features) -> float:
 
 
 def _freshness(answer: _Features, question: _Features, reference: _Features) -> float:
-    """Down to 0.0 where nothing in the answer goes beyond what the question says."""
+    """1.0, down to 0.0 if the answer has nothing of the reference that is not in the question."""
     if answer.words == reference.words:
         return 1.0
     items = set(answer.concepts) | set(answer.formulas)

@@ -1,4 +1,4 @@
-"""A trained model as a reward: any sequence classifier, or a model of the user's own.
+"""A trained model as a reward: any sequence classifier, or the user's own model.
 
     LearnedReward("path/or/hub-name", squash="sigmoid").score_batch(examples, completions)
 
@@ -111,8 +111,7 @@ class LearnedReward(RewardModel):
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        # slow: not at start-up
-        import torch
+        import torch  # slow, as transformers is: not at start-up
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         device = self.device
@@ -129,12 +128,12 @@ class LearnedReward(RewardModel):
 
 
 def has_template(tokenizer: Any) -> bool:
-    """A chat template writes the special tokens itself; without one the tokenizer adds them."""
+    """Whether there is a chat template, which writes the special tokens itself."""
     return getattr(tokenizer, "chat_template", None) is not None
 
 
 def render(tokenizer: Any, question: str, answer: str) -> str:
-    """What a reward model reads; `groupwise train-reward` trains on the same text."""
+    """The text that a reward model scores; `groupwise train-reward` trains on the same."""
     if not has_template(tokenizer):
         return f"{question}\n{answer}"
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]

@@ -1,4 +1,4 @@
-"""Several rewards as one: built from a config, asked in one call, summed by weight.
+"""Several rewards as one: built from a config, computed in one call, summed by weight.
 
     with build_rubric({"correctness": 1.0, "format": 0.25}) as rubric:
         scores = rubric.score_batch(examples, completions)
@@ -60,7 +60,7 @@ NORMALIZE_EPSILON = 1e-4  # TRL's, so that both give the same numbers
 
 @runtime_checkable
 class GradedReward(Protocol):
-    """A reward that builds on the grade, which the rubric computes once."""
+    """A reward that uses the grade, which the rubric computes once for all rewards."""
 
     def score_graded(
         self, example: Example, completion: Completion, grade: Grade
@@ -114,7 +114,7 @@ class Rubric:
         `examples[i]` is the problem of `completions[i]`. `progress` is the share of the training
         that is done, for schedules. `groups[i]` names the group of completion i, for
         `normalize_then_sum`; without it, completions of the same example are a group. A total is
-        NaN where no reward had an opinion: such a completion carries no signal.
+        NaN if no reward had an opinion: such a completion carries no signal.
 
         Raises:
             RewardError: a reward failed, and `on_error` is `stop`.
@@ -217,7 +217,7 @@ class Rubric:
     def _gated(
         self, name: str, columns: Mapping[str, Sequence[float | None]]
     ) -> list[float | None]:
-        """Clipped values; 0.0 where a required part is below its bound, None where unknown."""
+        """Clipped values; 0.0 if a required part is below its bound, None if unknown."""
         spec = self.specs[name]
         low, high = spec.clip or (-math.inf, math.inf)
         values: list[float | None] = []

@@ -1,4 +1,4 @@
-"""How the user writes a reward in a config: its name, weight, parameters, gate, clip, schedule.
+"""A reward as written in a config: its name, weight, parameters, gate, clip, schedule.
 
     read_spec("format", {"weight": 0.25, "requires": "correctness"})   # RewardSpec
     read_spec("format", 0.25)                                          # a bare weight
@@ -30,8 +30,8 @@ class RewardSpec:
 
     `use`: a reward of `rubric.REWARDS`, `module:function` or `path/to/file.py:function`; defaults
     to the part's key. `weight`: what its value is multiplied with. `params`: its parameters.
-    `requires`: parts that must hold before this one counts: a name, or names with the least raw
-    value each must reach (1.0 if only named); where a gate does not hold, this part adds 0.
+    `requires`: parts that must hold for this one to count: a name, or names with the least raw
+    value that each must reach (1.0 if only named); if one does not, this part adds 0.
     `clip`: (low, high) for the raw value before weighting. `schedule`: ((progress, factor), …), a
     line through these points that multiplies the weight as training goes from 0 to 1.
     """

@@ -40,11 +40,11 @@ class Format:
 
     `template`: `think_answer` is `<think>…</think><answer>…</answer>`, `think` the first half,
     `answer` the second; `boxed` asks for exactly one `\\boxed{…}`; `think_boxed` for a thought,
-    then a box. Each tag stands exactly once, in order, with something inside, and nothing but
-    space outside (behind a `think` alone stands the answer).
+    then a box. Each tag must occur exactly once, in order, with something inside, and only space
+    outside (for `think`, the answer follows it).
 
-    `pattern` takes the place of `template`: a regular expression that must match the whole text,
-    `.` matching newlines. It runs for at most `pattern_timeout_s`; longer gives None.
+    `pattern` replaces `template`: a regular expression that must match the whole text, with `.`
+    matching newlines. After `pattern_timeout_s` it is stopped, which gives None.
 
     `think_opened`: whether the prompt ends with an open `<think>`, so that the completion must not
     open it again; `auto` looks at the prompt. Getting this wrong gives every completion 0.0.
@@ -68,7 +68,7 @@ class Format:
     def __call__(self, example: Example, completion: Completion) -> float | None:
         opened = self.think_opened
         if opened == "auto":
-            opened = example.prompt.rstrip().endswith("<think>")
+            opened = opens_thought(example.prompt)
         text = completion.text
         if self.pattern is not None:
             return self._matches("<think>" + text if opened else text)
@@ -81,8 +81,7 @@ class Format:
 
     def _matches(self, text: str) -> float | None:
         # Not `re`, which has no time-out: a user's pattern may backtrack for hours
-        # slow to import: not at start-up
-        import regex
+        import regex  # slow: not at start-up
 
         try:
             found = regex.fullmatch(
@@ -117,12 +116,17 @@ class Format:
         if self.template in ("boxed", "think_boxed"):
             boxed = rest.count("\\boxed") == 1 and find_answer(rest, ("boxed",), closed=False)
             return [*once, in_order and not outside.strip(), bool(boxed)]
-        if self.template == "think":  # the answer stands behind the thought
+        if self.template == "think":  # the answer follows the thought
             clean = bool(rest.strip()) and not outside.strip()
         else:
             clean = not (outside + rest).strip()
         filled = all(inside.strip() for inside in insides)
         return [*once, in_order and filled, in_order and clean]
+
+
+def opens_thought(prompt: str) -> bool:
+    """Whether the chat template has already written `<think>` for the model."""
+    return prompt.rstrip().endswith("<think>")
 
 
 def _length(completion: Completion, unit: str) -> int:
@@ -190,7 +194,7 @@ class CosineLength:
 
     A right answer falls from `correct_short` to `correct_long` as it nears `max_length`; a wrong
     one rises from `wrong_short` to `wrong_long`, so that a hard problem earns more thought. Takes
-    the rubric's grade; None where the answer could not be judged.
+    the rubric's grade; None if the answer could not be judged.
     """
 
     max_length: Count
@@ -245,9 +249,9 @@ class Repetition:
 class ReasoningSteps:
     """The share of `target` steps that the reasoning shows, at most 1.0.
 
-    A step is a line or sentence of its own with at least `min_words` words or numbers; the same
-    step said twice (numbers of steps aside) counts once, so that padding earns nothing. With a
-    `<think>` block only the thought counts, and never what stands in `<answer>`.
+    A step is a line or sentence with at least `min_words` words or numbers; a repeated step (apart
+    from its step number) counts once, so that padding earns nothing. With a `<think>` block only
+    the thought counts; the content of `<answer>` never does.
     """
 
     target: Count = 3

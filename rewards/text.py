@@ -4,9 +4,9 @@
     printable(text)         # controls spelled out, as `\\x1b`: in a terminal, a log or a table
     excerpt(text, 60)       # the same, quoted, and shortened in the middle: in messages
 
-Model output can hold escape sequences that clear the screen or rewrite what stands above, controls
-that turn text around, and invisible characters. Everything here takes time linear in the length of
-its input. What it leaves out: escaping for HTML.
+Model output can contain escape sequences that clear or rewrite the screen, bidirectional controls,
+and invisible characters. Everything here takes time linear in the length of its input. What it
+leaves out: escaping for HTML.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 import unicodedata
 
 MAX_TEXT_CHARS = 200_000
-"""Of a longer completion only so many characters are judged; grading takes the last ones."""
+"""Only this many characters of a completion are judged; grading takes the last ones."""
 
 # Zero-width and bidirectional controls: invisible, and able to make a text read differently from
 # what it is (https://trojansource.codes). U+00AD is the soft hyphen, U+FEFF the byte order mark.

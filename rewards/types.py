@@ -1,4 +1,4 @@
-"""What every reward, log and trainer shares: Example, Completion, Grade, Score, Reward.
+"""The data types of every reward, log and trainer: Example, Completion, Grade, Score, Reward.
 
 No torch, no tokenizer, no file access: a reward is a plain function of text.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Status = Literal["correct", "wrong", "unparseable", "timeout", "bad_reference"]
-"""What became of an answer when it was checked; the five are counted apart, never mixed.
+"""The result of checking an answer; the five are counted separately.
 
 - `correct`: equal to the reference answer;
 - `wrong`: an answer was found, and it differs;
@@ -34,8 +34,8 @@ class Example:
 
     `id` is stable from run to run: the logs and the random numbers of sampling are keyed by it.
     `prompt` is the text exactly as the model sees it, after the chat template; it stays empty until
-    a tokenizer has rendered `messages`. Rewards look at it to learn, for one, that the template
-    has already opened `<think>`. `prompt_ids` are its tokens, where they are known: whoever sets
+    a tokenizer has rendered `messages`. Rewards look at it to learn, for example, whether the
+    template has already opened `<think>`. `prompt_ids` are its tokens, if known: code that sets
     another `prompt` has to set them too, or empty them.
     """
 
@@ -102,5 +102,5 @@ class BatchReward(Protocol):
     def score_batch(
         self, examples: Sequence[Example], completions: Sequence[Completion]
     ) -> list[float | None]:
-        """One value for each completion, in order; None where it has no opinion."""
+        """One value for each completion, in order; None if it has no opinion."""
         ...

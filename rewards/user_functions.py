@@ -1,7 +1,7 @@
-"""Rewards that a user brings: functions in TRL's form, functions of one completion, reward models.
+"""The user's own rewards: functions in TRL's form, functions of one completion, reward models.
 
     load_reward("brevity", "my_rewards.py:brevity", {"longest": 100}, base_dir)
-    adapt(function)                                    # one that was passed from Python
+    adapt(function)                                    # one passed from Python
 
 TRL's form is `(prompts, completions, **columns) -> list[float | None]`; the functions of
 `trl.rewards` work unchanged, and its factories (`trl.rewards:get_soft_overlong_punishment`) take
@@ -118,7 +118,7 @@ def _requires(function: Callable[..., Any], name: str) -> bool:
 
 
 def _accepted(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
-    """TRL passes every column to everyone; a function without `**kwargs` gets what it names."""
+    """The arguments to pass: all with `**kwargs`, as TRL does; otherwise those that it names."""
     if _takes_any(function):
         return given
     return {name: value for name, value in given.items() if name in _parameters(function)}
@@ -185,7 +185,7 @@ def _adapt(found: Any, params: Mapping[str, Any], path: str, target: str) -> Rew
 
 
 def _is_factory(found: Any, names: list[str]) -> bool:
-    """`get_soft_overlong_punishment(max_completion_len, …)` makes a reward; it is none itself."""
+    """Whether a function makes a reward, as TRL's `get_soft_overlong_punishment(...)` does."""
     known = {"completions", "prompts", "completion_ids", "example", "completion", "kwargs"}
     return str(getattr(found, "__name__", "")).startswith("get_") and not known & set(names)
 

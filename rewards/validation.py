@@ -1,6 +1,6 @@
-"""What pydantic found wrong, in the words of someone who edits a YAML file.
+"""Pydantic's errors as messages for someone who edits a YAML file.
 
-Used for a reward's parameters here and for every section of a config above.
+Used for the parameters of rewards (`rubric`) and for the sections of a config (`framework.config`).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def explain(
 ) -> dict[str, str]:
     """A message for each key at fault, by dotted path, in pydantic's order.
 
-    `data` is what was validated, and stands at `prefix` in the config. `hint` ends the message on a
-    key that does not exist ("; did you mean ...?"), `about` that on a key that is missing.
+    `data` is what was validated; its path in the config is `prefix`. `hint` ends the message on an
+    unknown key ("; did you mean ...?"), `about` that on a missing one.
     """
     found: dict[Keys, list[Any]] = {}
     for item in error.errors(include_url=False):
@@ -61,7 +61,7 @@ def explain(
 
 
 def nearest(known: Sequence[str]) -> Callable[[Keys], str]:
-    """A `hint` from the names that there are."""
+    """A `hint` that suggests the closest of the known names."""
 
     def hint(keys: Keys) -> str:
         close = get_close_matches(keys[-1], known, 1, 0.5)
@@ -109,7 +109,7 @@ def _message(item: Any) -> str:
 
 
 def _none_of(items: Sequence[Any]) -> str:
-    """The message on a value that no member of a union took: all that they would take."""
+    """The message on a value that no member of a union accepted: everything that they accept."""
     accepted = [_choices(item) or [_expected(item["type"])] for item in items]
     if not all(map(all, accepted)):
         return _message(items[0])  # no union, but several faults of one value
@@ -117,7 +117,7 @@ def _none_of(items: Sequence[Any]) -> str:
 
 
 def _expected(kind: str) -> str:
-    """What a value of the wrong type should have been; empty where the type is not at fault."""
+    """What a value of the wrong type should have been; empty if the type is not at fault."""
     is_type = kind.endswith(("_type", "_parsing", "_from_float", "finite_number"))
     return _EXPECTED.get(kind.partition("_")[0], "") if is_type else ""
 
@@ -132,7 +132,7 @@ def _choices(item: Any) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """The value as it would stand in the file, cut to a readable length."""
+    """The value as written in a file, cut to a readable length."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):

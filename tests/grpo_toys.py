@@ -66,7 +66,7 @@ def problems(config: ExperimentConfig, policy: Policy) -> tuple[Example, ...]:
     from groupwise.framework.data.examples import load_examples
     from groupwise.framework.data.prompts import render_prompts
 
-    examples = load_examples(config.data, "train").examples
+    examples = load_examples(config.data, "train")
     return render_prompts(examples, policy.tokenizer, config.data.max_prompt_length).examples
 
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from groupwise.evaluation.log.files import replacing
 from groupwise.evaluation.log.jsonl import clean
@@ -50,15 +50,14 @@ _COLUMNS = {
 _ROLLOUT_COLUMNS = {"step": "int64", "advantage": "float64"}
 
 
-def export(run: str | Path, to: str | Path, kind: Literal["parquet", "csv"] | None = None) -> int:
+def export(run: str | Path, to: str | Path) -> int:
     """Writes the log of `run` (a log or its folder) to the file `to`, all or nothing.
 
-    The kind follows from the file's name if not given. Returns the number of rows. Raises UserError
-    for any other kind, and for a log that is missing or broken.
+    The end of the file's name says which: `.parquet` or `.csv`. Returns the number of rows. Raises
+    UserError for any other name, and for a log that is missing or broken.
     """
     log, to = log_of(run), Path(to)
-    form = kind or to.suffix.removeprefix(".")
-    if form not in ("parquet", "csv"):
+    if to.suffix not in (".parquet", ".csv"):
         raise UserError(f"{to}: exports are parquet or csv; end the file's name accordingly")
     columns = dict(_COLUMNS)
     of_training = log.name == ROLLOUTS
@@ -66,7 +65,7 @@ def export(run: str | Path, to: str | Path, kind: Literal["parquet", "csv"] | No
         columns |= _ROLLOUT_COLUMNS
     parts = sorted({name for record in _read(log, of_training) for name in record.parts})
     columns |= {f"parts.{name}": "float64" for name in parts} | {"metadata": "string"}
-    write = _write_parquet if form == "parquet" else _write_csv
+    write = _write_parquet if to.suffix == ".parquet" else _write_csv
     with replacing(to) as beside:
         return write(beside, columns, _rows(log, of_training, parts))
 

@@ -3,8 +3,8 @@
     with replacing(path) as new:
         new.write_bytes(data)
 
-A reader sees the old file or the new one, whenever the writer is killed. What is left beside it by
-a kill is named `.<name>.<pid>.tmp`; `remove_torn` sweeps it away.
+A reader sees the old file or the new one, whenever the writer is killed. A kill may leave a file
+`.<name>.<pid>.tmp` beside it, which `remove_torn` removes.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def remove_torn(folder: Path) -> None:
     for path in list(folder.rglob(".*.tmp")):
         found = _BESIDE.match(path.name)
         if found is None or Path(f"/proc/{found[1]}").exists():
-            continue  # not ours, or another process is at it
+            continue  # not ours, or another process is writing it
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -1,15 +1,15 @@
-"""One JSON object per line, whatever a model wrote, that json, jq, pandas and pyarrow read alike.
+"""One JSON object per line, read alike by json, jq, pandas and pyarrow, whatever a model wrote.
 
     dumps_line({"completion": text, "score": 0.5})
 
-What is changed, because it has no spelling that all of them read:
+Changed are values that not all of them can read:
 
 - a lone surrogate (half a character; no tokenizer makes one, a data file may) becomes U+FFFD;
 - NaN and the infinities become null;
-- a whole number beyond 64 bits becomes a string; so does anything that JSON does not know.
+- an integer beyond 64 bits becomes a string; so does any type that JSON does not have.
 
-Everything else comes back as it was. Characters that some tools take for a line's end (U+0085,
-U+2028), or that turn text around in a terminal (bidi controls), are written as `\\uXXXX`.
+Everything else is read back unchanged. Characters that some tools take for a line's end (U+0085,
+U+2028), and bidirectional controls, are written as `\\uXXXX`.
 """
 
 from __future__ import annotations

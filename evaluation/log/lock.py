@@ -4,9 +4,9 @@
     if take_lock(handle) == "held":
         ...  # another process has it
 
-Closing the file gives the lock back; so does the end of the process, `kill -9` included. No lock
-file is left beside what is locked. What it leaves out: who holds the lock. The kernel does not say,
-so a caller that names the holder writes its process id into the file (`framework.run.directory`).
+Closing the file releases the lock; so does the end of the process, `kill -9` included. There is no
+extra lock file. What it leaves out: who holds the lock. The kernel does not tell, so a caller that
+names the holder writes its process id into the file (`framework.run.directory`).
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     problems = collect(read_samples("runs/x/evaluations/tuned"))
 
-What is kept does not grow with the texts, only with the number of problems, so a log of a million
-samples needs little memory. Nothing depends on the order of the lines: a killed and resumed
-evaluation writes them in another order and must give the same summary to the byte. So sums are kept
-as whole numbers (multiples of 2^-40), whose addition is exact in any order.
+Memory grows with the number of problems and not with the texts: a log of a million samples needs
+little. Nothing depends on the order of the lines: a killed and resumed evaluation writes them in
+another order and must give the same summary to the byte. So sums are integers (multiples of 2^-40),
+whose addition is exact in any order.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 UNGRADED = "ungraded"
 _UNIT = 2**40
-_FAR = 1e100  # clipped here, so that squares stay finite: only a broken reward goes beyond
+_FAR = 1e100  # values are clipped here, so that squares stay finite
 
 
 _STATUS = {status: i for i, status in enumerate((*STATUSES, UNGRADED))}
@@ -73,9 +73,9 @@ class Sum:
 class Problem:
     """The counts of one problem's samples. `seen` has bit i set for sample i.
 
-    `prompt` and `answer` are hashes, valid in this process: enough to see whether two logs asked
-    the same. So is each entry of `wrong`, one for each wrong answer given: its class. `statuses`
-    counts in the order of STATUSES, ungraded last. Kept small: there may be 100,000 of these.
+    `prompt` and `answer` are hashes, valid in this process, to see whether two logs asked the same.
+    `wrong` has a hash of the answer class of each wrong answer. `statuses` counts in the order of
+    STATUSES, ungraded last. Kept small: there may be 100,000 of these.
     """
 
     example_id: str
@@ -128,7 +128,7 @@ class Problems:
         return n, np.array([problem.c for problem in self.problems], dtype=np.int64)
 
     def pass_at_k(self, k: int) -> Floats:
-        """(problems,), NaN where nothing decides or a problem has fewer than k samples."""
+        """(problems,), NaN if nothing decides or a problem has fewer than k samples."""
         n, c = self.counts()
         return np.asarray(pass_at_k(n, c, k)) if self.decided else np.full(len(n), np.nan)
 
@@ -151,9 +151,9 @@ def collect(
     category_fields: tuple[str, ...] = (),
     solved_at: float | None = None,
 ) -> Problems:
-    """Reads the records through. With `solved_at`, a sample is right if its score reaches that.
+    """Counts the records. With `solved_at`, a sample is right if its score is at least that.
 
-    A sample that stands in the log twice counts once, as it came first.
+    A sample that is in the log twice counts once, by its first line.
     """
     problems: dict[str, Problem] = {}
     parts: dict[str, Sum] = {}

@@ -1,11 +1,11 @@
-"""RecordLog: the log of samples of one evaluation, which outlives any kill and is never mixed.
+"""RecordLog: the log of one evaluation's samples. It survives kills and has one set of settings.
 
     with RecordLog(folder / "samples.jsonl", SampleRecord, settings) as log:
         log.append(records)
 
-`settings.json` beside the log says with what it was made; it is written first, so that a log
-without it is somebody else's. The log itself has no header: every line is a record. How lines reach
-the disk is `writer.JsonlWriter`'s; after a torn last line was cut off, its sample is owed again.
+`settings.json` beside the log has the settings it was made with; it is written first, so that a log
+without it was not made here. The log has no header: every line is a record. Writing lines is left
+to `writer.JsonlWriter`; if it cut off a torn last line, that sample is missing and is drawn again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from groupwise.rewards.errors import UserError
 class RecordLog(Generic[RecordT]):
     """Opens or creates a log for appending; locked against a second writer until it is closed.
 
-    `settings` must be what JSON can hold. Those named in `may_grow` may be larger than in the log
-    (num_samples: the samples that exist stay valid). UserError if the log was made with other
+    `settings` must be JSON values. Those named in `may_grow` may be larger than in the log
+    (num_samples: existing samples stay valid). Raises UserError if the log was made with other
     settings, or is in use.
     """
 
@@ -47,7 +47,7 @@ class RecordLog(Generic[RecordT]):
         )
 
     def append(self, records: Iterable[RecordT]) -> None:
-        """Writes the records at the end; they are safe from a kill when this returns."""
+        """Appends the records; a kill loses none of them once this returns."""
         self._log.append(map(to_line, records))
 
     def close(self) -> None:

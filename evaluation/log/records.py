@@ -1,4 +1,4 @@
-"""SampleRecord, RolloutRecord: one sampled answer and all that is known of it, one JSON line each.
+"""SampleRecord and RolloutRecord: a sampled answer with everything known about it, one line each.
 
     for record in read_samples("runs/x/evaluations/tuned"): ...
 
@@ -30,10 +30,9 @@ class SampleRecord:
     """A line of `samples.jsonl`.
 
     `prompt` is the text as the model saw it, `answer` the reference. `status` and `correct` are
-    None where nothing decides whether an answer is right. `parts` are raw rewards by name, None
-    where a reward had no opinion. `seconds` is the time between the sample before it and this one:
-    sampling is batched, so the samples' seconds add up to the time that sampling took, and no more
-    can be said of one of them.
+    None if nothing decides whether an answer is right. `parts` are raw rewards by name, None
+    where a reward had no opinion. `seconds` is the time since the previous sample: sampling is
+    batched, so the sum over samples is the time of sampling, but a single value means little.
     """
 
     example_id: str
@@ -58,7 +57,7 @@ class SampleRecord:
 class RolloutRecord(SampleRecord):
     """A line of `rollouts.jsonl`: a sample drawn in training, at `step`, with its advantage.
 
-    `advantage` is None where the sample was not trained on: another group took its group's place.
+    `advantage` is None if the sample was not trained on: another group took its group's place.
     """
 
     step: int

@@ -5,16 +5,16 @@
 
 Samples, rollouts, metrics, findings and reviews are all written by it:
 
-- When `append` returns, the lines are with the operating system: a killed process (`kill -9`
-  included) loses none of them.
-- After a power cut, the last ten seconds may be missing: the disk is told to write (fsync) that
-  often and on closing. For every line it would take longer than sampling.
-- A line is written whole or not at all, as far as the process lives: on an error (a full disk,
-  Ctrl-C) the file is cut back to its last whole line. What a kill leaves of a line is cut off when
-  the file is opened next.
+- When `append` returns, the operating system has the lines: a killed process (`kill -9` included)
+  loses none of them.
+- After a power failure, the last ten seconds may be missing: fsync is called that often, and on
+  closing. Called for every line, it would take longer than sampling.
+- A line is written completely or not at all: on an error (a full disk, Ctrl-C) the file is
+  truncated to its last complete line. What a kill leaves of a line is cut off when the file is
+  opened next.
 
-What it leaves out: making lines (`jsonl.dumps_line`, `records.to_line`), and what may stand in a
-log (`record_log`).
+What it leaves out: making lines (`jsonl.dumps_line`, `records.to_line`), and which records belong
+into one log (`record_log`).
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class JsonlWriter:
             keeps all lines.
         parse: reads a line, and raises ValueError for one that is not whole. A last line without
             its newline is kept if it can be read, and cut off otherwise.
-        lock: what a second writer of the same file gets. "none": no lock is taken (something else,
-            such as the run's own lock, keeps others out); "refuse": UserError; "wait": its turn.
+        lock: how a second writer of the same file is handled. "none": no lock (something else, such
+            as the run's own lock, keeps others out); "refuse": UserError; "wait": it waits.
         check: called once the file is open and locked, before anything in it is changed; if it
             raises, the file stays as it is.
         follow_links: False refuses a path that is a symbolic link (OSError).
@@ -83,12 +83,12 @@ class JsonlWriter:
                         self._drop_after(last_step)
                     self._repair_last_line(parse)
         except BaseException:
-            os.close(self._file)  # gives the lock back, too
+            os.close(self._file)  # releases the lock, too
             raise
         self._synced = time.monotonic()
 
     def append(self, lines: Iterable[str]) -> None:
-        """Writes lines, each with its newline, at the end; a kill loses none once this returns.
+        """Appends lines, each with its newline; a kill loses none of them once this returns.
 
         Raises:
             UserError: the disk is full; then none of the lines is in the file.
@@ -108,7 +108,7 @@ class JsonlWriter:
                 self._synced = time.monotonic()
 
     def close(self) -> None:
-        """Tells the disk to write (fsync), and gives back the lock. A second call does nothing."""
+        """Flushes the file to disk (fsync) and releases the lock. A second call does nothing."""
         if self._file < 0:
             return
         file, self._file = self._file, -1
@@ -167,10 +167,9 @@ def _sync(file: int) -> None:
 
 
 def cut_log(path: Path, last_step: int) -> None:
-    """Drops the lines of a log after a training step, and a torn last line; nothing without a file.
+    """Drops the lines of a log after a training step, and a torn last line, if the file exists.
 
-    For a log that is only made when there is something to write; otherwise open a JsonlWriter with
-    `last_step`.
+    For a log that is created with its first line; otherwise open a JsonlWriter with `last_step`.
     """
     if path.is_file():
         JsonlWriter(path, last_step=last_step).close()

@@ -1,4 +1,4 @@
-"""How far a number measured on some problems may be off.
+"""Intervals for a mean over problems.
 
     bootstrap_estimates(values, bounds=(0.0, 1.0))  # values (problems, metrics)
 
@@ -32,7 +32,7 @@ _CELLS = 1_000_000  # problems x resamples held at once: about 30 MB
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number and the interval in which its true value lies; NaN where there is none."""
+    """A number and the interval in which its true value lies; NaN for no interval."""
 
     value: float
     low: float = math.nan
@@ -41,10 +41,6 @@ class Estimate:
     def to_json(self) -> dict[str, float | None]:
         """Rounded to 10 digits; NaN becomes null."""
         return {"value": number(self.value), "low": number(self.low), "high": number(self.high)}
-
-    @classmethod
-    def from_json(cls, data: Any) -> Estimate:
-        return cls(*(math.nan if data[x] is None else data[x] for x in ("value", "low", "high")))
 
 
 def number(x: float) -> float | None:
@@ -63,10 +59,10 @@ def bootstrap_estimates(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> list[Estimate]:
-    """The mean of each column and its interval, by drawing problems anew with replacement.
+    """The mean of each column and its interval, by drawing problems with replacement.
 
-    `values` is (problems, columns): one number a problem, for each of several metrics. `bounds` are
-    the least and greatest possible value, (0, 1) for a share.
+    `values` is (problems, columns): one number per problem and metric. `bounds` are the least and
+    greatest possible value, (0, 1) for a share.
 
     Percentiles of the resampled means, widened for few problems as a t-interval is (Hesterberg
     2015, https://arxiv.org/abs/1411.5279, section 5: "expanded percentile"). Where all problems
@@ -83,9 +79,9 @@ def bootstrap_estimates(
     estimates = [_constant(mean, problems, bounds, confidence) for mean in means]
     tail = expanded_tail(problems, confidence)
     moves = [i for i in range(columns) if np.ptp(values[:, i]) > 0]
-    # With 8 samples a problem, pass@k has at most 9 values: then it is enough to draw how many
-    # problems of each value there are. Which way a column goes depends on the column alone, so its
-    # interval is the same in whatever company it is asked for.
+    # With 8 samples per problem, pass@k has at most 9 values: then it is enough to draw how many
+    # problems have each value. The choice depends on the column alone, so its interval does not
+    # depend on the other columns.
     few = {i for i in moves if 2 * len(np.unique(values[:, i])) <= problems}
     many = [i for i in moves if i not in few]
     draws = {i: bootstrap_mean_of_few(values[:, i], resamples=resamples, seed=seed) for i in few}
@@ -141,7 +137,7 @@ def expanded_tail(problems: int, confidence: float) -> float:
 def posterior_mean(n: Any, c: Any, confidence: float = CONFIDENCE) -> Estimate:
     """The mean success rate over exactly these problems: mean of their Beta posteriors.
 
-    `n` and `c` hold one count a problem. The interval is the normal one from the posteriors'
+    `n` and `c` hold one count per problem. The interval is the normal one from the posteriors'
     variances (https://arxiv.org/abs/2510.04265, "Bayes@N" with two outcomes).
     """
     a, b = 1.0 + np.asarray(c, dtype=np.float64), 1.0 + np.asarray(n) - np.asarray(c)

@@ -151,5 +151,5 @@ def _random_patterns(d: Floats, seed: int) -> float:
 
 
 def _at_least(d: Floats) -> float:
-    """The sum seen, less what rounding may have added."""
+    """The absolute value of the observed sum, less a margin for rounding."""
     return abs(math.fsum(d)) - 1e-9 * math.fsum(abs(d))

@@ -33,7 +33,7 @@ def pass_at_k(n: int | Counts, c: int | Counts, k: int | Counts) -> float | Floa
     https://arxiv.org/abs/2107.03374, section 2.1). Plain integers give a float; if any argument is
     an array they are broadcast, and an array comes back.
 
-    NaN where k > n: too few samples to say. ValueError for k < 1, c < 0, c > n or fractions.
+    NaN if k > n: too few samples to say. ValueError for k < 1, c < 0, c > n or fractions.
 
     >>> pass_at_k(4, 1, 2)
     0.5

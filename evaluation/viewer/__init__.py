@@ -3,6 +3,13 @@
     from groupwise.evaluation.viewer import serve
     serve(["runs/my-run"])
 
+    discover, scan         the logs below some folders; their lines
+    index, store           all logs as DuckDB tables, kept up to date in the background
+    queries, filters, overview   the answers to the page's requests
+    reviews                a reviewer's marks and notes
+    server, bundle         HTTP; the page as one file
+    static                 the page itself
+
 Listens on 127.0.0.1 and serves until interrupted. What it leaves out: the report as a file
 (evaluation/report.py).
 """

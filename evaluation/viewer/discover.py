@@ -44,7 +44,7 @@ class FoundRun:
     logs: tuple[FoundLog, ...]
 
     def file(self, name: str) -> Path | None:
-        """A file of the run, if it is there and lies inside what was given."""
+        """A file of the run, if it exists and is inside the given folders."""
         return _inside(self.path / name, self.root)
 
 

@@ -1,4 +1,4 @@
-"""The filters and the order of a list: the parameters of its URL, checked, and as SQL.
+"""The filters and the order of a list: from the parameters of its URL, checked, to SQL.
 
 Values reach the engine as parameters only, names through the tables below. Regular expressions run
 in RE2, whose time is linear in the text whatever the expression.
@@ -13,8 +13,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from groupwise.rewards.errors import UserError
+from groupwise.rewards.types import STATUSES
 
-STATUSES = ("correct", "wrong", "unparseable", "timeout", "bad_reference", "ungraded")
+STATUSES_SHOWN = (*STATUSES, "ungraded")
 CHANGES = ("any", "won", "lost", "newly_solved", "no_longer_solved", "unsolved", "always", "mixed")
 MARKS = ("any", "none", "right", "wrong", "unsure")
 SCOPES = ("both", "answers", "prompts")
@@ -78,7 +79,7 @@ class Filter:
                 values[name] = text
         made = cls(**values)
         for name, known in (
-            ("status", STATUSES),
+            ("status", STATUSES_SHOWN),
             ("finish", ("stop", "length")),
             ("change", CHANGES),
             ("mark", MARKS),
@@ -146,5 +147,5 @@ def _number(name: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise BadRequestError(f"{name}: {text!r} is no number")
+        raise BadRequestError(f"{name}: {text!r} is not a number")
     return value

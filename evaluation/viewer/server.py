@@ -172,7 +172,7 @@ def _reviewing(index: Index, queries: Queries) -> Callable[[Request], Any]:
 
 
 class _Query(dict[str, str]):
-    """The parameters of a URL; `log` may stand more than once (`logs`)."""
+    """The parameters of a URL; `log` may be given more than once (`logs`)."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request.query_params)
@@ -193,7 +193,7 @@ def _whole(query: Mapping[str, str], name: str, default: int) -> int:
     try:
         value = int(query.get(name, default))
     except ValueError:
-        raise BadRequestError(f"{name}: {query[name]!r} is no whole number") from None
+        raise BadRequestError(f"{name}: {query[name]!r} is not a whole number") from None
     if not abs(value) < 2**31:
         raise BadRequestError(f"{name}: {value} is too large")
     return value
@@ -203,7 +203,7 @@ def _real(query: Mapping[str, str], name: str, default: float) -> float:
     try:
         return float(query.get(name, default))
     except ValueError:
-        raise BadRequestError(f"{name}: {query[name]!r} is no number") from None
+        raise BadRequestError(f"{name}: {query[name]!r} is not a number") from None
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -78,7 +78,7 @@ INSERT INTO samples SELECT ?, line, pid, sample_index, start, size, TRY_CAST(ste
   CASE WHEN isfinite(score) THEN score END, CASE WHEN isfinite(advantage) THEN advantage END, parts
 FROM chunk JOIN (SELECT pid, example_id FROM problems) USING (example_id)
 """
-# As everywhere: a sample that stands in a log twice counts once, as it came first.
+# As everywhere: a sample that is in a log twice counts once, by its first line.
 _DROP_REPEATED = """
 DELETE FROM samples WHERE log = ? AND line IN (SELECT line FROM samples WHERE log = ?
   QUALIFY row_number() OVER (PARTITION BY pid, idx ORDER BY line) > 1)

@@ -1,4 +1,4 @@
-"""Options of older GRPO scripts: each is another name for a key of the config, and nothing more.
+"""Options of older GRPO scripts, each an alias of a config key.
 
 `groupwise train --preset default --lr 1e-5` is `groupwise train default --set
 training.learning_rate=1e-5`. Where both are given, the option wins.
@@ -15,11 +15,11 @@ from groupwise.framework.config import Override
 from groupwise.framework.policy.folders import base_of_adapter
 
 PRESETS = ("default", "fast_test", "full_training", "low_memory", "from_sft")
-"""Those that `--preset` takes; the names of all configs are good for `groupwise train NAME`."""
+"""What `--preset` takes; `groupwise train NAME` takes the name of any config in `configs/`."""
 
 
 class Alias(NamedTuple):
-    """An option with the key that it sets, and what its value is."""
+    """An option, the key that it sets, and the type of its value."""
 
     option: str
     key: str
@@ -44,7 +44,7 @@ REWARD_MODELS = {"heuristic": "reference_quality", "learned": "reward_model"}
 
 
 def add_aliases(parser: argparse.ArgumentParser) -> None:
-    """The options, each with the key it stands for."""
+    """Adds the options; the help of each names its key."""
     parser.set_defaults(has_aliases=True)
     group = parser.add_argument_group(
         "other names of config keys", "as older GRPO scripts have them; same as --set KEY=VALUE"
@@ -71,9 +71,9 @@ def add_aliases(parser: argparse.ArgumentParser) -> None:
 
 
 def alias_overrides(arguments: argparse.Namespace) -> tuple[list[Override], list[Override]]:
-    """The options as overrides: those that belong in front of `--set`, and those behind it.
+    """The options as overrides: those to apply before `--set`, and those to apply after it.
 
-    `--reward-model` replaces all rewards, so that it comes first and `--set` can say more of one.
+    `--reward-model` replaces all rewards, so it comes first: `--set` can then change one of them.
     """
     if not getattr(arguments, "has_aliases", False):
         return [], []  # another command, whose options may have the same names

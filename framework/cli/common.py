@@ -17,7 +17,7 @@ from groupwise.rewards.errors import UserError
 
 
 def overrides_of(arguments: argparse.Namespace) -> Overrides:
-    """`--set`, and the options that are short for one; the latter win."""
+    """The overrides of `--set` and of the options that set a key; the options win."""
     first, last = alias_overrides(arguments)
     overrides: list[str | Override] = [*first, *arguments.overrides, *last]
     for key, option in (("output_dir", "--output-dir"), ("name", "--name")):
@@ -30,7 +30,7 @@ def overrides_of(arguments: argparse.Namespace) -> Overrides:
 def tuned_run(path: Path, overrides: Overrides) -> tuple[RunDir, ExperimentConfig]:
     """A finished run, and its config with the tuned model in place.
 
-    Toy and merged base model are the run's own, where it has made some.
+    A toy or a merged base model that the run has made is taken from its folder.
     """
     run_dir = open_run_dir(path)
     config = ExperimentConfig.from_yaml(run_dir.config_resolved, overrides)
@@ -46,5 +46,5 @@ def tuned_run(path: Path, overrides: Overrides) -> tuple[RunDir, ExperimentConfi
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """In ASCII, which no terminal's encoding and no lone surrogate of a prompt can break."""
+    """Prints JSON in ASCII: safe in any terminal encoding, and with lone surrogates in a prompt."""
     print(json.dumps(value, allow_nan=False))

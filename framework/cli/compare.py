@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _labelled(runs: list[str]) -> dict[str, Path]:
-    """Evaluations by label: base and tuned of a single run; else one of each that is named."""
+    """Evaluation folders by label: base and tuned of a single run; of several, one of each."""
     if len(runs) == 1:
         folders = {label: RunDir(Path(runs[0])).evaluation(label) for label in ("base", "tuned")}
         missing = [str(f) for f in folders.values() if not (f / "samples.jsonl").is_file()]

@@ -1,4 +1,4 @@
-"""`groupwise configs`: the presets with their first line, or one of them whole."""
+"""`groupwise configs`: lists the presets with their first line, or prints one."""
 
 from __future__ import annotations
 

@@ -82,11 +82,12 @@ def _what_to_evaluate(arguments: argparse.Namespace) -> tuple[ExperimentConfig, 
         return config, run_dir.path, "tuned-again" if arguments.label is None else arguments.label
     if arguments.config is None and arguments.data is None:
         raise UserError(
-            f"{arguments.target} is no run directory: say which problems to use, with "
+            f"{arguments.target} is not a run directory: say which problems to use, with "
             "--config CONFIG (its data, rewards and sampling) or --data FILE"
         )
     if arguments.config is not None:
         path = resolve_config_path(arguments.config)
+        # Rules about the data of other methods and of the warm start do not concern an evaluation.
         no_training = [("training.method", "grpo"), ("training.warm_start.enabled", False)]
         config = ExperimentConfig.from_yaml(path, [*overrides, *no_training])
     else:

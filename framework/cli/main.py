@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # as standard error has it from the start
         sys.stdout.reconfigure(errors="backslashreplace")
-    for name, value in _ENVIRONMENT.items():  # in front of the command's imports, which read it
+    for name, value in _ENVIRONMENT.items():  # before the command's imports, which read it
         os.environ.setdefault(name, value)
     argv = sys.argv[1:] if argv is None else argv
     arguments = argparse.Namespace(how_to_resume="")
@@ -101,7 +101,7 @@ _SYSTEM_ERRORS = {
     errno.EPERM: "",
     errno.EROFS: "",
 }
-"""Errors of the system that are the user's to fix; an empty text takes the system's own words."""
+"""System errors that the user can fix, with our message; empty: the system's own message."""
 
 
 def build_parser(*commands: str) -> argparse.ArgumentParser:
@@ -132,13 +132,13 @@ def _module(command: str) -> ModuleType:
 
 def _say(text: str) -> None:
     with contextlib.suppress(BrokenPipeError):  # nobody reads it any more
-        # Each says its own: the launcher ends them all at once, and some may be cut off.
+        # Every process prints its own message: the launcher ends all at once, some before they can.
         text = text if processes.is_main() else f"[{processes.index()}] {text}"
         print(folded(text, sys.stderr), file=sys.stderr)
 
 
 def _forget_output() -> None:
-    """What could not be written is not tried again when the interpreter ends."""
+    """Redirects standard output to /dev/null: otherwise the interpreter would flush it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -160,14 +160,14 @@ class _Version(argparse.Action):
 
 
 class _Help(argparse.HelpFormatter):
-    """Help with the texts beside the options, where argparse would begin a line for each."""
+    """Help with each text on the line of its option, where argparse would begin a new one."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28)
 
     def add_argument(self, action: argparse.Action) -> None:
         super().add_argument(action)
-        # Commands are indented once more, which argparse's own measure leaves out.
+        # Commands are indented once more, which argparse's own width ignores.
         for command in self._iter_indented_subactions(action):
             length = len(self._format_action_invocation(command)) + self._current_indent
             self._action_max_length = max(self._action_max_length, length)

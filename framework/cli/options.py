@@ -1,4 +1,4 @@
-"""Options that several commands have. Those of one command stand in its module."""
+"""Options that several commands share. Options of a single command are in its module."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_quiet(parser: argparse.ArgumentParser) -> None:
 
 
 def add_run_options(parser: argparse.ArgumentParser, *, dry_run: bool = True) -> None:
-    """What a command that takes a config can be told of its run; see `common.overrides_of`."""
+    """Options of a command that takes a config and makes a run; see `common.overrides_of`."""
     add_overrides(parser)
     parser.add_argument("--output-dir", metavar="DIR", help="folder in which the run is made")
     parser.add_argument("--name", help="name of the run, and of its folder")

@@ -1,4 +1,4 @@
-"""`groupwise quickstart`: the preset of that name, each time under a name that is free."""
+"""`groupwise quickstart`: trains the preset of that name, each time under a new run name."""
 
 from __future__ import annotations
 

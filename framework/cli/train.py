@@ -1,4 +1,4 @@
-"""`groupwise train`: a run from its config to what it prints at the end."""
+"""`groupwise train`: opens or resumes the run of a config, runs it, and prints its results."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
         return config, create_run_dir(config, text), data
 
     config, run_dir, data = processes.from_main(opened)
-    named = name_if_taken and arguments.name is None  # the name may be another one than asked for
+    named = name_if_taken and arguments.name is None  # the run may have got another name
     resume = "--resume" + (f" --name {config.name}" if named else "")
     arguments.how_to_resume = f". Continue with the same command and {resume}"
     with run_dir:
@@ -109,7 +109,7 @@ def _dry_run(config: ExperimentConfig, terminal: Terminal, *, as_json: bool) -> 
 def _run_config(
     arguments: argparse.Namespace, config_name: str, *, name_if_taken: bool
 ) -> tuple[ExperimentConfig, str]:
-    """The config of the run, whose name is free, and its text as the user wrote it."""
+    """The config of the run, under a name that is not taken, and its text as the user wrote it."""
     path = resolve_config_path(config_name)
     config = ExperimentConfig.from_yaml(path, overrides_of(arguments))
     if name_if_taken and arguments.name is None and not arguments.resume:

@@ -4,6 +4,13 @@
     config.training.learning_rate
     print(config.training.batch_shape)
 
+    schema, descriptions    every key with type, default and meaning; the meanings as text
+    experiment              `ExperimentConfig`: the sections as one checked whole
+    load, yaml, overrides   from a file, a dictionary and `--set` to a config
+    rules, batch, paths     rules over several keys; batch sizes; names of data files
+    errors, messages        what is wrong, all of it at once, with what was probably meant
+    presets, reference      the configs of the project by name; `configs/reference.yaml`
+
 A relative path inside a config file is looked for from the current directory first, then from the
 folder of the config file.
 """

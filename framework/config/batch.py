@@ -1,21 +1,21 @@
-"""Batch sizes: said in the user's words, handed to TRL in its own.
+"""Batch sizes: given in the user's terms, passed to TRL in its own.
 
 The user says how many different problems an optimiser step sees (`prompts_per_step`), how many
 completions each gets (`num_generations`), and how many of those go through the model at once
-(`completions_per_forward`). TRL 1.15 counts otherwise:
+(`completions_per_forward`). TRL 1.15 counts differently:
 
 - `per_device_train_batch_size` counts completions: completions_per_forward;
 - `gradient_accumulation_steps` is the number of such passes in an optimiser step;
-- `steps_per_generation` is the number of such passes that one batch of completions feeds. Equal to
-  the accumulation, one generation batch is one optimiser step. It must be passed explicitly: where
-  it is None, Unsloth's trainer may replace the batch size by num_generations.
+- `steps_per_generation` is the number of such passes that one batch of completions feeds. If it
+  equals the accumulation, one generation batch is one optimiser step. It must be passed explicitly:
+  if it is None, Unsloth's trainer may replace the batch size by num_generations.
 
-`num_iterations` > 1 changes none of them: TRL then walks over the same generation batch that many
+`num_iterations` > 1 changes none of them: TRL then goes over the same generation batch that many
 times, one optimiser step each, and computes the old log-probabilities because the accumulation is
-no multiple of steps_per_generation x num_iterations.
+not a multiple of steps_per_generation x num_iterations.
 
-Several processes share a step: the user's numbers stay those of the whole step, and TRL is told
-what each of them does. A pass of completions_per_forward is then made by all of them at once.
+With several processes, the user's numbers are still those of the whole step, and TRL is given each
+process's share. All processes then make a pass of completions_per_forward at once.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class BatchShape:
         return replace(self, num_processes=num_processes)
 
     def trl_arguments(self) -> dict[str, int]:
-        """What TRL's GRPOConfig is to be given."""
+        """The arguments of TRL's GRPOConfig."""
         return {
             "per_device_train_batch_size": self.per_device_train_batch_size,
             "gradient_accumulation_steps": self.gradient_accumulation_steps,
@@ -106,13 +106,13 @@ class BatchShape:
 
 
 def either(*values: int) -> str:
-    """What would work, in words: "4 or 8 work"; 0 is none."""
+    """The values that would work, as text: "4 or 8 work"; a 0 is left out."""
     known = [str(value) for value in values if value]
     return f"{' or '.join(known)} {'work' if len(known) > 1 else 'works'}"
 
 
 def nearest_multiples(unit: int, wanted: int) -> tuple[int, int]:
-    """The multiples of `unit` next to `wanted`, which is none: below (it may be 0) and above.
+    """The multiples of `unit` next to `wanted`, itself not one: below (it may be 0) and above.
 
     >>> nearest_multiples(4, 6)
     (4, 8)

@@ -15,7 +15,7 @@ from groupwise.framework.config import schema
 
 
 def description(section: type, field: str) -> str:
-    """The docstring under a field of a section, on one line; empty where there is none."""
+    """The docstring under a field of a section, on one line; empty if there is none."""
     return _docstrings().get((section.__name__, field), "")
 
 

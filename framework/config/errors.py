@@ -1,4 +1,4 @@
-"""What is wrong with a config: one problem a key, all of them in one error."""
+"""What is wrong with a config: one `Problem` per key, all of them in one `ConfigError`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Problem:
 
 
 class ConfigError(UserError):
-    """A config that cannot be used. `problems` lists all that is wrong with it."""
+    """A config that cannot be used. `problems` lists everything that is wrong with it."""
 
     def __init__(self, problems: list[Problem], source: str = "") -> None:
         self.problems = problems

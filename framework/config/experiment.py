@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,10 +62,6 @@ class ExperimentConfig(Experiment):
         """The whole config as YAML that `from_yaml` reads back as the same config."""
         return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100))
 
-    def to_json(self) -> str:
-        """The whole config as JSON: what `config.resolved.json` holds."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-
     @property
     def eval_sampling_params(self) -> SamplingParams:
         """How evaluation draws answers, in the sampler's terms."""
@@ -104,4 +99,4 @@ READ_THROUGH = {
     "max_steps": "training.max_steps",
     "num_train_epochs": "training.num_train_epochs",
 }
-"""Names that scripts read from the config itself. Any other has to say its section."""
+"""Keys that can be read without their section. All others are read as `config.section.key`."""

@@ -89,7 +89,7 @@ def to_dict(config: Experiment) -> dict[str, Any]:
 
 
 def read_config_text(path: Path) -> str:
-    """The file's text. Raises ConfigError where there is none."""
+    """The file's text. Raises ConfigError if it cannot be read."""
     source = str(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -169,9 +169,9 @@ def _resolve_reward_files(data: dict[str, Any], folder: Path) -> None:
 
 
 def resolve_path(value: str, folder: Path) -> str:
-    """The path as it is found: from the current directory first, then from the config's folder.
+    """The path as found: from the current directory first, then from the config's folder.
 
-    What is found in neither is returned as it is: it may be the name of something on the hub.
+    A value found in neither is returned unchanged: it may be a name on the hub.
     """
     try:
         path = Path(value).expanduser()
@@ -190,7 +190,7 @@ def resolve_path(value: str, folder: Path) -> str:
 def _contradictions_elsewhere(
     kind: type[ConfigT], data: dict[str, Any], found: list[Problem]
 ) -> list[Problem]:
-    """Rules broken by the keys that are in order, so that they are reported in the same go."""
+    """Rules that the valid keys break, to be reported together with the wrong values."""
     repaired = copy.deepcopy(data)
     bad = {problem.path for problem in found}
     for path in bad:
@@ -200,7 +200,7 @@ def _contradictions_elsewhere(
             target = target.setdefault(key, {}) if isinstance(target, dict) else None
         if isinstance(target, dict):
             target.pop(last, None)
-    for section, key in (("model", "name"), ("data", "train")):
+    for section, key in (("model", "name"), ("data", "train")):  # required: or no rule would run
         part = repaired.setdefault(section, {})
         if isinstance(part, dict):
             part.setdefault(key, "anything")
@@ -224,7 +224,7 @@ def _touches(path: str, wrong: str) -> bool:
 
 
 def _line(problem: Problem) -> int:
-    """The order of reading: down the file, then what has no line: overrides, whole-file matters."""
+    """The sort key of a problem: its line; last, those without one (overrides, the whole file)."""
     kind, _, number = problem.where.partition(" ")
     return int(number) if kind == "line" else sys.maxsize
 
@@ -236,7 +236,7 @@ def _placed(problem: Problem, where: dict[KeyPath, str]) -> Problem:
     keys = tuple(problem.path.split("."))
     others = [tuple(other.split(".")) for other in problem.others]
     candidates = [keys, *others, *(keys[:end] for end in range(len(keys) - 1, 0, -1))]
-    # Last, what stands inside: `--set a.b.c=1` where there is no a.b
+    # Last, the keys inside this one: `--set a.b.c=1` where there is no a.b
     candidates += [inner for inner in where if inner[: len(keys)] == keys]
     place = next((where[c] for c in candidates if c in where), "")
     return Problem(problem.path, problem.message, problem.others, place)

@@ -1,4 +1,4 @@
-"""What is wrong with a config's keys, with what was probably meant."""
+"""Messages on wrong keys and values of a config, with what was probably meant."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ OTHER_NAMES = {
     "loss": "the key is training.loss_type",
     "max_examples": "the keys are data.max_train_examples and data.max_eval_examples",
 }
-"""Names that people bring from TRL, Unsloth and older scripts, and what says the same here."""
+"""Names from TRL, Unsloth and older scripts, with the keys that replace them here."""
 
 
 def describe(
     error: ValidationError, data: Mapping[str, Any], prefix: tuple[str, ...] = ()
 ) -> list[Problem]:
-    """One problem for each key at fault. `data`, which was validated, stands at `prefix`."""
+    """One problem for each key at fault. `data` is what was validated; its path is `prefix`."""
     found = explain(error, data, prefix, hint=_hint, about=_about)
     return [Problem(path, message) for path, message in found.items()]
 

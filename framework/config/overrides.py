@@ -1,4 +1,4 @@
-"""Values that take the place of a file's: `--set section.key=value`, options, a script's own."""
+"""Values that replace those of a file: from `--set section.key=value`, options, or a script."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _is_number(value: object) -> bool:
 
 
 def _read(text: str) -> Any:
-    """YAML's reading of one value on a command line, where `: `, `- ` and `#` mean nothing."""
+    """One value of a command line, read as YAML, but `: `, `- ` and `#` have no meaning in it."""
     parsed = parse_yaml(text)
     if parsed.problems or (parsed.data is None and text.startswith("#")):
         return text

@@ -1,4 +1,4 @@
-"""The configs that come with the project, found by name: `groupwise train quickstart`."""
+"""The configs of the project, found by name: `groupwise train quickstart`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from groupwise.rewards.errors import UserError
 
-# configs/ stands beside framework/, in a clone and in an installed package alike.
+# configs/ is beside framework/, both in a clone and in an installed package.
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
@@ -17,14 +17,15 @@ def list_presets() -> dict[str, str]:
 
 
 def preset_text(name: str) -> str:
-    """The YAML of a preset. Raises UserError where there is none of that name."""
+    """The YAML of a preset. Raises UserError if there is no such preset."""
     return preset_path(name).read_text(encoding="utf-8")
 
 
 def resolve_config_path(name_or_path: str) -> Path:
     """The file that a user means: an existing file, else the preset of that name.
 
-    A folder does not hide a preset: `groupwise quickstart` works beside a folder `quickstart`.
+    A folder does not hide a preset: `train quickstart` works in a directory with a folder
+    `quickstart`.
 
     Raises:
         UserError: it is neither; the message has the nearest names.
@@ -38,7 +39,7 @@ def resolve_config_path(name_or_path: str) -> Path:
 
 
 def preset_path(name: str) -> Path:
-    """The file of a preset. Raises UserError where there is none of that name."""
+    """The file of a preset. Raises UserError if there is no such preset."""
     presets, bare = _presets(), _bare(name)
     if bare in presets:
         return presets[bare]

@@ -1,7 +1,7 @@
 """Rules that concern several keys: errors with a remedy that works, and notices.
 
-`contradictions` are errors; `notices` are what a config may say and seldom means; `check_processes`
-is what several processes ask of it.
+`contradictions` are errors; `notices` are about values that are allowed and rarely meant;
+`check_processes` has the rules for several processes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from groupwise.rewards import RewardSpec
 from groupwise.rewards.errors import UserError
 
 SFT_RATE = {"LoRA": 1e-4, "all weights": 1e-5}
-"""From where on a learning rate is one for supervised training, by what is trained."""
+"""Learning rates from which on a rate is one of supervised training, by what is trained."""
 GRPO_RATE = {"LoRA": "5e-6", "all weights": "1e-6"}
-"""What is usual for GRPO: the published Unsloth notebooks; TRL's default."""
+"""Usual learning rates for GRPO: of the published Unsloth notebooks; TRL's default."""
 _TINY_BYTES = 100_000_000  # weights of some 50 million parameters in 16 bits
 
 
@@ -36,7 +36,7 @@ def refuse_contradictions(config: Experiment) -> None:
 
 
 def check_training(training: TrainingConfig) -> None:
-    """Raise a ConfigError with every rule that a section training breaks by itself."""
+    """Raise a ConfigError with every rule that the section `training` breaks by itself."""
     if problems := list(training_contradictions(training)):
         raise ConfigError(problems)
 
@@ -126,7 +126,7 @@ def _data(config: Experiment) -> Iterator[Problem]:
         warm.enabled
         and warm.completion_field is None
         and data.answer_after is None
-        and not is_missing_file(warm.data or data.train)  # that is what is said of it then
+        and not is_missing_file(warm.data or data.train)  # a missing file is reported instead
     ):
         yield Problem(
             "training.warm_start.completion_field",
@@ -143,15 +143,15 @@ def _group_scores(config: Experiment) -> Iterator[Problem]:
     if data.train == TOY:
         yield Problem(
             "data.train",
-            "toy are problems, and method group_scores takes completions with scores; name a file, "
+            "toy has problems, but method group_scores takes completions with scores; name a file, "
             "such as `groupwise export-groups` makes from a log",
             (method,),
         )
     if (evaluation.before or evaluation.after) and data.eval is None:
         yield Problem(
             "data.eval",
-            "null, and scored completions are no problems to hold out; name a file of problems, or "
-            "set evaluation.before and evaluation.after to false",
+            "null, and scored completions have no problems to hold out; name a file of problems, "
+            "or set evaluation.before and evaluation.after to false",
             (method, "evaluation.before", "evaluation.after"),
         )
     if config.training.warm_start.enabled:
@@ -172,7 +172,7 @@ def _group_scores(config: Experiment) -> Iterator[Problem]:
 
 
 def _rewards(config: Experiment) -> Iterator[Problem]:
-    """What the built-in rewards say of their parameters. A user's own code is not loaded here."""
+    """Wrong parameters of built-in rewards. A user's own code is not loaded here."""
     parts = config.rewards.parts
     built_in = {
         name: replace(spec, requires={})
@@ -220,14 +220,14 @@ def _batch(training: TrainingConfig) -> Iterator[Problem]:
 
 
 def _iterations(training: TrainingConfig) -> Iterator[Problem]:
-    """A checkpoint between two iterations could not be continued: their completions are gone."""
+    """Nothing could resume from a checkpoint between two iterations: the completions are gone."""
     every, iterations = training.save_steps, training.num_iterations
     if every % iterations:
         works = -(-every // iterations) * iterations
         yield Problem(
             "training.save_steps",
-            f"{every} is no multiple of num_iterations {iterations}, and within the iterations on "
-            f"one batch of completions no checkpoint can be made; {works} works",
+            f"{every} is not a multiple of num_iterations {iterations}, and no checkpoint can be "
+            f"made between the iterations on one batch of completions; {works} works",
             ("training.num_iterations",),
         )
 
@@ -253,7 +253,7 @@ def _lengths(config: Experiment) -> Iterator[Problem]:
 
 def _loss(training: TrainingConfig) -> Iterator[Problem]:
     loss, level = training.loss_type, training.importance_sampling_level
-    # Unsloth's trainer turns the scaling off by itself there; what runs must be what is written.
+    # Unsloth's trainer would turn the scaling off by itself; what runs must be what was asked for.
     if loss == "dr_grpo" and training.scale_rewards == "group":
         yield Problem(
             "training.scale_rewards",
@@ -330,7 +330,7 @@ def _evaluation(config: Experiment) -> Iterator[Problem]:
 
 
 def shared_batch_shape(training: TrainingConfig, num_processes: int) -> BatchShape:
-    """GRPO's shape on each of `num_processes`; UserError where they cannot share the training."""
+    """GRPO's shape on each of `num_processes`; UserError if they cannot share the training."""
     if num_processes > 1 and training.resample_rounds:
         raise UserError(
             f"training.resample_rounds: {training.resample_rounds} works in one process, and "
@@ -340,7 +340,7 @@ def shared_batch_shape(training: TrainingConfig, num_processes: int) -> BatchSha
 
 
 def check_processes(config: Experiment, num_processes: int) -> None:
-    """Raises UserError where the run cannot be shared equally by `num_processes`."""
+    """Raises UserError if the run cannot be shared equally by `num_processes`."""
     training = config.training
     if training.method == "grpo":
         shared_batch_shape(training, num_processes)
@@ -359,14 +359,14 @@ def _share(path: str, value: int, num_processes: int) -> None:
 
 
 def notices(config: Experiment) -> Iterator[str]:
-    """One sentence for each thing that is worth a second look before a run."""
+    """One sentence for each setting that is allowed and probably a mistake."""
     yield from _rate(config)
 
 
 def _rate(config: Experiment) -> Iterator[str]:
-    """GRPO at SFT's learning rate: the same number as the warm start's, or in its range.
+    """GRPO at a learning rate of SFT: the same as the warm start's, or in that range.
 
-    Tiny models are left out: they learn nothing at the rates of large ones.
+    Tiny models are excepted: they learn nothing at the rates of large ones.
     """
     training, warm = config.training, config.training.warm_start
     if training.method != "grpo" or is_tiny(config.model):

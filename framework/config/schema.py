@@ -39,10 +39,10 @@ HealthName = Literal[
     "reward_hacking",
     "memory_creeping",
 ]
-"""What `run/health.py` can find."""
+"""The findings of `run/health_checks.py`."""
 
 TOY = "toy"
-"""As `model.name` or `data.train`: the tiny model, or the problems, that are made on the spot."""
+"""As `model.name` or `data.train`: a tiny model, or its problems, made on the spot."""
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -118,7 +118,7 @@ class ModelConfig:
     load_in_8bit: bool = False
     """Quantise the frozen weights to 8 bits."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Precision of what is computed; auto takes the best the device has."""
+    """Precision of computations; auto takes the best that the device has."""
     full_finetuning: bool = False
     """Train every weight instead of a LoRA adapter; needs load_in_4bit: false."""
     fast_inference: bool = False
@@ -130,7 +130,7 @@ class ModelConfig:
     lora_alpha: Float = Field(default=32.0, gt=0)
     """LoRA scale: the adapter's output is multiplied by lora_alpha/lora_r."""
     lora_dropout: Float = Field(default=0.0, ge=0, lt=1)
-    """Dropout in front of the adapter; 0 is the fast path."""
+    """Dropout on the adapter's input; 0 is the fast path."""
     target_modules: Strings = Field(default=PROJECTIONS, min_length=1)
     """Layers that get an adapter."""
     use_gradient_checkpointing: Literal["auto", "unsloth", True, False] = "auto"
@@ -177,7 +177,7 @@ class DataConfig:
     """The reference answer is what follows the last such mark in answer_field: "####" for GSM8K;
     null takes the whole field."""
     system_prompt: str | None = None
-    """System message in front of each question; null sends none."""
+    """System message before each question; null sends none."""
     prompt_template: str = "{question}"
     """The user message; {question} stands for the problem."""
     max_prompt_length: Int = Field(default=512, gt=0)
@@ -261,7 +261,7 @@ class GroupScoresConfig:
     one; for advantage the mean keeps the ratios of long answers in bounds."""
     old_logps: Literal["recomputed", "stored"] = "recomputed"
     """For advantage, what the ratio is counted from: the model before training, or the `logprob`
-    that stands with each completion."""
+    given with each completion."""
     max_ratio: Float = Field(default=3.0, gt=1)
     """For advantage: a bad answer that has become this many times likelier has no gradient, so that
     answers far from the model cannot push without bound."""
@@ -273,7 +273,7 @@ class GroupScoresConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class TrainingConfig:
-    """GRPO, and the warm start in front of it."""
+    """GRPO, and the warm start before it."""
 
     method: Literal["grpo", "sft", "group_scores"] = "grpo"
     """grpo; or sft: the warm start alone, as set under warm_start; or group_scores: offline, on
@@ -340,7 +340,7 @@ class TrainingConfig:
     """Learn only from this share of tokens, the most uncertain ones."""
     skip_zero_advantage: bool = True
     """Leave out forward and backward of completions whose advantage is zero: with beta 0 they have
-    no gradient, so the model comes out the same, sooner."""
+    no gradient, so the result is the same, in less time."""
     resample_rounds: Int = Field(default=0, ge=0)
     """Most extra rounds of sampling in a step, in which groups without variance (all right or all
     wrong: they teach nothing) are replaced by groups of other problems, as in DAPO; 0 is off."""
@@ -438,7 +438,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class TrackingConfig:
-    """Where metrics are sent, beside the files of the run. Nothing needs an account."""
+    """Where metrics are sent, in addition to the files of the run. Nothing needs an account."""
 
     wandb: Annotated[Literal["off", "offline", "online"], BeforeValidator(_as_mode)] = "off"
     """Weights & Biases: off, offline (a folder in the run), online."""

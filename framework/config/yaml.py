@@ -1,9 +1,8 @@
-"""YAML as people mean it, with the line of every key.
+"""YAML with the scalars of version 1.2, and with the line of every key.
 
-Three traps of YAML 1.1, which PyYAML follows, are closed here by reading scalars as YAML 1.2 does:
-`1e-6` is a number, not text; `off`, `no` and `on` are words, not booleans; `010` is not octal, and
-`2026-01-01` and `1:30` are text. A duplicate key is an error instead of the last one
-winning.
+PyYAML follows YAML 1.1, in which `1e-6` is text, `off`, `no` and `on` are booleans, `010` is octal,
+`2026-01-01` is a date and `1:30` is a number. Here `1e-6` is a number and the others are text. A
+duplicate key is an error; PyYAML would take the last one.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ KeyPath = tuple[str, ...]
 
 @dataclass
 class YamlText:
-    """What a text says, the line (from 1) of each key, and what is wrong with it."""
+    """The content of a text, the line (from 1) of each key, and what is wrong with it."""
 
     data: Any = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
@@ -55,7 +54,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # "\\ud800" in YAML: no file ca
 
 
 def parse_yaml(text: str) -> YamlText:
-    """Read one YAML document; what is wrong is in `problems`, and never raised."""
+    """Read one YAML document; errors are listed in `problems` and not raised."""
     result = YamlText()
     loader = None
     try:

@@ -1,1 +1,10 @@
-"""From files and hub data sets to examples, prompts, demonstrations and scored groups."""
+"""From files and hub data sets to examples, prompts, demonstrations and scored groups.
+
+files            rows of JSON, JSONL, CSV, Parquet and hub data sets
+rows, examples   rows as examples; the split into training and held-out problems
+prompts          the chat template, and each prompt in tokens
+demonstrations   completions that the warm start imitates
+scored_groups    completions with scores (method `group_scores`); a log exported as such
+preferences      pairs for `groupwise train-reward`
+toy              the tiny model and its problems
+"""

@@ -1,9 +1,9 @@
-"""Solutions to imitate in the warm start: (example, completion text).
+"""Demonstrations for the warm start: examples with the completion to imitate.
 
     demonstrations = load_demonstrations(config.data, config.training.warm_start)
     rendered = render_demonstrations(demonstrations, tokenizer, config.data.max_prompt_length)
 
-Whether a solution is right is left out: half-wrong ones teach the format as well.
+What it leaves out: whether a solution is right. A wrong one teaches the format as well.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Demonstration = tuple[Example, str]
 """An example, and the completion to imitate."""
 
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
-"""GSM8K's calculator notes, as in 48/2 = <<48/2=24>>24: an aid for graders, not for imitation."""
+"""GSM8K's calculator annotations, as in 48/2 = <<48/2=24>>24: not to be imitated."""
 
 
 def load_demonstrations(
@@ -39,7 +39,7 @@ def load_demonstrations(
         UserError: the source cannot be used, or rows of it have no solution.
     """
     if warm_start.data is None:
-        items, _ = load_items(data, "train", read)
+        items = load_items(data, "train", read)
     else:
         items = read(data, warm_start.data, data.train_split)
     found = [(item, _solution(item, data, warm_start)) for item in items]
@@ -89,7 +89,7 @@ def render_demonstrations(
 def _solution(
     item: SourceExample, data: DataConfig, warm_start: WarmStartConfig
 ) -> tuple[str, str] | None:
-    """The solution, and the final answer that it comes to; None where there is none."""
+    """The solution and its final answer; None if the row has no solution."""
     field = warm_start.completion_field or data.answer_field
     if warm_start.completion_field is None and data.answer_after is None:
         return None

@@ -1,6 +1,6 @@
 """The problems of a split: what is trained on, and what is held out of it for evaluation.
 
-    train = load_examples(config.data, "train")  # ExampleSet(examples, report), without prompts
+    train = load_examples(config.data, "train")   # without prompts
 
 Reading files is left to `rows.py`, the chat template to `prompts.py`. No torch here; `datasets` is
 imported only for a hub data set.
@@ -9,7 +9,6 @@ imported only for a hub data set.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Literal
 
 from groupwise.framework.config import DataConfig
@@ -23,49 +22,21 @@ Reader = Callable[[DataConfig, str, str], list[SourceExample]]
 """(data, source, split of a hub data set) -> its examples: `read_examples`, or one that caches."""
 
 
-@dataclass(frozen=True)
-class DataReport:
-    """What was read, in numbers: rows in the source, rows held out of it, questions that repeat."""
-
-    source: str
-    num_rows: int
-    num_examples: int
-    num_held_out: int = 0
-    num_repeated_questions: int = 0
-
-    def __str__(self) -> str:
-        text = f"{self.num_examples} examples from {self.source}"
-        if self.num_examples != self.num_rows:
-            text += f" ({self.num_rows} rows"
-            text += f", {self.num_held_out} held out for evaluation)" if self.num_held_out else ")"
-        if self.num_repeated_questions:
-            text += f"; {self.num_repeated_questions} questions appear more than once"
-        return text
-
-
-@dataclass(frozen=True)
-class ExampleSet:
-    """Examples, not yet rendered, and where they came from."""
-
-    examples: tuple[Example, ...]
-    report: DataReport
-
-
-def load_examples(data: DataConfig, split: Split, read: Reader = read_examples) -> ExampleSet:
+def load_examples(
+    data: DataConfig, split: Split, read: Reader = read_examples
+) -> tuple[Example, ...]:
     """The problems of one split, in the order of the source, without `prompt`.
 
     Where `data.eval` is null, `eval_fraction` of train is held out: by the hash of the question, so
     that the same questions are held out whatever the order of the rows and the seed, and a question
-    that appears twice never lands on both sides. With an `eval_fraction` of 0 there
-    are no problems to evaluate on. `read` reads a source.
+    that appears twice never lands on both sides. With an `eval_fraction` of 0 there are no problems
+    to evaluate on. `read` reads a source.
 
     Raises:
         UserError: the source is missing, empty or broken, or rows of it cannot be used.
     """
-    items, report = load_items(data, split, read)
     limit = data.max_train_examples if split == "train" else data.max_eval_examples
-    examples = tuple(item.example for item in items[:limit])
-    return ExampleSet(examples, replace(report, num_examples=len(examples)))
+    return tuple(item.example for item in load_items(data, split, read)[:limit])
 
 
 def check_data_size(num_examples: int, prompts_per_step: int) -> None:
@@ -79,15 +50,13 @@ def check_data_size(num_examples: int, prompts_per_step: int) -> None:
 
 
 def overlap(train: Iterable[Example], evaluation: Iterable[Example]) -> list[str]:
-    """Ids of evaluation examples whose question is also in train, but for case and spaces."""
+    """Ids of evaluation examples whose question is also in train, ignoring case and spaces."""
     seen = {_normalised(example.question) for example in train}
     return [example.id for example in evaluation if _normalised(example.question) in seen]
 
 
-def load_items(
-    data: DataConfig, split: Split, read: Reader = read_examples
-) -> tuple[list[SourceExample], DataReport]:
-    """As `load_examples`, with the row of each example, and without a limit to their number."""
+def load_items(data: DataConfig, split: Split, read: Reader = read_examples) -> list[SourceExample]:
+    """As `load_examples`, with the row of each example, and without a limit on their number."""
     held_out = data.eval is None
     if split == "eval" and data.eval is not None:
         source, hub_split = data.eval, data.eval_split
@@ -103,15 +72,7 @@ def load_items(
                 f"{source}: {rows} too few to hold data.eval_fraction {data.eval_fraction:g} of "
                 "them out for evaluation; name a file under data.eval"
             )
-    questions = {item.example.question for item in items}
-    report = DataReport(
-        source=source,
-        num_rows=len(everything),
-        num_examples=len(items),
-        num_held_out=len(everything) - len(items) if split == "train" else 0,
-        num_repeated_questions=len(items) - len(questions),
-    )
-    return items, report
+    return items
 
 
 def _held_out(items: Sequence[SourceExample], fraction: float) -> set[str]:

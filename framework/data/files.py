@@ -1,4 +1,4 @@
-"""Rows out of JSON, JSONL, CSV and Parquet files and hub data sets; what is broken is refused.
+"""Rows of JSON, JSONL, CSV and Parquet files and of hub data sets; a broken row is an error.
 
 Each reader yields plain dictionaries with the place they came from ("line 7", "row 7"), so that a
 message can say where to look. What the rows mean is left to `rows.py` (problems),
@@ -28,7 +28,7 @@ _MAX_FIELD_CHARS = 2**31 - 1  # csv's own limit of 131,072 is less than some lon
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row as found, and where: "line 7" of a JSONL file, "row 7" elsewhere, counted from 1."""
+    """One row and its place: "line 7" of a JSONL file, "row 7" elsewhere, counted from 1."""
 
     where: str
     fields: Mapping[str, Any]
@@ -66,7 +66,7 @@ def _not_data(source: str, path: Path) -> str:
         return f"{source}: is a folder; name a file ({kinds}){hint}"
     if path.exists():
         return f"{source}: unknown format {path.suffix!r}; name it {kinds}"
-    return f"{source}: there is no such file{nearby(path)}, and it is no hub name (owner/name)"
+    return f"{source}: there is no such file{nearby(path)}, and it is not a hub name (owner/name)"
 
 
 def _read_file(path: Path, suffix: str) -> list[Row]:

@@ -1,12 +1,12 @@
-"""Preference pairs out of data files: which of two answers to a question is the better one.
+"""Preference pairs from data files: which of two answers to a question is the better one.
 
     pairs = load_pairs("preferences.jsonl")
     train, held_out = split_pairs(pairs, 0.1)
 
 Three kinds of rows are read, with the question under `question` or `prompt` (text, or messages):
-`chosen` and `rejected`; `completions: [{"text": …, "score": …}]`; one answer a row under
+`chosen` and `rejected`; `completions: [{"text": …, "score": …}]`; one answer per row under
 `completion`, `text` or `answer`, with its `score`. Scored answers to a question are paired, the
-better with the worse. What it leaves out: answers that are equally good, which teach nothing.
+better with the worse. What it leaves out: answers with equal scores, which teach nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from groupwise.framework.data.rows import digest
 from groupwise.rewards.errors import UserError
 
 MAX_PAIRS = 8
-"""Of one question with many scored answers; those furthest apart come first."""
+"""Most pairs from the scored answers to one question; those furthest apart come first."""
 
 _COMPLETION = ("completion", "text", "answer")
 
@@ -101,7 +101,7 @@ def _stated(source: str, row: Row) -> Pair:
     chosen, rejected = row.fields["chosen"], row.fields["rejected"]
     asked = row.fields.get("question") or row.fields.get("prompt")
     if not asked and isinstance(chosen, list):
-        asked = chosen[:-1]  # both hold the whole conversation
+        asked = chosen[:-1]  # `chosen` and `rejected` hold the whole conversation
     question, better, worse = _user_text(asked), _answer_text(chosen), _answer_text(rejected)
     for name, value in (("question", question), ("chosen", better), ("rejected", worse)):
         if value is None:
@@ -132,7 +132,9 @@ def _question(source: str, row: Row) -> str:
 
 def _scored(source: str, row: Row, item: Any) -> tuple[float, str]:
     if not isinstance(item, Mapping):
-        raise UserError(f"{source}: {row.where}: a completion is no object with 'text' and 'score'")
+        raise UserError(
+            f"{source}: {row.where}: a completion is not an object with 'text' and 'score'"
+        )
     text = next((item[name] for name in _COMPLETION if isinstance(item.get(name), str)), None)
     score = item.get("score")
     if text is None or isinstance(score, str | list | dict) or score is None:
@@ -148,7 +150,7 @@ def _scored(source: str, row: Row, item: Any) -> tuple[float, str]:
 
 
 def _user_text(asked: Any) -> str | None:
-    """A question from text, or from messages: what the user said last."""
+    """The question: a text, or the last user message of a list of messages."""
     if isinstance(asked, list):
         said = [m.get("content") for m in asked if isinstance(m, Mapping) and _role(m) == "user"]
         asked = said[-1] if said else None

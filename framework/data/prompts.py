@@ -3,7 +3,7 @@
     rendered = render_prompts(examples, tokenizer, config.data.max_prompt_length)
     rendered.examples[0].prompt, rendered.examples[0].prompt_ids
 
-Prompts with the answer already begun, and tools, are left out: a template gets the messages and
+Left out: tools, and prompts in which the answer has already begun. A template gets the messages and
 asks for the assistant's turn.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from groupwise.rewards.errors import UserError
-from groupwise.rewards.types import Example
+from groupwise.rewards.types import Example, Message
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class RenderedPrompts:
 class PromptCache:
     """Rendered prompts by their messages, so that each distinct one is rendered and tokenised once.
 
-    It is of one tokenizer; another one that would give the same texts and ids counts as the same,
-    so that what the preflight rendered before the model was loaded serves afterwards too.
+    It belongs to one tokenizer. Another one that would give the same texts and ids counts as the
+    same: prompts that the preflight rendered, before the model was loaded, are used afterwards too.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class PromptCache:
         self._prompts: dict[tuple[tuple[str, str], ...], tuple[str, tuple[int, ...]]] = {}
 
     def use(self, tokenizer: Any) -> None:
-        """Forgets everything, unless `tokenizer` renders and tokenises as the one before did."""
+        """Sets the tokenizer; clears the cache unless it renders and tokenises as the last one."""
         if tokenizer is not self._tokenizer:
             if self._prompts and not render_alike(tokenizer, self._tokenizer):
                 self._prompts.clear()
@@ -68,7 +68,7 @@ class PromptCache:
         """The prompt of an example, as text and in tokens."""
         key = tuple((message["role"], message["content"]) for message in example.messages)
         if key not in self._prompts:
-            prompt = _apply_template(self._tokenizer, example)
+            prompt = apply_chat_template(self._tokenizer, example.messages)
             # The template writes the special tokens itself; adding them would double the first.
             ids = self._tokenizer(prompt, add_special_tokens=False)["input_ids"]
             self._prompts[key] = prompt, tuple(ids)
@@ -83,8 +83,8 @@ def render_prompts(
 ) -> RenderedPrompts:
     """Puts each example's messages into the tokenizer's chat template.
 
-    Prompts of more than `max_prompt_length` tokens are left out, and counted. `cache` holds what
-    was rendered before, and gets what is new.
+    Prompts of more than `max_prompt_length` tokens are left out, and counted. `cache` provides
+    prompts rendered earlier, and stores new ones.
 
     Raises:
         UserError: there is no chat template, it fails, or no prompt is short enough.
@@ -118,14 +118,17 @@ def render_prompts(
     return RenderedPrompts(tuple(kept), tuple(left_out), longest, max_prompt_length)
 
 
-def _apply_template(tokenizer: Any, example: Example) -> str:
+def apply_chat_template(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """The prompt that asks for the assistant's turn after these messages, as text.
+
+    Raises:
+        UserError: the template fails.
+    """
     from jinja2 import TemplateError  # slow: not at start-up
 
-    messages = [dict(message) for message in example.messages]
+    turns = [dict(message) for message in messages]  # templates expect dictionaries
     try:
-        return str(
-            tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        )
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except TemplateError as error:
         has_system = any(message["role"] == "system" for message in messages)
         hint = "; if it takes no system message, set data.system_prompt: null" if has_system else ""
@@ -139,14 +142,14 @@ def render_alike(one: Any, other: Any) -> bool:
 
 
 def _described(tokenizer: Any) -> object | None:
-    """All that a prompt depends on: template, special tokens, the whole tokenisation model.
+    """Everything that a prompt depends on: template, special tokens, the tokenisation model.
 
-    None for a tokenizer without a Rust backend, which does not show what it is made of.
+    None for a tokenizer without a Rust backend, which cannot be compared.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None
     model = json.loads(backend.to_str())
-    # How batches are padded and cut: of no account for one prompt, and libraries set it at will.
+    # Padding and truncation do not matter for a single prompt, and libraries change them at will.
     model |= {"padding": None, "truncation": None}
     return tokenizer.chat_template, tokenizer.special_tokens_map, model

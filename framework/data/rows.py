@@ -2,8 +2,8 @@
 
     read_examples(config.data, "problems.jsonl", "train")   # [SourceExample(example, row), ...]
 
-Rows that cannot be used are refused with their numbers, never left out in silence. Which of them
-are trained on and which are held out is decided in `examples.py`.
+Rows that cannot be used are an error that names them; none is dropped silently. Which examples are
+held out is decided in `examples.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SourceExample:
 
 
 def read_examples(data: DataConfig, source: str, hub_split: str) -> list[SourceExample]:
-    """Every row of the source, in its order. Raises UserError where rows cannot be used."""
+    """Every row of the source, in its order. Raises UserError if rows cannot be used."""
     rows = read_rows(source, split=hub_split, config_name=data.config_name)
     questions = _column(rows, source, data.question_field, "data.question_field")
     answers = _column(rows, source, data.answer_field, "data.answer_field")
@@ -63,7 +63,7 @@ def _messages(question: str, data: DataConfig) -> tuple[Message, ...]:
 
 
 def _column(rows: Sequence[Row], source: str, name: str, key: str) -> list[str]:
-    """The values of a field as text. Raises UserError where rows have none."""
+    """The values of a field as text. Raises UserError if rows have none."""
     values = [text_of(row.fields.get(name)) for row in rows]
     bad = [row for row, value in zip(rows, values, strict=True) if value is None]
     if not bad:
@@ -79,7 +79,7 @@ def _column(rows: Sequence[Row], source: str, name: str, key: str) -> list[str]:
     odd = next(
         (row.fields[name] for row in bad if isinstance(row.fields.get(name), list | dict)), None
     )
-    # A list or an object is worth naming: the field is there, and of another kind than expected.
+    # Name a list or an object: the field exists, with another type than expected.
     what = "no text" if odd is None else f"a {type(odd).__name__} instead of text"
     remedy = f"; fix or remove them, or set {key}"
     raise unusable(source, bad, len(rows), f"{what} in {name!r}", remedy)
@@ -93,7 +93,7 @@ def text_of(value: Any) -> str | None:
         return str(value)
     if not isinstance(value, str):
         return None
-    # JSON can spell half a character ("\\ud800"), which no tokenizer takes: it becomes U+FFFD.
+    # JSON can hold half a surrogate pair ("\\ud800"), which no tokenizer takes: U+FFFD replaces it.
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip() or None
 
 
@@ -146,7 +146,7 @@ def _kept_fields(rows: Sequence[Row], source: str, data: DataConfig) -> list[str
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON can hold: dates and the like, which Parquet has, become text."""
+    """The value as JSON can hold it: dates and the like, from Parquet, become text."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
@@ -167,5 +167,5 @@ def unusable(source: str, bad: Sequence[Row], total: int, what: str, remedy: str
 
 
 def digest(text: str) -> str:
-    """SHA-256 in hexadecimal: what ids and the held-out part go by, whatever the order of rows."""
+    """SHA-256 in hexadecimal. Ids and the held-out part depend on it, not on the order of rows."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,16 +1,16 @@
-"""Completions that come with scores: the file format, and a log of ours turned into it.
+"""Completions with scores, for method `group_scores`: the file format, and a log exported to it.
 
     export_groups("runs/first", "groups.jsonl")
     groups = read_groups("groups.jsonl")
 
-One JSON object a group, as JSON Lines or as a JSON list:
+One JSON object per group, as JSON Lines or as a JSON list:
 
     {"prompt": "<|im_start|>user\\n2+2=?…", "completions": [{"text": "4", "score": 1.0}, …]}
 
 `prompt` is a text exactly as the model sees it, or a list of messages for the chat template. A
-completion may say `finished: false` where it was cut off: it then gets no end-of-text token, so
-that nobody learns to stop there. `logprob` is its log-probability under the model that wrote it,
-all tokens together, where that is known. Groups may differ in size; they need two completions.
+completion that was cut off has `finished: false`: no end-of-text token is added to it, so the model
+does not learn to stop there. `logprob` (optional) is the log-probability of the whole completion
+under the model that wrote it. Groups may differ in size; each needs two completions.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ScoredGroup:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What became of a log: groups and completions written, and what was left out and why."""
+    """The result of an export: groups and completions written; what was left out, and why."""
 
     groups: int
     completions: int
@@ -131,14 +131,14 @@ def _is_message(turn: Any) -> bool:
 def notice_known_problems(
     groups: Sequence[ScoredGroup], held_out: Sequence[Example], notice: Callable[[str], None]
 ) -> None:
-    """Says how many held-out problems the groups answer, as an exported evaluation may."""
+    """Reports how many held-out problems the groups answer: those of an exported evaluation do."""
     texts = {group.prompt for group in groups if isinstance(group.prompt, str)}
     chats = [group.prompt for group in groups if not isinstance(group.prompt, str)]
     repeated = sum(example.prompt in texts or example.messages in chats for example in held_out)
     if repeated:
         notice(
-            f"{repeated} of the held-out problems are answered in the training data: what Pass@K "
-            "says of them is not about new problems"
+            f"{repeated} of the held-out problems are answered in the training data: their Pass@K "
+            "is not measured on new problems"
         )
 
 
@@ -148,9 +148,9 @@ def export_groups(
     """Writes the log of `run` (`samples.jsonl`, `rollouts.jsonl`, or its folder) as scored groups.
 
     A group is the samples of one problem, in a rollout log those of one problem at one step.
-    `score` says what counts: `score` (the rubric's total), `correct` (1 or 0), or a reward's name.
-    An answer that could not be judged is left out, and so is a group whose scores are all equal,
-    which says nothing about what is better; `keep_equal` keeps it.
+    `score` names the score to export: `score` (the rubric's total), `correct` (1 or 0), or a
+    reward. Answers that could not be judged are left out; so are groups whose scores are all equal,
+    which rank nothing, unless `keep_equal` is set.
 
     Raises:
         UserError: there is no such log or score, or nothing is left.
@@ -198,13 +198,13 @@ def _score(record: SampleRecord, name: str) -> float | None:
 
 
 def _log(run: Path) -> Path:
-    """The log that a path means: a log itself, or the one in a folder: of samples, or of a run."""
+    """The log that a path names: the file itself, or `samples.jsonl` or `rollouts.jsonl` in it."""
     if not run.is_dir():
         return run
     for name in (SAMPLES, ROLLOUTS):
         if (run / name).is_file():
             return run / name
     raise UserError(
-        f"{run}: has neither {SAMPLES} nor {ROLLOUTS}; the samples of a run lie in "
+        f"{run}: has neither {SAMPLES} nor {ROLLOUTS}; the samples of a run are in "
         f"{run / 'evaluations'}/LABEL"
     )

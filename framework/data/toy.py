@@ -5,9 +5,9 @@
 
 The model stands in for what people download: a Qwen3-architecture base model (0.5 million
 parameters, byte-level tokenizer, chat template) that has seen two-digit addition, half of it
-wrong. So it knows the sums and is not sure of them, and writes think/answer tags only now and then:
-a warm start teaches the format, and GRPO has something to sharpen. From a model that cannot add at
-all, nothing would move.
+wrong. So it gives right and wrong sums, and rarely writes think/answer tags: a warm start teaches
+it the format, and GRPO makes right sums more likely. A model that cannot add at all would not
+improve: none of its answers would be right.
 
 What it leaves out: carries are not spelled out, and no sum is above 78. When and where the
 files are made is decided in `experiment/toy.py`.
@@ -75,7 +75,7 @@ def make_toy(
     with_model: bool = True,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> ToyPaths:
-    """Makes problems and model in `folder`; `on_step(step, steps, loss)` is called as it learns."""
+    """Writes problems and model to `folder`; `on_step(step, steps, loss)` reports pretraining."""
     folder.mkdir(parents=True, exist_ok=True)
     train, held_out = make_problems(seed)
     paths = ToyPaths.under(folder)
@@ -140,7 +140,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_folder_without_weights(folder: Path) -> None:
-    """A model folder with all but the weights: what is checked before a model is loaded.
+    """A model folder with everything but the weights, for checks that load no model.
 
     Written without transformers, whose import takes seconds and has to come after Unsloth's.
     """
@@ -207,7 +207,7 @@ def make_model(
 ) -> None:
     """Pretrains the toy base model on sums from `train` and saves it with its tokenizer.
 
-    Runs on the CPU in float32 wherever it is: it takes seconds there, and gives the same model.
+    Always on the CPU in float32: it takes seconds, and gives the same model on every machine.
     """
     import torch  # slow, as transformers is: not at start-up
     from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
@@ -241,7 +241,7 @@ def _pretrain(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=PRETRAINING_LEARNING_RATE, total_steps=steps, pct_start=0.1
     )
-    # Not worth learning; the few prompt tokens behind it do no harm.
+    # Not learned from. Longer prompts have a few tokens more, which do no harm.
     shortest_prompt = len(tokenizer(_prompt(0, 0)).input_ids)
     model.train()
     for step in range(steps):
@@ -267,7 +267,7 @@ def _pretraining_text(a: int, b: int, rng: random.Random) -> str:
 
 
 def _prompt(a: int, b: int) -> str:
-    """What the chat template makes of a question."""
+    """A question in the chat template."""
     return f"<|im_start|>user\n{question(a, b)}<|im_end|>\n<|im_start|>assistant\n"
 
 

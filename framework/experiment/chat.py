@@ -1,7 +1,7 @@
 """Talk to a tuned model in the terminal: streamed, with the base model's answer beside it if asked.
 
-Reads a question a line from standard input, so that it works in a pipe as well. What a model writes
-is shown with its control characters spelled out.
+Reads one question per line from standard input, so it works in a pipe as well. Control characters
+in the model's output are shown escaped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.text import printable
 from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.framework.policy import Policy
 from groupwise.rewards.errors import UserError
 
@@ -88,7 +89,7 @@ def _adapter_off(policy: Policy) -> AbstractContextManager[Any]:
 def _answer(
     policy: Policy, messages: list[Mapping[str, str]], temperature: float, max_tokens: int
 ) -> str:
-    """One answer, printed as it comes; returns its text."""
+    """One answer, printed as it is generated; returns its text."""
     import torch  # slow, as transformers is: not at start-up
     from transformers import TextStreamer
 
@@ -102,9 +103,7 @@ def _answer(
             print(printable(text, lines=True), end="", flush=True)
 
     tokenizer = policy.tokenizer
-    prompt = tokenizer.apply_chat_template(
-        [dict(message) for message in messages], add_generation_prompt=True, tokenize=False
-    )
+    prompt = apply_chat_template(tokenizer, messages)
     inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(policy.device)
     streamer = Shown(tokenizer, skip_prompt=True, skip_special_tokens=True)
     how: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}

@@ -5,7 +5,7 @@
     data.prompts("eval", tokenizer)    # with prompts, as text and in tokens
     problems = load_data(data, policy.tokenizer, terminal)
 
-Early checks, preflight, warm start, evaluations and trainer share one `RunData`. How
+The preflight, the warm start, the evaluations and the trainer of a run share one `RunData`. How
 rows become examples is in `framework/data`.
 """
 
@@ -23,7 +23,6 @@ from groupwise.framework.data.demonstrations import (
     render_demonstrations,
 )
 from groupwise.framework.data.examples import (
-    ExampleSet,
     Split,
     check_data_size,
     load_examples,
@@ -40,22 +39,22 @@ from groupwise.rewards.types import Example
 class RunData:
     """The problems, demonstrations and scored groups that a config names, read when asked for.
 
-    Every method raises UserError for a source that cannot be used. `config` names files: `toy` is
-    replaced before.
+    Every method raises UserError for a source that cannot be used. `config` names files; the name
+    `toy` must have been replaced (`experiment/toy.py`).
     """
 
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
         self._sources: dict[tuple[str, str], list[SourceExample]] = {}
-        self._examples: dict[Split, ExampleSet] = {}
+        self._examples: dict[Split, tuple[Example, ...]] = {}
         self._cache = PromptCache()
 
     def of(self, config: ExperimentConfig) -> RunData:
-        """The data of `config`: these, unless it names others (as after the toy was made anew)."""
+        """The data of `config`: this object, unless it names other sources (a toy elsewhere)."""
         same = self.config.data == config.data and self.config.training == config.training
         return self if same else RunData(config)
 
-    def examples(self, split: Split) -> ExampleSet:
+    def examples(self, split: Split) -> tuple[Example, ...]:
         """The problems of a split, without prompts."""
         if split not in self._examples:
             self._examples[split] = load_examples(self.config.data, split, self._read)
@@ -72,11 +71,11 @@ class RunData:
         return read_groups(self.config.data.train)
 
     def prompts(self, split: Split, tokenizer: Any) -> RenderedPrompts:
-        """The problems of a split with prompts, without those whose prompt is too long."""
-        return self.rendered(self.examples(split).examples, tokenizer)
+        """The problems of a split with prompts; those whose prompt is too long are left out."""
+        return self.rendered(self.examples(split), tokenizer)
 
     def rendered(self, examples: Sequence[Example], tokenizer: Any) -> RenderedPrompts:
-        """Some of the problems with prompts."""
+        """The given problems with prompts."""
         limit = self.config.data.max_prompt_length
         return render_prompts(examples, tokenizer, limit, self._cache)
 
@@ -86,9 +85,9 @@ class RunData:
         return render_demonstrations(self.demonstrations, tokenizer, limit, self._cache)
 
     def forget_rows(self) -> None:
-        """Frees the rows as they were read; what was made of them stays."""
+        """Frees the rows as read; the examples and demonstrations made from them stay."""
         if self.config.training.warm_start.enabled:
-            _ = self.demonstrations  # they are made of the rows, and may be asked for later
+            _ = self.demonstrations  # made from the rows: to be cached before these are freed
         self._sources.clear()
 
     def _read(self, data: DataConfig, source: str, hub_split: str) -> list[SourceExample]:
@@ -98,13 +97,13 @@ class RunData:
         return self._sources[key]
 
     def __reduce__(self) -> tuple[type[RunData], tuple[ExperimentConfig]]:
-        """Another process gets the config, and reads its own."""
+        """Pickled, it is its config alone: another process reads the data itself."""
         return RunData, (self.config,)
 
 
 @dataclass(frozen=True, slots=True)
 class Problems:
-    """What a run trains on and is evaluated on, with prompts; offline, `groups` to train on."""
+    """What a run trains and is evaluated on, with prompts; `groups` are those of an offline run."""
 
     train: tuple[Example, ...]
     held_out: tuple[Example, ...]
@@ -112,7 +111,7 @@ class Problems:
 
 
 def load_data(data: RunData, tokenizer: Any, terminal: Terminal) -> Problems:
-    """Reads what is not read yet, renders the prompts, and says what was left out."""
+    """Reads what is not read yet, renders the prompts, and reports what was left out."""
     training = data.config.training
     if training.method == "group_scores":
         return _load_groups(data, tokenizer, terminal)
@@ -126,8 +125,8 @@ def load_data(data: RunData, tokenizer: Any, terminal: Terminal) -> Problems:
     _report_left_out(terminal, "eval", held_out)
     if repeated := overlap(train.examples, held_out.examples):
         terminal.notice(
-            f"{len(repeated)} of the held-out problems are in the training data too: what Pass@K "
-            "says of them is not about new problems"
+            f"{len(repeated)} of the held-out problems are in the training data too: their Pass@K "
+            "is not measured on new problems"
         )
     data.forget_rows()
     return Problems(train.examples, held_out.examples)
@@ -142,7 +141,7 @@ def _load_groups(data: RunData, tokenizer: Any, terminal: Terminal) -> Problems:
 
 
 def load_held_out(data: RunData, tokenizer: Any, terminal: Terminal) -> tuple[Example, ...]:
-    """The problems to evaluate on alone, with prompts. Raises UserError where there are none."""
+    """Only the problems to evaluate on, with prompts. Raises UserError if there are none."""
     with terminal.stage("Read the data") as stage:
         held_out = data.prompts("eval", tokenizer)
         if not held_out.examples:

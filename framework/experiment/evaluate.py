@@ -1,4 +1,4 @@
-"""Pass@K of a config's models: the engine, the rubric and the settings that a config asks for.
+"""Pass@K of a config's model, with the engine, rubric and settings that the config asks for.
 
     summary = measure("base", config, policy, held_out, run_dir, terminal)
 
@@ -34,7 +34,7 @@ def rubric_of(config: ExperimentConfig) -> Rubric:
 
 
 def evaluation_rubric(config: ExperimentConfig) -> Rubric:
-    """The same, summed: what is normalised within a group says nothing of a single answer."""
+    """The same with aggregation `sum`: scores normalised within a group rate no single answer."""
     return build_rubric(config.rewards.parts, on_error=config.rewards.on_error)
 
 
@@ -50,8 +50,8 @@ def measure(
 ) -> Summary:
     """Pass@K on the held-out problems; every answer goes to the log of `label`.
 
-    `model` names what is evaluated, in the log's settings: a log that was made of another model is
-    refused. Within a run the label does.
+    `model` identifies the model in the log's settings (default: the label, which is enough within
+    a run): a log made with another model is refused.
     """
     from groupwise.evaluation import evaluate  # NumPy and SciPy: not at start-up
 
@@ -71,7 +71,7 @@ def measure(
 
 
 def report_skipped(rubric: Rubric, terminal: Terminal) -> None:
-    """What `on_error: skip` has left out, with the first failure of each reward."""
+    """Reports what `on_error: skip` has left out, with the first failure of each reward."""
     for name, count in rubric.skipped.items():
         terminal.notice(f"{count} values were left out; the first: {rubric.errors[name]}")
 
@@ -89,7 +89,7 @@ def evaluation_sampler(config: ExperimentConfig, policy: Policy) -> Sampler:
 
 
 def evaluation_settings(config: ExperimentConfig, model: str) -> EvaluationSettings:
-    """How a config's models are evaluated; `model` says which one, in the log's settings."""
+    """The evaluation settings of a config; `model` identifies the model in the log's settings."""
     from groupwise.evaluation import EvaluationSettings  # NumPy and SciPy: not at start-up
 
     evaluation = config.evaluation
@@ -119,7 +119,7 @@ def periodic_evaluation(
     run_dir: RunDir,
     terminal: Terminal,
 ) -> PeriodicEvaluation | None:
-    """The evaluation during training that a config asks for."""
+    """The evaluation during training that a config asks for; None without `every_steps`."""
     if config.evaluation.every_steps is None:
         return None
     return PeriodicEvaluation(

@@ -1,7 +1,7 @@
-"""Pass@K while a training runs: on a fixed subset, with the best model kept, and an early stop.
+"""Pass@K during training: on a fixed subset, with the best model kept, and early stopping.
 
-What has been measured is read back from the folders of the evaluations, so that a run that was
-stopped and resumed decides as if it had not been.
+Earlier results are read back from the evaluation folders, so that a resumed run makes the same
+decisions as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ BEST_FILE = "best.json"
 
 
 class PeriodicEvaluation:
-    """Evaluates every `every_steps` steps; keeps the best model and stops when none gets better.
+    """Evaluates every `every_steps` steps, keeps the best model, and stops when it stops improving.
 
-    The metric is `pass@k` with the smallest k that is asked for, or the one named by
-    `evaluation.best_metric`.
+    The metric is `evaluation.best_metric`; by default, `pass@k` with the smallest k asked for.
     """
 
     def __init__(
@@ -90,11 +89,11 @@ class PeriodicEvaluation:
         return max(values[-patience:]) <= max(values[:-patience])
 
     def recall(self, last_step: int) -> None:
-        """Reads back what an earlier part of this run has measured, up to `last_step`."""
+        """Reads back the results of earlier sessions of this run, up to `last_step`."""
         from groupwise.evaluation import summarise  # NumPy and SciPy: not at start-up
 
         self.history = []
-        every = self.config.every_steps or last_step + 1
+        every = self.config.every_steps or last_step + 1  # None: nothing to read back
         for step in range(every, last_step + 1, every):
             log = self.run_folder / "evaluations" / f"step-{step}"
             if (log / "samples.jsonl").is_file():

@@ -1,19 +1,19 @@
-"""What can be known before a run: files, prompts as the model sees them, rewards, memory.
+"""Checks before a run: files, prompts as the model sees them, rewards, memory.
 
     data = refuse_early(config, ("train", "eval"))            # files and rewards; no tokenizer
     found = check_sample(config, data, tokenizer, rubric)     # prompts and rewards, on a sample
     found = check(config, terminal)                           # on everything: `groupwise check`
     found = dry_run(config, terminal)                         # `groupwise train --dry-run`
 
-One subject at three depths: `train` and `quickstart` refuse early and check a sample, a dry run
-adds counts and memory, `check` looks at everything. The tokenizer is loaded, the model is not. What
-this leaves out: how good the model is. What the user sees of it is in `preflight_report.py`.
+`train` and `quickstart` refuse early and check a sample, a dry run adds counts and memory, `check`
+looks at everything. The tokenizer is loaded, the model is not. What this leaves out: how good the
+model is. How the results are shown is in `preflight_report.py`.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any
 from groupwise.framework.config import ExperimentConfig, ModelConfig
 from groupwise.framework.config import notices as config_notices
 from groupwise.framework.config.paths import is_missing_file, nearby
-from groupwise.framework.data.examples import Split
+from groupwise.framework.data.examples import Split, check_data_size
 from groupwise.framework.data.prompts import RenderedPrompts
 from groupwise.framework.data.scored_groups import ScoredGroup
 from groupwise.framework.experiment.data import RunData
@@ -32,7 +32,7 @@ from groupwise.framework.policy.checkpointing import checkpointing
 from groupwise.framework.policy.folders import check_model_folder, read_chat_template
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards import Rubric, UserError
-from groupwise.rewards.check.probes import Tokenize, spread
+from groupwise.rewards.check.probes import spread
 from groupwise.rewards.check.prove import SAMPLE, Proof, prove
 from groupwise.rewards.style import Format
 from groupwise.rewards.types import Example
@@ -43,7 +43,7 @@ from groupwise.rewards.types import Example
 def refuse_early(config: ExperimentConfig, splits: Sequence[Split]) -> RunData:
     """Checks what can be checked before a run directory exists; returns the data that it read.
 
-    A hub data set is not loaded here: it takes long, and its library has to come after Unsloth.
+    A hub data set is not loaded here: it is slow, and Unsloth has to be imported before `datasets`.
 
     Raises:
         UserError: rewards, model folder or data files cannot be used.
@@ -74,7 +74,7 @@ def _read_files(data: RunData, splits: Sequence[Split]) -> None:
     for split, key in keys.items():
         source = sources[key]
         if is_offline and source == config.data.train:
-            _ = data.groups
+            _ = data.groups  # read now, for its errors; the run uses them later
         elif Path(source).is_file():
             data.examples(split)
     if warms and Path(warm_start.data or config.data.train).is_file():
@@ -99,7 +99,7 @@ class Preflight:
 
 
 def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
-    """Everything: all training prompts, every reward on all of them.
+    """`groupwise check`: all training prompts, and every reward on all of them.
 
     Raises:
         UserError: data, tokenizer or rewards cannot be read at all.
@@ -112,13 +112,7 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
             prompts = data.prompts("train", tokenizer)
             stage.summary = f"{len(prompts.examples)} prompts"
         with terminal.stage("Probe the rewards") as stage:
-            proof = prove(
-                rubric,
-                prompts.examples,
-                tokenize=_tokenize(tokenizer),
-                max_tokens=config.training.max_completion_length,
-                on_progress=lambda done, total: stage.update(done, total),
-            )
+            proof = _prove(config, rubric, prompts, tokenizer, stage.update)
             stage.summary = f"{len(proof.parts)} rewards on {proof.num_examples} examples"
     return _judge(config, rubric, prompts, proof)
 
@@ -127,16 +121,10 @@ def check_sample(
     config: ExperimentConfig, data: RunData, tokenizer: Any, rubric: Rubric
 ) -> Preflight:
     """The same on a sample of the training data: what `train` does before it loads the model."""
-    examples = data.examples("train").examples
+    examples = data.examples("train")
     few = [examples[i] for i in spread(len(examples), SAMPLE)]
     prompts = data.rendered(few, tokenizer)
-    proof = prove(
-        rubric,
-        prompts.examples,
-        tokenize=_tokenize(tokenizer),
-        max_tokens=config.training.max_completion_length,
-    )
-    return _judge(config, rubric, prompts, proof)
+    return _judge(config, rubric, prompts, _prove(config, rubric, prompts, tokenizer))
 
 
 @contextmanager
@@ -151,7 +139,7 @@ def _without_model(
 
 
 def load_tokenizer(model: ModelConfig) -> Any:
-    """The model's tokenizer alone. Raises UserError where it cannot be had."""
+    """The model's tokenizer alone. Raises UserError if it cannot be loaded."""
     check_model_folder(model)
     from transformers import AutoTokenizer  # slow: not at start-up
 
@@ -167,13 +155,25 @@ def load_tokenizer(model: ModelConfig) -> Any:
     return tokenizer
 
 
-def _tokenize(tokenizer: Any) -> Tokenize:
+def _prove(
+    config: ExperimentConfig,
+    rubric: Rubric,
+    prompts: RenderedPrompts,
+    tokenizer: Any,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Proof:
     def tokenize(texts: Sequence[str]) -> list[tuple[int, ...]]:
         if not any(texts):
             return [()] * len(texts)
         return [tuple(ids) for ids in tokenizer(list(texts), add_special_tokens=False).input_ids]
 
-    return tokenize
+    return prove(
+        rubric,
+        prompts.examples,
+        tokenize=tokenize,
+        max_tokens=config.training.max_completion_length,
+        on_progress=on_progress,
+    )
 
 
 def _judge(
@@ -209,7 +209,7 @@ def _judge(
 
 
 def _template_notices(config: ExperimentConfig, rubric: Rubric, example: Example) -> list[str]:
-    """A format that nobody asks the model for, and a thought that the template has closed."""
+    """Notices on a dropped system prompt, a format that no prompt asks for, a closed thought."""
     notices = []
     system = config.data.system_prompt or ""
     if " ".join(system.split()) not in " ".join(example.prompt.split()):
@@ -255,7 +255,7 @@ class DryRun:
 
 @dataclass(frozen=True, slots=True)
 class GroupsDryRun:
-    """What a dry run with scored groups found: numbers by name, as they are shown."""
+    """The result of a dry run with scored groups: numbers by name, as they are shown."""
 
     numbers: Mapping[str, float]
     problems: tuple[str, ...] = ()
@@ -282,11 +282,7 @@ def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsDryR
         if training.method == "grpo":
             problems = check_sample(config, data, tokenizer, rubric).problems
         memory = str(checkpointing(data.config))
-    if len(train.examples) < training.prompts_per_step:
-        raise UserError(
-            f"training.prompts_per_step: {training.prompts_per_step} problems per step, but "
-            f"the training data has {len(train.examples)}"
-        )
+    check_data_size(len(train.examples), training.prompts_per_step)
     return DryRun(
         train,
         held_out,

@@ -1,9 +1,9 @@
-"""What a preflight found, for people and for scripts: `groupwise check`, `train --dry-run`.
+"""The results of a preflight as tables and as JSON, for `groupwise check` and `train --dry-run`.
 
     check_table(found), check_json(found)          # of `preflight.check`
     dry_run_table(found), dry_run_json(found)      # of `preflight.dry_run`
 
-Tables are several lines of text, ending in a newline; what comes from data or model is escaped.
+Tables are lines of text, ending in a newline; text from the data or the model is escaped.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 from groupwise.evaluation.tables import aligned
 from groupwise.evaluation.text import printable
 from groupwise.framework.experiment.preflight import DryRun, GroupsDryRun, Preflight
-from groupwise.rewards.check.prove import SAMPLE, PartProof
+from groupwise.rewards.check.parts import PartProof
+from groupwise.rewards.check.prove import SAMPLE
 
 SHOWN_PROMPTS = 2
 _SHOWN_FAILURES = 5
@@ -63,7 +64,7 @@ def _part_json(part: PartProof) -> dict[str, Any]:
 
 
 def check_table(found: Preflight) -> str:
-    """For people: prompts, one row a reward, failures, problems, notices; ends in a newline."""
+    """For people: prompts, one row per reward, failures, problems, notices; ends in a newline."""
     proof = found.proof
     lines = [f"{found.prompts}"]
     for number, example in enumerate(found.prompts.examples[:SHOWN_PROMPTS], start=1):
@@ -126,7 +127,7 @@ def _failures(part: PartProof) -> list[str]:
     if not part.failures:
         return []
     lines = ["", f"{printable(part.name)} fails on {len(part.failures)} of {part.num_examples}:"]
-    # Where everything fails the cause is a general one: one example shows it
+    # If every example fails, the cause is not in the examples: one is enough
     shown = 1 if len(part.failures) == part.num_examples else _SHOWN_FAILURES
     for failure in part.failures[:shown]:
         lines += [

@@ -3,7 +3,7 @@
     for change in rescore_all(find_logs(Path("runs/first")), config):
         print(change_table(change))
 
-A log is read once, a few hundred lines at a time, and is never changed; the re-scored one goes to a
+A log is read a few hundred lines at a time and never changed; the re-scored one is written to a
 file that the user names. What it leaves out: token ids, which a log does not hold. Counting and
 showing the differences is in `score_change.py`.
 """
@@ -84,12 +84,10 @@ def rescore_all(
 
 
 def load_questions(config: ExperimentConfig) -> dict[str, Example]:
-    """The examples of a config by id: a log holds the rendered prompt, rewards ask for more."""
+    """The examples of a config by id: rewards need fields that a log does not hold."""
     with toy_in_scratch(config) as plain:
         data = RunData(plain)
-        return {
-            example.id: example for split in _SPLITS for example in data.examples(split).examples
-        }
+        return {example.id: example for split in _SPLITS for example in data.examples(split)}
 
 
 def rescore(
@@ -102,8 +100,8 @@ def rescore(
 ) -> ScoreChange:
     """Scores every answer of a log; `output` gets the log with the new scores.
 
-    `max_steps` places rollouts on the schedule of the weights; without it the last step counts as
-    the end of the training. Advantages are null in the output: they belong to the old rewards.
+    `max_steps` places rollouts on the schedule of the weights; by default the log's last step is
+    the end of the training. Advantages are null in the output: they follow from the old rewards.
 
     Raises:
         UserError: the log cannot be read, or `output` is the log itself.
@@ -141,7 +139,7 @@ def _writing(path: Path | None) -> AbstractContextManager[IO[str] | None]:
 
 
 def _has_steps(path: Path) -> bool:
-    """Whether a log holds rollouts: by its first line, whatever its name."""
+    """Whether a log holds rollouts, by its first line: a user may have renamed the file."""
     try:
         with path.open("rb") as log:
             first = json.loads(log.readline() or b"{}")
@@ -151,7 +149,7 @@ def _has_steps(path: Path) -> bool:
 
 
 def _batches(path: Path, is_rollouts: bool) -> Iterator[list[SampleRecord]]:
-    """Rollouts by step, so that rewards can be normalised in their groups; samples by hundreds."""
+    """Rollouts step by step, so that rewards can be normalised by group; samples in chunks."""
     if is_rollouts:
         for _, step in groupby(read_rollouts(path), key=lambda record: record.step):
             yield list(step)

@@ -1,9 +1,9 @@
-"""The story of a run: load, preflight, warm up, evaluate, train, evaluate again, compare, report.
+"""The stages of a run: load, preflight, warm start, evaluate, train, evaluate, compare, report.
 
     outcome = run(config, create_run_dir(config), Terminal())
 
-`run` reads as verbs, each a stage that is defined below it. The mechanics are in `data.py` (data
-and prompts), `preflight.py` (all that needs no model), `evaluate.py` (Pass@K) and the trainers.
+`run` calls one function per stage, each defined below it. The mechanics are in `data.py` (data and
+prompts), `preflight.py` (checks without the model), `evaluate.py` (Pass@K) and the trainers.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ BASE, TUNED = "base", "tuned"
 class Outcome:
     """The result of a run. `comparison` is None unless it was evaluated before and after.
 
-    A run that was stopped in training has neither final model nor evaluation after; the same
+    A run that was stopped in training has no final model and no evaluation after it; the same
     config resumes it.
     """
 
@@ -65,13 +65,14 @@ class Outcome:
 def run(
     config: ExperimentConfig, run_dir: RunDir, terminal: Terminal, data: RunData | None = None
 ) -> Outcome:
-    """Everything a config asks for; what libraries print goes to the run's log.
+    """Runs every stage that a config asks for; what libraries print goes to the run's log.
 
-    Each stage leaves something whole behind: called again on the same directory, the run resumes
-    where it was, and comes out as if it had never stopped. `data` are what an early check has read.
+    A finished stage leaves its result on disk: called again on the same directory, the run resumes
+    where it was, with the same results as if it had never stopped. `data` is what `refuse_early`
+    has read.
 
-    Several processes share the supervised training and GRPO, with the model on each; all else the
-    main process does, and the others wait.
+    Several processes share the supervised training and GRPO, each with its copy of the model;
+    everything else is done by the main process while the others wait.
     """
     with terminal.libraries_to(run_dir.log), rubric_of(config) as rubric:
         config = from_main(lambda: make_toy_in(toy_folder(run_dir), config, terminal))
@@ -104,7 +105,7 @@ def run(
         if config.evaluation.after:
             summaries[TUNED] = from_main(measured(TUNED))
         comparison = from_main(lambda: compare_both(config, run_dir))
-        if evaluates(config) or config.training.method == "grpo":  # else there is no answer to show
+        if evaluates(config) or config.training.method == "grpo":  # else no answer was sampled
             from_main(lambda: report(run_dir, terminal))
         return Outcome(run_dir, summaries, comparison, training)
 
@@ -125,9 +126,9 @@ def merge_adapter(
 def check_rewards(
     config: ExperimentConfig, data: RunData, rubric: Rubric, terminal: Terminal
 ) -> None:
-    """`groupwise check` on a few examples; problems are reported, and stop nothing."""
+    """`groupwise check` on a few examples; problems are reported and do not stop the run."""
     with terminal.stage("Check the rewards") as stage:
-        load_unsloth()  # it has to come before transformers, which the tokenizer needs
+        load_unsloth()  # has to be imported before transformers, which the tokenizer needs
         found = check_sample(config, data, load_tokenizer(config.model), rubric)
         count = len(found.problems)
         stage.summary = f"{count} problems" if count else f"{len(found.proof.parts)} rewards work"
@@ -138,10 +139,10 @@ def check_rewards(
 
 
 def plan_checkpointing(config: ExperimentConfig, terminal: Terminal) -> ExperimentConfig:
-    """Decides `model.use_gradient_checkpointing: auto` for this model and this machine."""
+    """Resolves `model.use_gradient_checkpointing: auto` for this model and this machine."""
     if config.model.use_gradient_checkpointing != "auto":
         return config
-    load_unsloth()  # it has to come before transformers, which knows the model's shape
+    load_unsloth()  # has to be imported before transformers, which reads the model's shape
     choice = checkpointing(config)
     terminal.line(f"  {choice}")
     return with_checkpointing(config, choice)
@@ -150,7 +151,7 @@ def plan_checkpointing(config: ExperimentConfig, terminal: Terminal) -> Experime
 def load_policy(
     config: ExperimentConfig, run_dir: RunDir, terminal: Terminal
 ) -> tuple[Policy, bool]:
-    """The model as the run has it so far, and whether it is trained already."""
+    """The model as this run has left it so far, and whether its training is finished."""
     is_trained = run_dir.final_model.is_dir()
     model = config.model
     if is_trained:
@@ -170,7 +171,7 @@ def warm_started(run_dir: RunDir) -> Path:
 def warm_start(
     config: ExperimentConfig, policy: Policy, data: RunData, run_dir: RunDir, terminal: Terminal
 ) -> None:
-    """Supervised training on demonstrations; `policy` changes in place, once in a run's life."""
+    """Supervised training on demonstrations; `policy` changes in place. A resumed run skips it."""
     # Imports transformers: not at start-up.
     from groupwise.framework.trainers.callbacks import ShowProgress
 
@@ -206,7 +207,7 @@ def train(
     run_dir: RunDir,
     terminal: Terminal,
 ) -> TrainResult:
-    """GRPO from the policy as it is now, sampled or offline; `policy` changes in place."""
+    """GRPO, or its offline form on scored groups; `policy` changes in place."""
     if config.training.method == "group_scores":
         # Imports transformers: not at start-up.
         from groupwise.framework.trainers.group_scores import train_on_groups
@@ -279,6 +280,6 @@ def compare_both(config: ExperimentConfig, run_dir: RunDir) -> Comparison | None
 
 
 def report(run_dir: RunDir, terminal: Terminal) -> None:
-    """The run as one page."""
+    """Writes the run as one HTML page."""
     with terminal.stage("Write the report"):
         write_report(run_dir.path)

@@ -1,7 +1,7 @@
-"""What other rewards make of a log: two scores of each sample tallied, and the table of it.
+"""How other rewards change the scores of a log: counted sample by sample, and as a table.
 
     tally = ScoreTally()
-    tally.add(record, rescored)                        # of each sample of a log, in its order
+    tally.add(record, rescored)                        # for each sample, in the order of the log
     print(change_table(tally.change(path, 0)))
 
 Scoring is left to `rescore.py`.
@@ -28,7 +28,7 @@ _MOST_OF_GROUP = 64  # samples of a problem that enter the agreement of order
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A sample that was right and is not, or the other way round; the texts are safe to print."""
+    """A sample whose verdict changed, to right or from right; the texts are safe to print."""
 
     example_id: str
     sample_index: int
@@ -41,11 +41,12 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class ScoreChange:
-    """What other rewards make of a log.
+    """How the scores of a log changed.
 
-    `means`: by part, (before, after), None where a side has no such part. `statuses`: how many
-    samples by (before, after). `same_order`: of all pairs of answers to one problem that both sides
-    tell apart, the share that both put in the same order: what GRPO learns from. NaN: no such pair.
+    `means`: by part, (before, after), None if a side has no such part. `statuses`: how many
+    samples by (before, after). `same_order`: of all pairs of answers to one problem whose scores
+    differ on both sides, the share that both sides rank alike (GRPO compares answers within a
+    group); NaN without such a pair.
     """
 
     path: Path
@@ -169,7 +170,7 @@ def _mean(entry: list[float] | None) -> float | None:
 
 
 def _correlation(before: list[float], after: list[float]) -> float:
-    """Pearson's; NaN where a side is constant, or there are fewer than two."""
+    """Pearson's; NaN if a side is constant, or there are fewer than two."""
     if len(set(before)) < 2 or len(set(after)) < 2:
         return math.nan
     return statistics.correlation(before, after)
@@ -200,7 +201,7 @@ def change_table(change: ScoreChange) -> str:
             f"        {item.completion}",
         ]
     lines.append(
-        f"totals: correlation {_number(change.correlation)}; two answers to one problem stand in "
+        f"totals: correlation {_number(change.correlation)}; two answers to one problem are in "
         f"the same order in {_share(change.same_order)} of the pairs that both tell apart"
     )
     if change.unknown_questions:

@@ -1,10 +1,10 @@
-"""The one place where the name `toy` in a config becomes plain paths of files made on the spot.
+"""The one place where the name `toy` in a config is replaced by paths of files made on the spot.
 
     config = make_toy_in(run_dir.path / "toy", config, terminal)   # a run: with the model, kept
     with toy_in_scratch(config) as config: ...                     # checks: no weights, removed
     config = toy_of(run_dir, config)                               # what a finished run has made
 
-Nothing after these knows of the toy. How its files are made is in `data/toy.py`.
+The rest of the code sees plain paths. How the files are made is in `data/toy.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from groupwise.framework.run.terminal import Terminal
 
 
 def make_toy_in(folder: Path, config: ExperimentConfig, terminal: Terminal) -> ExperimentConfig:
-    """Makes what the config asks for, model included, unless an earlier part of the run has."""
+    """Makes the toy that the config asks for, model included, unless `folder` has it already."""
     keys = toy_keys(config)
     if keys and not folder.is_dir():
         with terminal.stage("Make the toy model") as stage, replacing_folder(folder) as new:
@@ -57,7 +57,7 @@ def toy_in_scratch(config: ExperimentConfig) -> Iterator[ExperimentConfig]:
 
 
 def toy_of(run_dir: RunDir, config: ExperimentConfig) -> ExperimentConfig:
-    """The config of a finished run with the toy that it has made, where it says `toy`."""
+    """The config of a finished run, with the toy in its folder in place of the name `toy`."""
     return with_toy(config, toy_folder(run_dir))
 
 

@@ -2,9 +2,9 @@
 
     tune_rows(config, Terminal())["evaluation.max_rows"].best.rows
 
-This loads model and problems; the measurement itself is in `sampling/tune_rows.py`. It says what
-could be written into the config, and changes nothing itself: a run that chose by the clock would
-not give the same answers twice.
+This loads model and problems; the measurement itself is in `sampling/tune_rows.py`. It suggests a
+value for the config and changes nothing: a run that chose by its own timings would not give the
+same answers twice.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def tune_rows(config: ExperimentConfig, terminal: Terminal) -> dict[str, RowsMeasured]:
     """Loads the model, reads the problems, and measures; a result for each key of the config.
 
-    Raises UserError where model or data cannot be read, and where neither training nor evaluation
+    Raises UserError if model or data cannot be read, or if neither training nor evaluation
     samples with the engine `slots`.
     """
     from groupwise.framework.sampling import make_sampler  # torch: not at start-up
@@ -69,13 +69,13 @@ def tune_rows(config: ExperimentConfig, terminal: Terminal) -> dict[str, RowsMea
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """Where a run samples: the key that sets its rows, and what it asks the engine for."""
+    """One place where a run samples: the key that sets its rows, and what the engine is asked."""
 
     setting: str
     section: Any  # of the config; has `sampler` and `max_rows`
     split: Split
     params: SamplingParams
-    at_once: int | None  # samples in one call; None: of all problems
+    at_once: int | None  # samples in one call; None: those of all problems
 
 
 def _uses(config: ExperimentConfig) -> list[_Use]:

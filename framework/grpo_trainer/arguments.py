@@ -1,4 +1,4 @@
-"""GRPOArguments: what GRPOTrainer trains by, as attributes.
+"""GRPOArguments: the settings of GRPOTrainer, as attributes.
 
     args = GRPOArguments(lr=5e-6, num_generations=8, output_dir="runs/mine")
     args.beta = 0.04
@@ -25,9 +25,8 @@ _TRAINING_KEYS = tuple(
 class GRPOArguments:
     """The `training` section of a config, with the same names and defaults.
 
-    `args.beta` reads and sets `args.training.beta`, and so on; `lr` is another name of
-    `learning_rate`. `seed`, `output_dir` and `use_gradient_checkpointing` stand in other sections
-    of a config.
+    `args.beta` reads and sets `args.training.beta`, and so on; `lr` is an alias of `learning_rate`.
+    `seed`, `output_dir` and `use_gradient_checkpointing` are in other sections of a config.
 
     Raises:
         TypeError: a name that does not exist is set, so that a misspelt one is not ignored.

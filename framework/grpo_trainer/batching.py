@@ -1,6 +1,6 @@
-"""A step's rows sorted into micro-batches: rows with a gradient first, by length, without padding.
+"""Sorts a step's rows into micro-batches: rows with a gradient first, by length, padding trimmed.
 
-What is left out: micro-batches of unequal size. TRL's accumulation counts on equal ones.
+What it leaves out: micro-batches of unequal size. TRL's accumulation assumes equal ones.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ Batch = dict[str, Any]
 """TRL's inputs of a forward: (B, P) prompt tensors, (B, C) completion tensors, (B,) advantages."""
 
 
-# What TRL's loss types average over within a forward: its rows, or its tokens. All others average
-# over the whole step, and do not change when rows without a gradient are left out of a forward.
+# Loss types that TRL averages within a forward, over its rows or over its tokens. All others are
+# averaged over the whole step, and do not change when rows without a gradient are left out.
 _BY_ROWS = frozenset({"grpo", "sapo", "luspo", "dr_grpo"})
 _BY_TOKENS = frozenset({"bnpo"})
 
@@ -54,7 +54,7 @@ def rows(batch: Mapping[str, Any], which: torch.Tensor) -> Batch:
 def trimmed(batch: Batch) -> Batch:
     """Drops columns that are padding in every row: on the left of prompts, right of completions.
 
-    A row that TRL has masked as truncated counts as empty: it is left out of the loss in any case.
+    A row that TRL has masked as truncated counts as empty: it is not part of the loss anyway.
     """
     prompt = max(1, int(batch["prompt_mask"].sum(1).max()))
     completion = max(1, int(batch["completion_mask"].sum(1).max()))

@@ -1,12 +1,12 @@
-"""Dynamic sampling: other problems replace zero-variance groups, most instructive first.
+"""Dynamic sampling: other problems replace zero-variance groups, the most learnable ones first.
 
 A group whose completions are all right or all wrong has advantages of zero and no gradient. DAPO
 (https://arxiv.org/abs/2503.14476, "dynamic sampling") draws other prompts in its place until the
 batch is full; here in a bounded number of rounds. Replacements are drawn at random, weighted by the
 expected variance of their rewards, p (1 - p) ("learnability", https://arxiv.org/abs/2502.12272). A
-problem that was never solved is drawn again, but rarely.
+problem that was never solved is still drawn, but rarely.
 
-Left out: a curriculum over the problems that the data give for a step; TRL shuffles them.
+Left out: a curriculum for the problems that a step begins with; TRL shuffles those.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class ProblemPool:
         self._weights = np.full(len(self._examples), learnability(0, 0))
 
     def record(self, step: int, example_id: str, correct: bool | None) -> None:
-        """Notes one completion; those of an earlier step no longer count: the policy has changed.
+        """Counts one completion; counts of an earlier step are dropped: the policy has changed.
 
-        `correct` is None where the completion was not graded, which changes nothing.
+        A completion that was not graded (`correct` is None) is ignored.
         """
         if correct is None or example_id not in self._place:
             return
@@ -52,7 +52,7 @@ class ProblemPool:
         self._weights[self._place[example_id]] = learnability(seen.correct, seen.count)
 
     def draw(self, count: int, key: Sequence[int], besides: Collection[str]) -> list[Example]:
-        """Up to `count` different problems, none of whose ids is in `besides`.
+        """Up to `count` different problems whose ids are not in `besides`.
 
         `key`: integers that seed the draw, such as step and round.
         """

@@ -1,9 +1,9 @@
-"""The trainer's inputs as given from Python: rewards become a rubric, data sets become examples.
+"""The trainer's inputs from Python: rewards become a rubric, data sets become examples.
 
     rubric = as_rubric([my_reward])
     examples = as_examples([{"question": "2+2=?", "answer": "4"}], tokenizer)
 
-Both take the forms of TRL (functions, rows with a `prompt`) and those of this project. Left out:
+Both accept TRL's forms (functions, rows with a `prompt`) and those of this project. Left out:
 files, which `framework/data` reads.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.rewards import Example, RewardSpec, Rubric, UserError
 from groupwise.rewards.user_functions import adapt
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def as_rubric(reward_funcs: Rubric | Sequence[Any]) -> Rubric:
-    """A rubric of equal weights from a list of functions, as TRL takes them."""
+    """A rubric with equal weights from a function or a list of them, as TRL takes them."""
     if isinstance(reward_funcs, Rubric):
         return reward_funcs
     if callable(reward_funcs):
@@ -73,7 +74,4 @@ def _example_of_row(number: int, row: Any) -> Example:
 
 def _rendered(example: Example, tokenizer: PreTrainedTokenizerBase) -> Example:
     messages = example.messages or ({"role": "user", "content": example.question},)
-    prompt = tokenizer.apply_chat_template(
-        [dict(message) for message in messages], add_generation_prompt=True, tokenize=False
-    )
-    return replace(example, messages=messages, prompt=str(prompt))
+    return replace(example, messages=messages, prompt=apply_chat_template(tokenizer, messages))

@@ -1,10 +1,10 @@
-"""The memory trial: what does not fit into memory fails in the first minute, with a remedy.
+"""The memory trial: a run that will not fit into memory fails in its first minute, with a remedy.
 
 Before step 1, one forward and backward is made of the longest prompts with completions of full
 length (`training.longest_first`). No optimiser step follows, the gradients are dropped and the
 random states restored, so that the run's results are the same to the bit.
 
-Left out: the optimiser's state, which the first step makes, and the sampling engine's KV cache,
+Left out: the optimiser's state, which the first step allocates, and the sampling engine's KV cache,
 which `training.max_rows` bounds.
 """
 
@@ -25,7 +25,7 @@ from groupwise.rewards.errors import UserError, as_user_error
 from groupwise.rewards.types import Example
 
 Attempt = Callable[[int], None]
-"""Makes a forward and backward of so many completions; raises where memory is short."""
+"""Makes a forward and backward of a number of completions; raises if memory runs out."""
 
 
 class MemoryTrial(RunCallback):
@@ -100,7 +100,7 @@ def is_out_of_memory(attempt: Attempt, size: int) -> bool:
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Whether an error says "out of memory": on a CPU that is a RuntimeError like any other."""
+    """Whether an error says "out of memory"; on a CPU it has no type of its own."""
     is_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     return is_cpu or isinstance(error, torch.OutOfMemoryError)
 

@@ -3,14 +3,14 @@
     if can_share_prompts(model):
         log_probs, entropy = completion_log_probs(model, input_ids, attention_mask, length)
 
-The completions of a group have their prompt in common. Its keys and values are computed once and
-reused by all of them, and the gradients of all flow back into it: the same numbers as a forward
-over whole rows, up to rounding, for fewer tokens. A group of eight answers as long as their prompt
-takes 9/16 of the work; with long prompts, an eighth.
+The completions of a group share their prompt. Its keys and values are computed once and used by all
+of them, and the gradients of all flow back into it: the same numbers as a forward over whole rows,
+up to rounding, with fewer tokens. A group of eight answers as long as their prompt takes 9/16 of
+the work; with very long prompts it approaches an eighth.
 
-The idea is "Prefix Grouper", https://arxiv.org/abs/2506.05433, there as one sequence with a block
-mask. Here the prompt's part is a KV cache that carries gradients, so that every decoder's own
-forward can be used. Left out: models whose layers take no cache in training (see below).
+The idea is that of "Prefix Grouper", https://arxiv.org/abs/2506.05433, which uses one sequence with
+a block mask. Here the prompt's part is a KV cache that carries gradients, so that every decoder's
+own forward can be used. Left out: models whose layers take no cache in training.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def can_share_prompts(model: PreTrainedModel) -> bool:
-    """Whether `completion_log_probs` can be used for this model in its present state.
+    """Whether `completion_log_probs` can be used for this model in its current state.
 
-    It cannot with gradient checkpointing, under which layers take no cache, with sliding windows,
-    or with dropout, which whole rows would each draw for themselves.
+    It cannot with gradient checkpointing (layers then take no cache), with sliding windows, or with
+    dropout, which would be drawn once for a shared prompt and not once per row.
     """
     config = base_model(model).config
     drops = getattr(config, "attention_dropout", 0.0) or any(

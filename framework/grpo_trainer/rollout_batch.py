@@ -17,24 +17,24 @@ from groupwise.rewards import Example, Score
 
 @dataclass(slots=True)
 class RolloutBatch:
-    """A generation batch on this process: parallel lists of B rows, and what they cost.
+    """A generation batch on this process: parallel lists of B rows, and their timings.
 
-    `samples` and `scores` are trained on. `first_samples` and `first_scores` are those of the
-    problems that the data set gave for this step, which the metrics are about: they differ where
-    groups without variance were replaced by groups of other problems.
+    `samples` and `scores` are trained on. `first_samples` and `first_scores` belong to the problems
+    that the data set gave for this step, and the metrics are computed from them; they differ if
+    zero-variance groups were replaced by groups of other problems.
     """
 
     step: int
     examples: list[Example]
     sample_indices: list[int]
     seed: int
-    samples: list[SampledCompletion] = field(default_factory=list)  # empty until they are drawn
-    scores: list[Score] = field(default_factory=list)  # empty until they are made
+    samples: list[SampledCompletion] = field(default_factory=list)  # empty until drawn
+    scores: list[Score] = field(default_factory=list)  # empty until computed
     progress: float = 0.0  # share of the training that is done
     with_log_probs: bool = False
     first_samples: list[SampledCompletion] = field(default_factory=list)
     first_scores: list[Score] = field(default_factory=list)
-    resampled_groups: int = 0  # groups that replaced one without variance
+    resampled_groups: int = 0  # groups that replaced a zero-variance group
     untrained: list[RolloutRecord] = field(default_factory=list)  # drawn, and not trained on
     seconds: float = 0.0
     reward_seconds: float = 0.0

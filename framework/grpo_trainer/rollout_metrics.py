@@ -1,8 +1,8 @@
-"""Numbers of a step's completions, under the names of `metrics.jsonl`. Plain Python.
+"""Metrics of a step's completions, under the names of `metrics.jsonl`. Plain Python.
 
     numbers = rollout_metrics(batch, group_size=8, reward_names=["correctness"])
 
-Left out: numbers of the training itself (loss, KL), which `run/metrics.py` takes from TRL.
+Left out: metrics of the training itself (loss, KL), which `run/metrics.py` takes from TRL.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from groupwise.framework.grpo_trainer.rollout_batch import RolloutBatch
 from groupwise.rewards import Score
 
 MIN_STD = 1e-6
-"""Below this standard deviation of its rewards, a group counts as one without variance."""
+"""Below this standard deviation of its rewards, a group counts as a zero-variance group."""
 
 Numbers = dict[str, float | None]
 
@@ -89,7 +89,7 @@ def _cost_numbers(batch: RolloutBatch) -> Numbers:
 
 
 def _known(scores: Sequence[Score]) -> list[float]:
-    """The totals without NaN, which stands where no reward gave a value."""
+    """The totals without NaN, which is the total if no reward gave a value."""
     return [score.total for score in scores if not math.isnan(score.total)]
 
 

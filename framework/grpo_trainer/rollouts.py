@@ -4,10 +4,10 @@
     output = rollouts.step(rows, trainer, trl_generate_and_score)     # once for each batch
     rollouts.close()
 
-One `Rollouts` serves one trainer. `step` spans a whole generation batch: TRL's code runs inside it
+One `Rollouts` serves one trainer. `step` covers a whole generation batch: TRL's code runs inside it
 and calls back through its two hooks, `sample` (its `rollout_func`) and `reward` (its reward
-function). What a hook needs and is not there yet is made at that moment, so no order of calls can
-be wrong; when TRL is done, each completion is a line of `rollouts.jsonl`.
+function). Each hook makes what it needs and is not there yet, so their order does not matter. When
+TRL returns, every completion is logged as a line of `rollouts.jsonl`.
 
 Left out: which problems a step begins with (TRL's data loader), and advantages (TRL's).
 """
@@ -144,7 +144,7 @@ class Rollouts:
         return [score.total for score in batch.scores]
 
     def prompt_ids(self, prompt: str) -> tuple[int, ...]:
-        """A prompt in tokens, as the model sees it; tokenised once in the life of a trainer."""
+        """A prompt in tokens, as the model sees it; tokenised at most once by a trainer."""
         ids = self._prompt_ids.get(prompt)
         if ids is None:
             # The chat template has written the special tokens already.
@@ -153,15 +153,15 @@ class Rollouts:
         return ids
 
     def log_probs(self, length: int) -> torch.Tensor:
-        """What each token was drawn with, at the temperature: (B, `length`) float32, padded by 0.
+        """The log-probability of each sampled token: (B, `length`) float32, padded with 0.
 
-        The same quantity as TRL's `old_per_token_logps`: no other sampling rule has a part in it.
+        The same as TRL's `old_per_token_logps`: at the temperature, before any other sampling rule.
         """
         import torch  # slow: not at start-up
 
         values = torch.zeros(len(self._current().samples), length)
         for row, sample in enumerate(self._current().samples):
-            assert sample.logprobs is not None, "step() was not told"
+            assert sample.logprobs is not None, "step() was not asked for log_probs"
             values[row, : len(sample.logprobs)] = torch.tensor(sample.logprobs)
         return values
 
@@ -178,7 +178,7 @@ class Rollouts:
         group_size = self.config.num_generations
         rows_of: dict[str, dict[int, int]] = {}  # group key -> sample index -> row
         example_of: dict[str, Example] = {}
-        turn: dict[str, int] = {}  # a problem that comes twice in one batch: two groups
+        turn: dict[str, int] = {}  # a problem that is in a batch twice has two groups
         for row, (example, index) in enumerate(
             zip(batch.examples, batch.sample_indices, strict=True)
         ):
@@ -214,7 +214,7 @@ class Rollouts:
         size, count = self.config.num_generations, len(batch.samples)
         rows = list(zip(batch.examples, batch.samples, strict=True))
         start = 0  # of this process's own rows, among those that are scored
-        if count % size:  # groups lie across processes: score those of which a part is ours, whole
+        if count % size:  # groups span processes: score, whole, those of which rows are ours
             first = processes.index() * count
             end = -(-(first + count) // size) * size
             start = first % size
@@ -234,7 +234,7 @@ class Rollouts:
                 self._pool.record(batch.step, example.id, correct)
 
     def _replace_zero_variance_groups(self, batch: RolloutBatch, pool: ProblemPool) -> None:
-        """Puts other problems' groups in their place, in up to `resample_rounds` rounds."""
+        """Replaces them by groups of other problems, in up to `resample_rounds` rounds."""
         size = self.config.num_generations
         tried = {example.id for example in batch.examples}
         for number in range(self.config.resample_rounds):
@@ -297,7 +297,7 @@ class Rollouts:
 
 
 def step_seed(seed: int, step: int) -> int:
-    """The seed of a training step's samples: the same run draws the same, each step anew."""
+    """The seed of a training step's samples: the same in every run, different for each step."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=4).digest(), "big")
 
 

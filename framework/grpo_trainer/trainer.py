@@ -3,9 +3,9 @@
     args = GRPOArguments(lr=5e-6, num_generations=8)
     GRPOTrainer(model, [correctness_reward], args, train_dataset, tokenizer=tokenizer).train()
 
-What TRL does stays TRL's: loss, optimiser, checkpoints. Through its own hooks come the sampling
-engine (`rollout_func`), the rubric (one reward function) and the logs (callbacks). What has no hook
-is in `trl_subclass.py`; what the trainer is given from Python, in `inputs.py`.
+Loss, optimiser and checkpoints are TRL's. The sampling engine (`rollout_func`), the rubric (one
+reward function) and the logs (callbacks) use its own hooks; `trl_subclass.py` overrides methods
+where there is no hook. `inputs.py` converts rewards and data sets given from Python.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class GRPOTrainer:
     `callbacks` are `transformers.TrainerCallback`s. Their `on_log` gets the numbers of
     `metrics.jsonl` as `logs`; a `trainers.callbacks.RunCallback` can also add numbers, and is told
     of findings and notices, which are printed to standard error unless a `Notices` is among them.
-    `sampler` takes the place of the engine that `args.sampler` names.
+    `sampler` replaces the engine that `args.sampler` names.
 
     Raises:
         UserError: settings, rewards or data that cannot be trained with.
@@ -118,8 +118,8 @@ class GRPOTrainer:
     def train(self, resume_from: Path | None = None) -> TrainResult:
         """Runs all steps; the trained adapter or weights are in `self.model`.
 
-        `resume_from`: a checkpoint of the same run; steps after it are made again. Ctrl-C once ends
-        the step in flight and writes a checkpoint, twice stops at once.
+        `resume_from`: a checkpoint of the same run; later steps are made again. Ctrl-C once
+        finishes the current step and writes a checkpoint, twice stops at once.
         """
         # Imports torch: not at start-up.
         from groupwise.framework.grpo_trainer.memory_trial import out_of_memory_as_user_error
@@ -168,7 +168,7 @@ class GRPOTrainer:
         return int(values[-1])
 
     def _as_it_ended(self, checkpoint: Path) -> TrainResult:
-        """The result of a training that ended before; transformers would train on."""
+        """The result of a training that had ended already: transformers would go on training."""
         self.trl_trainer._load_from_checkpoint(str(checkpoint))
         return TrainResult(step_of(checkpoint), 0.0, self.log.last)
 
@@ -187,7 +187,7 @@ class GRPOTrainer:
         """
         if not self.eval_examples:
             raise TypeError("GRPOTrainer.evaluate needs eval_dataset=")
-        # What is normalised within a group says nothing of a single answer.
+        # A score normalised within its group rates no single answer.
         rubric = replace(self.rollouts.rubric, aggregation="sum")
         label = f"step-{int(self.trl_trainer.state.global_step)}"
         settings = EvaluationSettings(
@@ -250,7 +250,7 @@ class GRPOTrainer:
                     ),
                     *self._callbacks,
                     WatchHealth(self.health),
-                    StopAfterStep(self._stop, self.config.num_iterations),  # after what may stop
+                    StopAfterStep(self._stop, self.config.num_iterations),  # last: the others ask
                 ],
                 rollout_func=self.rollouts.sample,
             )
@@ -273,9 +273,9 @@ class GRPOTrainer:
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """Keeps Python's garbage collector off what exists already: modules, the model, the data.
+    """Excludes the objects that exist now (modules, model, data) from garbage collection.
 
-    A full collection takes half a second otherwise, with the million objects of these libraries.
+    With the million objects of these libraries, a full collection would take half a second.
     """
     gc.freeze()
     try:

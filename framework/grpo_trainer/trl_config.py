@@ -1,4 +1,4 @@
-"""What TRL is told: its classes as Unsloth left them, its arguments, and that it took them."""
+"""TRL's classes as Unsloth provides them, its arguments, and the check that it accepted them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def trl_classes() -> tuple[type, type]:
 
 
 def trl_arguments(args: GRPOArguments, shape: BatchShape, model: PreTrainedModel) -> dict[str, Any]:
-    """Every TRL argument that matters, set explicitly: Unsloth's own defaults differ from TRL's."""
+    """Every TRL argument that matters, set explicitly: Unsloth's defaults differ from TRL's."""
     config = args.training
     return {
         "output_dir": str(Path(args.output_dir) / "checkpoints"),
@@ -66,13 +66,13 @@ def trl_arguments(args: GRPOArguments, shape: BatchShape, model: PreTrainedModel
         "save_steps": config.save_steps,
         "save_total_limit": config.save_total_limit,
         "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # a NaN is to be seen, not averaged away
+        "logging_nan_inf_filter": False,  # a NaN must show, and not be averaged away
         **machine_arguments(compute_dtype(model), config.optim),
     }
 
 
 def refuse_dropped(requested: Mapping[str, Any], effective: Any) -> None:
-    """Asserts that the library took every argument as it was given.
+    """Raises UserError if the library changed or dropped an argument.
 
     Unsloth's config changes some values and drops unknown keys with no more than a warning.
     """

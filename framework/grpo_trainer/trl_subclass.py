@@ -1,24 +1,23 @@
-"""The one subclass of TRL's GRPOTrainer: where our rollouts come in, and which work it leaves out.
+"""The subclass of TRL's GRPOTrainer: uses our rollouts, and skips work without a gradient.
 
-Imported when a trainer is built, and not before: its base is TRL's class as Unsloth's import left
-it (TRL's own on a CPU, Unsloth's rewritten one on a GPU). Methods are overridden where TRL 1.15 has
-no hook:
+Imported only when a trainer is built: its base is TRL's class as Unsloth's import left it (TRL's
+own on a CPU, Unsloth's rewritten one on a GPU). Methods are overridden where TRL 1.15 has no hook:
 
 - `_generate_and_score_completions`: `Rollouts.step` runs it, since no hook gets the rows of a batch
   and the advantages of its completions;
 - `_prepare_inputs`: sorts a step's completions into as few forwards with a gradient as possible,
   and cuts off the padding that a forward does not need;
-- `_get_per_token_logps_and_entropies`: runs each prompt once (`prefix_sharing.py`), and takes the
-  log-probabilities that the completions were drawn with from the sampler, where these are exact;
+- `_get_per_token_logps_and_entropies`: shares each prompt's forward (`prefix_sharing.py`), and
+  takes the old log-probabilities from the sampler if these are exact;
 - `compute_loss`: skips what has no gradient. With `beta = 0`, a completion whose advantage is zero
-  has a loss of exactly zero, and late in a run that is most of them: every group whose answers are
-  all right or all wrong;
-- `_save`, `_save_checkpoint`, `_save_rng_state`, `_load_from_checkpoint`: a checkpoint is whole, or
-  not there, and the trained adapter is the one that is saved and loaded.
+  has a loss of exactly zero. Late in a run that is most of them: every group whose answers are all
+  right or all wrong;
+- `_save`, `_save_checkpoint`, `_save_rng_state`, `_load_from_checkpoint`: a checkpoint is complete
+  or absent, and the trained adapter is the one that is saved and loaded.
 
 Skipping a whole forward gives the same weights to the bit. Dropping single rows of a forward gives
-the same up to rounding, and is done in TRL's own trainer alone: Unsloth's, on a GPU, compiles for
-shapes.
+the same up to rounding, and is done only with TRL's own trainer: Unsloth's, on a GPU, compiles for
+fixed shapes.
 """
 
 from __future__ import annotations
@@ -69,10 +68,10 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
         self._has_new_completions = False
         drop_reference(kwargs["model"])
         super().__init__(**kwargs)
-        self.remove_callback(PrinterCallback)  # metrics.jsonl has it all
-        # Several processes wait for each other in every backward: none may leave one out.
+        self.remove_callback(PrinterCallback)  # metrics.jsonl has the same numbers
+        # Several processes wait for each other in every backward: none may skip one.
         alone = self.accelerator.num_processes == 1
-        # In less than float32, sampling and training round differently, by more than a clip.
+        # Below float32, sampling and training round differently, by more than the clip range.
         self._is_exact = IS_STOCK and compute_dtype(self.model) == torch.float32
         self._wants_old = False
         self._skips = skip_zero_advantage and alone and self.beta == 0.0
@@ -97,6 +96,7 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
         if not (self._has_new_completions and self.model.training):
             return inputs
         self._has_new_completions = False
+        # TRL's own buffer, from which it takes the batch of each later forward of this step.
         batches = sorted_batches(self._buffered_inputs, trim=IS_STOCK)
         self._buffered_inputs: list[Batch] = batches
         return batches[self._step % self.args.steps_per_generation]
@@ -136,7 +136,7 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
             return drawn.to(input_ids.device), None, None
         size = kwargs.get("batch_size") or len(input_ids)
         has_prefix = input_ids.shape[1] - logits_to_keep > 1
-        # DDP, around the model of several processes, awaits one forward for each backward.
+        # DDP, which wraps the model with several processes, expects one forward per backward.
         alone = self.accelerator.num_processes == 1
         if not (IS_STOCK and alone and has_prefix and can_share_prompts(model)):
             return super()._get_per_token_logps_and_entropies(
@@ -156,7 +156,7 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
         return torch.cat(log_probs), torch.cat(entropies) if wants_entropy else None, None
 
     def try_forward(self, inputs: Batch) -> None:
-        """A forward and backward without an optimiser step: whether it fits into memory."""
+        """A forward and backward without an optimiser step, to see whether it fits into memory."""
         self.current_gradient_accumulation_steps = self.args.gradient_accumulation_steps
         self.model.train()
         with self.compute_loss_context_manager():
@@ -176,19 +176,19 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
             raise
 
     def _save_rng_state(self, output_dir: str) -> None:
-        """Waits for every process: the file that is written next marks a checkpoint as whole."""
+        """Waits for every process: the file written next marks the checkpoint as complete."""
         super()._save_rng_state(output_dir)
         processes.wait()
 
     def _save(self, output_dir: str | None = None, **kwargs: Any) -> None:
-        """Without the reference adapter, which is never trained: each checkpoint had a copy."""
+        """Removes the reference adapter, which is never trained, from the checkpoint."""
         super()._save(output_dir, **kwargs)
         shutil.rmtree(
             Path(output_dir or self.args.output_dir) / REFERENCE_ADAPTER, ignore_errors=True
         )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Loads the trained adapter, which transformers 5.17 passes over.
+        """Loads the trained adapter, which transformers 5.17 does not.
 
         Where a checkpoint has an adapter in a sub-folder (the reference), transformers loads that
         one and not the one beside it, without a warning: training would resume from the weights

@@ -1,6 +1,12 @@
 """The policy: the model being tuned, loaded through Unsloth.
 
 policy = load(config.model)
+
+loading         `Policy` and `load`: model, tokenizer, adapter
+folders         model folders checked, identified and resolved, without torch
+merge           an earlier adapter merged into its base model
+checkpointing   `use_gradient_checkpointing: auto`
+unsloth         Unsloth's import, and the table of all workarounds for libraries
 """
 
 from groupwise.framework.policy.loading import Policy, load

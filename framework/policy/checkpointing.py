@@ -1,14 +1,14 @@
-"""Gradient checkpointing where memory needs it: resolves `use_gradient_checkpointing: auto`.
+"""Gradient checkpointing only if memory requires it: `use_gradient_checkpointing: auto`.
 
     choice = checkpointing(config)     # choice.use is "unsloth" or False; choice.why says so
 
-Without checkpointing, a backward pass keeps every layer's activations, which spares computing them
-twice. They are estimated from what a layer of a Qwen or Llama keeps for each token (in elements:
-4 F + 8 H + 2 (q + 2 kv) + 2 q, for feed-forward, hidden and attention widths), times layers, times
-tokens of a forward. They may take a quarter of the memory; the rest is for weights, optimiser and
-sampling.
+Without checkpointing, every layer's activations are kept for the backward pass, and need not be
+computed twice. Their size is estimated from what a Qwen or Llama layer keeps for each token (in
+elements: 4 F + 8 H + 2 (q + 2 kv) + 2 q, for feed-forward, hidden and attention widths), times
+layers, times tokens of a forward. They may take a quarter of the memory; the rest is for weights,
+optimiser and sampling.
 
-Left out: other architectures (mixtures of experts, vision towers). Where the widths are not known,
+Left out: other architectures (mixtures of experts, vision towers). If the widths are not known,
 checkpointing stays on.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from groupwise.framework.config import ExperimentConfig
 
-SHARE = 0.25  # of the memory, for activations: a margin for what this count does not know
+SHARE = 0.25  # of the memory, for activations; a margin, because the estimate is not complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Checkpointing:
 
 
 def checkpointing(config: ExperimentConfig, memory_bytes: float | None = None) -> Checkpointing:
-    """The choice for this config and model; only the model's shape is read.
+    """The choice for this config and model; of the model, only its config is read.
 
-    `memory_bytes`: of the card, or of the machine where there is none; None looks it up.
+    `memory_bytes`: of the GPU, or of the machine if there is none; None looks it up.
     """
     asked = config.model.use_gradient_checkpointing
     if asked != "auto":
@@ -67,7 +67,7 @@ def with_checkpointing(config: ExperimentConfig, choice: Checkpointing) -> Exper
 def bytes_per_token(shape: Any) -> int | None:
     """Bytes that all layers keep for each token of a forward, in 16 bits (in 32: twice that).
 
-    `shape` is a model's config of transformers. None where it does not say enough.
+    `shape` is a model's config of transformers. None if it lacks a width or has experts.
     """
     try:
         hidden, wide = int(shape.hidden_size), int(shape.intermediate_size)
@@ -83,7 +83,7 @@ def bytes_per_token(shape: Any) -> int | None:
 
 
 def _tokens_of_a_forward(config: ExperimentConfig) -> int:
-    """The most there can be, padding included."""
+    """The largest number of tokens in a forward, padding included."""
     training = config.training
     rows = training.completions_per_forward
     length = config.data.max_prompt_length + training.max_completion_length
@@ -93,20 +93,20 @@ def _tokens_of_a_forward(config: ExperimentConfig) -> int:
 
 
 def _shape(config: ExperimentConfig) -> Any:
-    """The model's config of transformers, or None where it cannot be read."""
+    """The model's config of transformers; None if it cannot be read."""
     from transformers import AutoConfig  # slow: not at start-up
 
     try:
         found = AutoConfig.from_pretrained(
             config.model.name, trust_remote_code=config.model.trust_remote_code
         )
-    except (OSError, ValueError):  # loading it will say what is wrong
+    except (OSError, ValueError):  # loading the model will report what is wrong
         return None
     return getattr(found, "text_config", None) or found
 
 
 def _memory_bytes() -> float:
-    """All memory of the GPU, or of this machine where there is none."""
+    """All memory of the GPU, or of this machine if there is none."""
     import torch  # slow: not at start-up
 
     if torch.cuda.is_available():

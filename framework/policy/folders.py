@@ -1,8 +1,8 @@
 """Model folders: checks that need no torch, the base model of an adapter, a model's identity.
 
-    check_model_folder(config.model)         # UserError where it cannot be loaded
+    check_model_folder(config.model)         # UserError if it cannot be loaded
 
-Left out: loading (`loading.py`), and names on the hub, which only the hub can check.
+Left out: loading (`loading.py`), and hub names, which only the hub can check.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _END = 1 << 20  # bytes of each end of a file of weights
 def check_model_folder(config: ModelConfig, name_key: str = "model.name") -> None:
     """Checks a local model and adapter, before anything slow is imported.
 
-    `name_key` is the config key or option that the user gave the name by.
+    `name_key` is the config key or option that holds the model's name, for messages.
 
     Raises:
         UserError: a folder is missing, or lacks config, adapter or tokenizer.
@@ -42,7 +42,7 @@ def check_model_folder(config: ModelConfig, name_key: str = "model.name") -> Non
         is_adapter = (folder / "adapter_config.json").is_file()
         if not is_adapter and not (folder / "config.json").is_file():
             raise UserError(
-                f"{key}: {name} is no model folder: it has neither config.json nor "
+                f"{key}: {name} is not a model folder: it has neither config.json nor "
                 "adapter_config.json"
             )
         if key == "model.adapter" and not is_adapter:
@@ -74,8 +74,8 @@ def absolute(name: str) -> str:
 def follow_moved_base(adapter: Path, name: str) -> None:
     """Points an adapter whose base model has moved to the folder that the config names.
 
-    A run directory that holds its base model may be copied or moved: the absolute path in the
-    adapter is then outdated.
+    A run directory that holds its base model may be copied or moved; the absolute path in the
+    adapter's config is then wrong.
     """
     base = base_of_adapter(adapter)
     if base is None or Path(base).is_dir() or not _looks_like_path(base):
@@ -102,7 +102,7 @@ def _looks_like_path(name: str) -> bool:
 
 
 def read_chat_template(path: str) -> str:
-    """The text of `model.chat_template`. Raises UserError where it cannot be read."""
+    """The text of `model.chat_template`. Raises UserError if it cannot be read."""
     if not Path(path).is_file():
         raise UserError(f"model.chat_template: there is no file {path}")
     try:
@@ -113,10 +113,10 @@ def read_chat_template(path: str) -> str:
 
 
 def identity_of(config: ModelConfig) -> str:
-    """A name for a model as it is loaded, which changes with its weights.
+    """A name for a model as loaded, which changes with its weights.
 
-    Local weights are hashed by the size and both ends of each file, which a training changes; a hub
-    model is named by its name.
+    Local weights are identified by a hash of the size and both ends of each file, which any
+    training changes; a hub model by its name.
     """
     folder = Path(config.adapter or config.name)
     precision = "4 bit" if config.load_in_4bit else "8 bit" if config.load_in_8bit else config.dtype

@@ -3,8 +3,8 @@
     policy = load(config.model, seed=42)
     policy.save(Path("final_model"))
 
-Left out: `model.adapter_mode: merge` (`merge.py` makes a base model of it first), and how long
-texts will be: `use_gradient_checkpointing: auto` is decided in `checkpointing.py`.
+Left out: `model.adapter_mode: merge` (`merge.py` writes the merged base model first), and
+`use_gradient_checkpointing: auto` (`checkpointing.py`, which knows how long texts will be).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Policy:
 def save_pretrained(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path
 ) -> None:
-    """`save_pretrained` of both; the adapter's frozen copy that serves as reference is left out."""
+    """`save_pretrained` of both, without TRL's reference adapter (a frozen copy of the trained)."""
     adapters = getattr(model, "peft_config", None)
     only = {"selected_adapters": ["default"]} if adapters else {}
     model.save_pretrained(str(folder), **only)
@@ -78,7 +78,7 @@ def load(
 ) -> Policy:
     """Loads base model and adapter as the config says; with `for_training`, adds a LoRA adapter.
 
-    Without `needs_chat_template`, a tokenizer may lack one: for prompts that are complete texts.
+    Without `needs_chat_template` a tokenizer may lack one: prompts are then complete texts.
 
     Raises:
         UserError: a folder is missing or has no tokenizer, the tokenizer has no chat template, or
@@ -95,7 +95,7 @@ def load(
     import torch  # slow: not at start-up
 
     on_gpu = torch.cuda.is_available()
-    if config.use_gradient_checkpointing == "auto":  # lengths are not known here: the safe choice
+    if config.use_gradient_checkpointing == "auto":  # lengths are unknown here: the safe choice
         config = replace(config, use_gradient_checkpointing="unsloth" if on_gpu else False)
     if not on_gpu:
         _refuse_gpu_only(config)
@@ -156,7 +156,7 @@ def _with_new_adapter(fast_model: Any, model: Any, config: ModelConfig, seed: in
 
 
 def unusable_as_user_error(what: str) -> AbstractContextManager[None]:
-    """Turns broken files, names that the hub does not have and a lost connection into one line.
+    """Turns broken files, unknown hub names and connection errors into a one-line UserError.
 
     `what` begins the message: the key that names the model, and its value.
     """
@@ -169,7 +169,7 @@ def unusable_as_user_error(what: str) -> AbstractContextManager[None]:
 
 
 def named_model(config: ModelConfig) -> str:
-    """The key that says what is loaded, and its value, as messages begin with it."""
+    """The key that names the model to load, and its value: the beginning of messages."""
     return f"model.adapter: {config.adapter}" if config.adapter else f"model.name: {config.name}"
 
 

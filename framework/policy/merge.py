@@ -2,8 +2,9 @@
 
     model = merged(config.model, folder)    # the config that loads the merged base model
 
-PEFT merges, on the CPU and in 16 bits or more, into weights that were never quantised: merging into
-4 bits would round them twice. Left out: base models that exist only in quantised form are refused.
+PEFT merges on the CPU, in 16 bits or more, into weights that were never quantised: merging into
+4 bits would round them twice. Left out: base models that exist only in quantised form; they are
+refused.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from groupwise.rewards.errors import UserError
 if TYPE_CHECKING:
     from groupwise.framework.config import ModelConfig
 
-# What the names of ready-quantised copies of a model end in.
+# Name endings of quantised copies of a model on the hub.
 _QUANTISED = ("-unsloth-bnb-4bit", "-bnb-4bit")
 
 
@@ -64,20 +65,19 @@ def _merge(config: ModelConfig, adapter: str, new: Path, folder: Path) -> None:
 
 
 def requantised(config: ModelConfig) -> str | None:
-    """What the user should know where the merged weights are quantised; None where they are not."""
+    """The notice to give if the merged weights are quantised again; None if they are not."""
     if not (config.load_in_4bit or config.load_in_8bit):
         return None
     bits = 4 if config.load_in_4bit else 8
     return (
         f"model.adapter_mode: merge, with model.load_in_{bits}bit: the merged weights are rounded "
-        f"to {bits} bits anew, and what the earlier adapter learned is rounded with them; the "
-        "evaluation before the training says what is left of it. adapter_mode: continue rounds "
-        "nothing"
+        f"to {bits} bits again, and what the earlier adapter learned is rounded with them; the "
+        "evaluation before training shows what is left of it. adapter_mode: continue rounds nothing"
     )
 
 
 def _check_base(config: ModelConfig, adapter: Path) -> None:
-    """Refuses another base model than the adapter's own, and one that is quantised already."""
+    """Refuses a base model that is not the adapter's own, and one that is quantised already."""
     own = base_of_adapter(adapter)
     if own is not None and not _is_same(own, config.name):
         raise UserError(
@@ -97,7 +97,7 @@ def _check_base(config: ModelConfig, adapter: Path) -> None:
 
 
 def _is_same(own: str, name: str) -> bool:
-    """Whether an adapter's base model is the one that is named, quantised or not, moved or not."""
+    """Whether an adapter's base `own` is the model `name`, even if quantised or moved."""
     if Path(own).is_dir() and Path(name).is_dir():
         return Path(own).resolve() == Path(name).resolve()
     if Path(own).is_absolute() or Path(name).is_dir():

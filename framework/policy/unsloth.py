@@ -16,7 +16,7 @@ The workarounds, each with the version it was written for and what would make it
 | `GroupwiseTrainer._load_from_checkpoint` (`grpo_trainer/trl_subclass.py`) | transformers 5.17, `Trainer._load_from_checkpoint` | of a checkpoint with adapters in sub-folders, the one beside them is not loaded | transformers loads all of them |
 | `GroupwiseTrainer.create_model_card` (also in `trainers/group_scores.py`) | TRL 1.15, transformers 5.17 | the model card of each checkpoint may look up the hub | there is an option for it |
 | `warm_start` (`experiment/run.py`) | TRL 1.15, GRPOTrainer | with full fine-tuning the reference is loaded from `config._name_or_path`, the model before its warm start | TRL takes a reference model |
-| `sampling_mode` (`sampling/state.py`) | bitsandbytes 0.50 | 4-bit layers are repacked for good at a forward in evaluation mode (AVX512-BF16) | bitsandbytes unpacks in training mode |
+| `sampling_mode` (`sampling/state.py`) | bitsandbytes 0.50 | 4-bit layers are repacked irreversibly at a forward in evaluation mode (AVX512-BF16) | bitsandbytes unpacks in training mode |
 | `machine_arguments` (`trainers/common.py`) | bitsandbytes 0.50 | its optimisers have no CPU kernels | it has them |
 | `processes.py` (`run/`) | accelerate 1.15 | without a GPU, several processes are taken for one, on "cpu:0" | accelerate asks for the CPU itself |
 """  # noqa: E501 (a table)
@@ -37,7 +37,7 @@ REFERENCE_ADAPTER = "ref"
 
 
 def load_unsloth() -> Any:
-    """Imports Unsloth and returns its `FastLanguageModel`, quietly. Seconds, the first time."""
+    """Imports Unsloth quietly and returns its `FastLanguageModel`; takes seconds the first time."""
     # Unsloth would ask a server at each load (models/_utils.py, "Basic stats").
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
     # TRL warns that `rollout_func` may change (grpo_trainer.py); until it is stable there.
@@ -66,9 +66,9 @@ def adapter_precision(model: PreTrainedModel) -> Iterator[None]:
 
 
 def drop_reference(model: Any) -> None:
-    """Removes the reference of an earlier training; the new one is a copy of the adapter as it is.
+    """Removes the reference adapter of an earlier training, so that TRL can make a new one.
 
-    TRL copies the adapter under the name "ref", and raises where there is one of that name.
+    TRL copies the adapter under the name "ref", and raises if an adapter has that name.
     """
     if REFERENCE_ADAPTER in getattr(model, "peft_config", {}):
         model.delete_adapter(REFERENCE_ADAPTER)

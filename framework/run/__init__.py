@@ -1,1 +1,10 @@
-"""A run's directory and what is kept in it, its processes, its terminal, its machine."""
+"""A run's directory and what is kept in it, its processes, its terminal, its machine.
+
+directory, resume        the run's folder: created, locked, opened, resumed
+checkpoints, stop        which checkpoint is whole; Ctrl-C
+metrics, tracking        `metrics.jsonl`; Weights & Biases and trackio
+health, health_checks, health_history   what goes wrong in a run, found from its numbers
+terminal, errors         stages and progress bars; messages for weights that cannot be written
+processes                several processes as one run
+machine, doctor          hardware and versions; versions compared with the tested ones
+"""

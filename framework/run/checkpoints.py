@@ -1,7 +1,7 @@
 """The checkpoints of a run, and which of them it can resume from.
 
-The trainer writes `trainer_state.json` last, and removes older checkpoints only after that: a
-folder in which it can be read is whole, and what a kill left half-written is never picked.
+The trainer writes `trainer_state.json` last, and removes older checkpoints only after that. So a
+folder in which that file can be read is complete; what a kill left half-written is never used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end."""
+    """Whether a checkpoint was written completely."""
     try:
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -101,7 +101,7 @@ class RunDir:
         return self.path / "evaluations" / label
 
     def config(self) -> ExperimentConfig:
-        """The config as it ran. Raises UserError where it cannot be read."""
+        """The config as it ran. Raises UserError if it cannot be read."""
         return ExperimentConfig.from_yaml(self.config_resolved)
 
     @property
@@ -110,7 +110,7 @@ class RunDir:
         return self._lock is not None
 
     def lock(self) -> None:
-        """Claim the run for this process. Raises UserError where another one has it."""
+        """Claim the run for this process. Raises UserError if another process has it."""
         path = self.path / ".lock"
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         taken = take_lock(handle)
@@ -233,7 +233,7 @@ def create_run_dir(config: ExperimentConfig, config_text: str | None = None) -> 
 
 
 def open_run_dir(path: Path) -> RunDir:
-    """An existing run, not locked. Raises UserError where the folder holds none."""
+    """An existing run, not locked. Raises UserError if the folder holds none."""
     if not path.is_dir():
         raise UserError(f"{path}: there is no such run{nearby(path)}")
     if not _is_run(path):
@@ -261,7 +261,7 @@ def _is_run(path: Path) -> bool:
 
 
 def _holder(path: Path) -> str:
-    """The process that holds the run's lock; empty where none does."""
+    """The process that holds the run's lock; empty if none does."""
     lock = path / ".lock"
     if not lock.is_file():
         return ""

@@ -3,8 +3,8 @@
     with unwritable_as_user_error(folder):
         model.save_pretrained(folder)
 
-safetensors and torch write files themselves and have errors of their own for a full disk: they are
-known by type and text. Plain files are covered by `evaluation.log.files`.
+safetensors and torch raise errors of their own for a full disk; they are recognised by type and
+text. Plain files are covered by `evaluation.log.files`.
 """
 
 from __future__ import annotations

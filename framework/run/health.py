@@ -3,10 +3,10 @@
     health = RunHealth(training, parts_of(rubric))
     for finding in health.look(step, metrics): print(finding)
 
-Pure arithmetic over the numbers of `metrics.jsonl`, step by step: no torch, so that it can be run
-over any log. Each finding is reported once per run. The checks are in `health_checks.py`.
+Plain arithmetic on the numbers of `metrics.jsonl`, step by step, without torch: it can be run over
+any log. Each finding is reported once per run. The checks are in `health_checks.py`.
 
-What it leaves out: whether the answers are any good. That is what evaluation is for.
+What it leaves out: how good the answers are, which evaluation measures.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class RunHealth:
         self._found: set[str] = set()
 
     def recall(self, steps: Iterable[Metrics], found: Iterable[Finding]) -> None:
-        """Takes over the steps of an earlier session, and what it has found."""
+        """Adds the steps and the findings of an earlier session of the run."""
         self._history.steps.extend(steps)
         self._found |= {finding.name for finding in found}
 
@@ -95,7 +95,7 @@ class HealthLog:
         self.stopped_by: str | None = None
 
     def open(self, last_step: int, steps: Iterable[Metrics]) -> None:
-        """`steps`: the numbers up to `last_step`; findings after it are dropped."""
+        """Reads back the findings up to `last_step` and drops later ones; `steps`: the numbers."""
         cut_log(self._path, last_step)
         found = read_findings(self._path)
         self._health.recall(steps, found)

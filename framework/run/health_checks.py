@@ -1,6 +1,6 @@
 """What can go wrong with a run, one function each: takes the numbers so far, returns a diagnosis.
 
-Thresholds keep a margin to what healthy runs show (tests/framework/run/test_run_health.py), because
+Thresholds keep a margin to the numbers of healthy runs (tests/framework/run/test_run_health.py):
 false alarms teach people to ignore all of them. Every remedy is a config key with a value to try.
 To add a check, write a function and list it in `CHECKS`.
 """
@@ -110,7 +110,7 @@ def kl_exploding(h: History) -> Diagnosis | None:
 
 
 def _is_unsolved(h: History) -> bool:
-    """Solved problems end in low entropy: it is a collapse only where answers are wrong."""
+    """Low entropy is normal once problems are solved; it is a collapse if answers are wrong."""
     correct = h.mean("correct", RECENT)
     return correct is None or correct < 0.5
 
@@ -262,7 +262,7 @@ def dominating_reward(h: History) -> Diagnosis | None:
 
 
 def reward_hacking(h: History) -> Diagnosis | None:
-    """The reward holds or rises while fewer answers are right."""
+    """The reward stays or rises while fewer answers are right."""
     recent = 2 * EARLY  # a bad stretch is no trend
     now, reward = h.mean("correct", recent), h.mean("reward/mean", recent)
     if now is None or reward is None or len(h.steps) < recent + EARLY:

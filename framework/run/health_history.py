@@ -20,14 +20,14 @@ RECENT = 5  # steps: "now", where it has to be quick
 
 @dataclass(frozen=True, slots=True)
 class RewardPart:
-    """What the checks know of a reward: its weight, and whether it says what is correct."""
+    """A reward as the checks see it: its weight, and whether it is the correctness reward."""
 
     weight: float
     is_correctness: bool
 
 
 class History:
-    """The numbers so far, and what a run was asked to do."""
+    """The numbers so far, and the config and rewards of the run."""
 
     def __init__(self, config: TrainingConfig, parts: Mapping[str, RewardPart]) -> None:
         self.config, self.parts = config, parts
@@ -36,7 +36,7 @@ class History:
     def mean(self, key: str, last: int, *, upto: int = 0) -> float | None:
         """Mean over `last` steps, which end `upto` steps ago; None if over half of them lack it.
 
-        A step in which no completion has an advantage makes no forward pass, and has no entropy.
+        Some steps lack numbers: one without any advantage makes no forward pass, so no entropy.
         """
         end = len(self.steps) - upto
         values = [step.get(key) for step in self.steps[max(0, end - last) : end]]
@@ -49,7 +49,7 @@ class History:
         return self.mean(key, count, upto=len(self.steps) - count)
 
     def all(self, key: str, last: int, holds: Callable[[float], bool]) -> bool:
-        """Whether `holds` in each of the last steps, of which there are that many."""
+        """Whether `holds` is true in each of the `last` steps; False if there are fewer steps."""
         recent = self.steps[-last:]
         values = [step.get(key) for step in recent]
         return len(recent) == last and all(v is not None and holds(v) for v in values)

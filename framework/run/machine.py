@@ -1,6 +1,6 @@
-"""This machine's hardware, and the installed versions of the stack. No torch is imported.
+"""This machine's hardware, and the installed versions of the stack, without importing torch.
 
-Versions come from the packages' metadata, GPUs from their driver.
+Versions come from the packages' metadata, GPUs from nvidia-smi.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ STACK = (
     "pydantic",
     "wandb",
 )
-"""The packages that decide whether training works, and what its results are."""
+"""The packages that training and its results depend on."""
 
 
 def installed(name: str) -> str | None:
-    """The version of a package here; None where it is not installed."""
+    """The version of a package here; None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -77,7 +77,7 @@ def gpus() -> list[dict[str, str]]:
 
 
 def git_revision(folder: Path) -> dict[str, Any] | None:
-    """The revision of this project's own clone; None where it is installed without one."""
+    """The revision of this project's own clone; None if it is installed without one."""
     if not (folder / ".git").exists():
         return None
     revision = _output(["git", "-C", str(folder), "rev-parse", "HEAD"]).strip()

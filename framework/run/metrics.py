@@ -1,7 +1,7 @@
 """Numbers of a training run: one JSON object per step in `metrics.jsonl`.
 
-What it leaves out: how lines reach the disk (`evaluation.log.writer`), who else is told
-(`trainers/callbacks.py`), and what the numbers mean (docs/training.md).
+What it leaves out: how lines reach the disk (`evaluation.log.writer`), where else numbers are sent
+(`trainers/callbacks.py`), and what they mean (docs/training.md).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from groupwise.evaluation.log.writer import JsonlWriter
 from groupwise.framework.run import processes
 
-# TRL's name, and Unsloth's where it differs -> ours.
+# TRL's name -> ours.
 _RENAMED = {
     "loss": "policy_loss",
     "kl": "kl_divergence",
@@ -39,8 +39,8 @@ class StepMetrics(Protocol):
 class TrainingLog:
     """Writes one line per step, as the step ends.
 
-    `source`: has numbers of a step beside the trainer's own; `more`: others that do, whose numbers
-    come last in the line.
+    `source` provides numbers of a step in addition to the trainer's own; `more` are further
+    sources, whose numbers come last in the line.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ def _is_non_finite(value: Any) -> bool:
 
 
 def _finite(value: Any) -> float | None:
-    """JSON has no NaN: a number that is not finite is null, and so is one that was not logged."""
+    """None for a number that is not finite (JSON has no NaN), or that was not logged."""
     if value is None or not math.isfinite(float(value)):
         return None
     return float(value)

@@ -1,6 +1,6 @@
 """The processes of one run, under `accelerate launch` or `torchrun`: rank, broadcast, gather.
 
-    config, run_dir = from_main(lambda: claimed(arguments))   # made once, known to all
+    config, run_dir = from_main(lambda: opened(arguments))   # called once; all get its result
 
 In a single process everything here is a plain call. Gradients are summed by accelerate's process
 group; this module uses a second one (gloo, over sockets) with a timeout of a month: while the main
@@ -25,12 +25,12 @@ _group: Any = None
 
 def count() -> int:
     """How many processes share this run; 1 outside a launcher."""
-    # As accelerate decides it: some machines set a WORLD_SIZE that has nothing to do with this.
+    # As accelerate decides: some machines set a WORLD_SIZE that has nothing to do with a launcher.
     return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
 def index() -> int:
-    """Which of them this is, from 0."""
+    """This process's rank, from 0."""
     return int(os.environ.get("RANK", "0")) if count() > 1 else 0
 
 
@@ -77,7 +77,7 @@ def wait() -> None:
 
 
 def _joined() -> Any:
-    """The group of all processes. The first call creates it, and all processes have to make it."""
+    """The group of all processes, created at the first call, which every process has to make."""
     global _group
     if _group is None:
         import torch  # slow: not at start-up

@@ -1,4 +1,4 @@
-"""Resumes a run under the same config, or one that differs where that makes sense.
+"""Resumes a run under the same config, or one that differs only in keys that may change.
 
     with resume_run_dir(config, terminal.notice) as run_dir: ...
 
@@ -32,9 +32,8 @@ MAY_CHANGE = (
     "evaluation.max_rows",
     "tracking.",
 )
-# And those that may, as long as the learning rate does not depend on the number of steps.
+# These may change too, if the learning rate does not depend on the number of steps.
 MAY_CHANGE_AT_CONSTANT_RATE = ("training.max_steps", "training.num_train_epochs")
-_CONSTANT = ("constant",)
 
 
 def resume_run_dir(config: ExperimentConfig, notify: Callable[[str], None]) -> RunDir:
@@ -50,7 +49,7 @@ def resume_run_dir(config: ExperimentConfig, notify: Callable[[str], None]) -> R
     # A run may be moved and renamed: its place does not change its results.
     changes = [line for line in changes if not line.startswith(("output_dir:", "name:"))]
     allowed: tuple[str, ...] = MAY_CHANGE
-    if config.training.lr_scheduler_type in _CONSTANT:
+    if config.training.lr_scheduler_type == "constant":
         allowed += MAY_CHANGE_AT_CONSTANT_RATE
     if refused := [line for line in changes if not line.startswith(allowed)]:
         raise UserError(

@@ -1,9 +1,11 @@
-"""Ctrl-C: once ends the step in flight with a checkpoint, twice stops at once.
+"""Ctrl-C: once ends training after the current step, with a checkpoint; twice stops at once.
 
-stop = StopRequest(terminal.notice)
-trainer.add_callback(stop.callback(num_iterations))
-with stop.listening():
-    trainer.train()
+    stop = StopRequest(terminal.notice)
+    trainer.add_callback(StopAfterStep(stop))     # of trainers/callbacks.py
+    with stop.listening():
+        trainer.train()
+
+What it leaves out: acting on the request, which is the callback's.
 """
 
 from __future__ import annotations
@@ -17,29 +19,29 @@ from groupwise.framework.run import processes
 
 
 class StopRequest:
-    """Whether Ctrl-C was pressed: once asks for an orderly stop, twice stops at once."""
+    """A request to end the training: by the user (`is_asked`), or the run's health (`is_over`)."""
 
     def __init__(self, notify: Callable[[str], None] = lambda _: None) -> None:
         self.is_asked = False
-        self.is_over = False  # the run's health, not the user, ends the training
+        self.is_over = False
         self._notify = notify
         self._is_announced = False
 
     def end(self) -> None:
-        """Ends the training after this step, with a checkpoint, for good."""
+        """Ends the training after this step, with a checkpoint; a resume does not continue it."""
         self.is_over = True
 
     def agree(self) -> None:
         """Shares the request among all processes, so that they stop after the same step."""
-        heard = processes.gathered((self.is_asked, self.is_over))
-        self.is_asked = any(asked for asked, _ in heard)
-        self.is_over = any(over for _, over in heard)
+        requests = processes.gathered((self.is_asked, self.is_over))
+        self.is_asked = any(asked for asked, _ in requests)
+        self.is_over = any(over for _, over in requests)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Handles SIGINT and SIGTERM inside the block; does nothing outside the main thread."""
         try:
-            before = {s: signal.signal(s, self._hear) for s in (signal.SIGINT, signal.SIGTERM)}
+            before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
         except ValueError:  # not the main thread
             before = {}
         try:
@@ -48,7 +50,7 @@ class StopRequest:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self.is_asked:
             raise KeyboardInterrupt
         self.is_asked = True

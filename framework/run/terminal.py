@@ -1,4 +1,4 @@
-"""What a person sees during a run: stages by name, one progress bar, one summary.
+"""The terminal during a run: named stages, a progress bar, notices.
 
     with terminal.stage("Train") as stage:
         stage.update(done, total, "reward 0.41")
@@ -159,7 +159,7 @@ class Terminal:
 
     @contextmanager
     def libraries_to(self, log: Path) -> Iterator[None]:
-        """Sends what libraries print (from C, too) to `log`; this object keeps the terminal."""
+        """Sends what libraries print (also from C) to `log`; this object keeps the terminal."""
         log.parent.mkdir(parents=True, exist_ok=True)
         sys.stdout.flush()
         sys.stderr.flush()

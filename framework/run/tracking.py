@@ -45,9 +45,9 @@ class Tracker:
             self._guard(name, partial(module.log, dict(numbers), step=step))
 
     def alert(self, title: str, text: str, step: int) -> None:
-        """A finding: the number `health/TITLE` at its step; in W&B also an alert with the words.
+        """Logs a finding: the number `health/TITLE` at its step, and in W&B an alert with the text.
 
-        W&B keeps the words in the run's summary too, where they are seen without notifications.
+        The text also goes to the W&B run's summary, where it is seen without notifications.
         """
         self.log({f"health/{title}": 1.0}, step)
         if wandb := self._modules.get("wandb"):

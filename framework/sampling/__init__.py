@@ -1,4 +1,15 @@
-"""Engines that draw completions: `slots` (our own), `generate` (the model's own), `vllm`."""
+"""Engines that draw completions: `slots` (our own), `generate` (the model's own), `vllm`.
+
+make_sampler(model, tokenizer).sample(prompts, num_samples, params)
+
+slots, cache          our engine: continuous batching over a KV cache of slots
+generate, vllm        `model.generate`; Unsloth's vLLM
+draw, randomness      from logits to a token; the random numbers of a sample
+requests, stopping    prompts in tokens; where a completion ends
+support, state        which models `slots` serves; a model put into evaluation mode and back
+cpu, lora             prepacked weights and threads; adapters folded into the weights
+memory, tune_rows     how many rows fit, and how many are fastest
+"""
 
 from __future__ import annotations
 
@@ -31,14 +42,14 @@ def make_sampler(
     max_rows: int | None = None,
     memory_budget_bytes: int | None = None,
 ) -> EngineSampler:
-    """The sampling engine for a model; `auto` takes the fastest that is right, and says why.
+    """The sampling engine for a model; `auto` picks the fastest that serves it (see `reason`).
 
     A sampler is cheap to make, keeps no memory between calls, and samples with the weights that the
     model has when `sample` is called.
 
     Args:
-        max_rows: most samples at once (None: what is best for the device).
-        memory_budget_bytes: most memory for the samples at once (None: a part of what is free).
+        max_rows: most samples at once (None: the engine's default for the device).
+        memory_budget_bytes: memory for the samples in flight (None: a part of the free memory).
 
     Raises UserError for an engine that does not exist or cannot serve this model.
     """

@@ -1,8 +1,8 @@
 """Keys and values of the slot engine, and attention over them.
 
-The two cache classes follow `transformers.Cache` where a model's forward touches it (`update`,
-`get_seq_length`); they are not derived from it, because its life cycle (grow, crop, reorder) is
-what they leave out.
+The two cache classes have the methods of `transformers.Cache` that a model's forward calls (such as
+`update` and `get_seq_length`). They are not derived from it: growing, cropping and reordering are
+left out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from groupwise.framework.sampling.cpu import has_onednn
 
 
 class PromptCache:
-    """Catches the keys and values of prompts as they pass through a forward without a past."""
+    """Collects the keys and values of prompts in a forward without a past."""
 
     def __init__(self) -> None:
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
@@ -100,16 +100,16 @@ class SlotCache:
 ATTENTION = "groupwise_slots"
 CAPPED_ATTENTION = "groupwise_slots_capped"  # in place of eager attention: it may cap scores
 
-# Positions that one sum runs over. Torch's attention multiplies by MKL, whose rounding depends on
-# the number of columns, masked ones too, and on where its buffers begin: so each call has this many
-# columns, whatever the window. Its buffer of a thread holds G * (CHUNK + D + 2) floats; with 126
-# that is a multiple of 64 bytes for heads of 16, 32, 64, … and each thread's begins alike.
+# Positions of one attention call. Torch's attention multiplies with MKL, whose rounding depends on
+# the number of columns, masked ones too, and on the alignment of its buffers: so each call has this
+# many columns, whatever the window. The buffer of a thread holds G * (CHUNK + D + 2) floats; with
+# 126 that is a multiple of 64 bytes for heads of 16, 32, 64, …, so all threads' are aligned alike.
 CHUNK = 126
-PROMPT_STEP = 16  # prompts are run together if their lengths are alike in this unit
+PROMPT_STEP = 16  # prompts are run together if their lengths, rounded up to this, are equal
 
 
 def is_steady(tensor: Tensor) -> bool:
-    """Whether a row's bits can be had that do not depend on the batch: float32 on a CPU."""
+    """Whether results can be the same to the bit in any batch: for float32 on a CPU."""
     return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and has_onednn()
 
 
@@ -118,7 +118,7 @@ def round_up(count: int, unit: int) -> int:
 
 
 def register_attention() -> None:
-    """Make the attentions below known to transformers, under their names."""
+    """Register the attentions below with transformers, under their names."""
     from transformers import AttentionInterface, AttentionMaskInterface  # slow: not at start-up
     from transformers.masking_utils import eager_mask, sdpa_mask  # slow: not at start-up
 
@@ -155,8 +155,8 @@ def _grouped_attention(
     """Attention of one new token, without copying the keys for each query head.
 
     `transformers` repeats keys and values for grouped queries whenever there is a mask: at each
-    step and layer it writes the whole cache G times over. With one query position a row the group
-    can stand where the query positions are instead, since the mask is the same for all of them.
+    step and layer it writes the whole cache G times over. With one query position per row, the
+    query heads of a group can take the dimension of the positions, since all share one mask.
     query (B, H, 1, D), key and value (B, Hkv, W, D), mask (B, 1, 1, W) -> (B, 1, H, D).
     """
     batch, heads, positions, width = query.shape
@@ -195,7 +195,7 @@ def _capped_attention(
         if softcap is not None:
             kwargs["softcap"] = softcap
         outs = []
-        for i in range(batch):  # one by one: a product of several rounds by how many there are
+        for i in range(batch):  # one by one: a batched product rounds by the size of the batch
             row = slice(i, i + 1)
             mask = attention_mask
             if mask is not None and len(mask) > 1:
@@ -224,7 +224,7 @@ def _in_chunks(
 ) -> Tensor:
     """Attention summed chunk by chunk: (B, H, G, D); a chunk that a row does not see adds 0.
 
-    query (B, H, G, D), key and value (B, H, W, D), mask (B, 1, 1, W), True or 0 where it sees.
+    query (B, H, G, D), key and value (B, H, W, D), mask (B, 1, 1, W): True or 0 where visible.
     """
     group, window = query.shape[2], key.shape[2]
     mask = _additive(mask, query.new_zeros(1, 1, 1, window))
@@ -247,7 +247,7 @@ def _in_chunks(
 
 
 def _additive(mask: Tensor | None, zeros: Tensor) -> Tensor:
-    """What is added to scores; the least number, as -inf would be NaN in a chunk of nothing."""
+    """The mask as added to scores: 0 or the least number (-inf gives NaN if a chunk is masked)."""
     if mask is None:
         return zeros
     if mask.dtype == torch.bool:
@@ -258,7 +258,7 @@ def _additive(mask: Tensor | None, zeros: Tensor) -> Tensor:
 def _flash(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None
 ) -> tuple[Tensor, Tensor]:
-    # What scaled_dot_product_attention calls on a CPU; it keeps the second result to itself.
+    # What scaled_dot_product_attention calls on a CPU, without returning the second result.
     out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, 0.0, False, attn_mask=mask, scale=scale
     )

@@ -1,12 +1,12 @@
-"""Sampling on a CPU: matrix products from prepacked weights, alike in any batch; how many threads.
+"""Sampling on a CPU: batch-invariant matrix products from prepacked weights; number of threads.
 
-On a CPU torch multiplies float32 matrices by MKL, which leaves AVX-512 unused on processors that
-are not Intel's, and gives a row other bits with other rows beside it. oneDNN, which torch brings
-too, sums a row's products in one order, however many rows there are, for inputs up to `SPLIT` wide;
-wider ones are split there (docs/decisions/sampling.md).
+On a CPU torch multiplies float32 matrices with MKL, which does not use AVX-512 on processors other
+than Intel's, and whose rounding of a row depends on the number of rows. oneDNN, which comes with
+torch, sums a row's products in one order, whatever the number of rows, for inputs up to `SPLIT`
+wide; wider ones are split there (docs/decisions/sampling.md).
 
-Left out: 4-bit layers (their weights would be held in full, which they are there to avoid) and
-bfloat16 (torch takes oneDNN for it already): there a row rounds differently in another batch.
+Left out: 4-bit layers (unpacked copies would take the memory that 4 bits save) and bfloat16 (torch
+uses oneDNN for it already). There a row may round differently in another batch.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def has_onednn() -> bool:
 def prepacked_linears(model: Any, budget_bytes: int) -> Iterator[int]:
     """Inside, float32 linear layers on a CPU multiply by oneDNN; yields the bytes of the copies.
 
-    The copies are of the weights as they are on entry, and are gone on exit: a step of training
-    between two calls is seen by the second. Where gradients or autocast are on, a layer computes
-    as it does outside, from its own weight. Activations are made alike in any batch, too.
+    The copies are made of the weights on entry and freed on exit, so that each call uses the
+    current weights. With gradients or autocast on, a layer uses its own weight, as outside.
+    Activation functions are made batch-invariant, too.
 
     Args:
-        budget_bytes: what the copies may take. Layers that do not fit stay as they are, with a
+        budget_bytes: memory for the copies. Layers that do not fit stay as they are, with a
             warning: then a row's last bits depend on the number of rows.
     """
     replaced: list[Any] = []
@@ -90,7 +90,7 @@ def _prepackable(model: Any) -> Iterator[Any]:
 
 
 def _prepacked_bytes(weight: Tensor) -> int:
-    """At most what the copies take: blocks of 64 outputs by 16 inputs, the last ones filled up."""
+    """An upper bound of the copies' size: blocks of 64 outputs by 16 inputs, padded at the end."""
     outputs, inputs = weight.shape
     return 4 * (outputs + -outputs % 64) * (inputs + -inputs % 16)
 
@@ -133,8 +133,8 @@ def _activations(model: Any) -> Iterator[Any]:
 def _even_forward(activation: Any) -> Callable[[Tensor], Tensor]:
     """`activation.forward`, elementwise, with each element computed by the same instructions.
 
-    Torch's loops compute what is left over at the end of a thread's share one by one, and that
-    may round differently: shares are filled up to whole groups.
+    Torch's loops compute the remainder of a thread's share with scalar instructions, which may
+    round differently from the vectorised ones: shares are padded to whole groups.
     """
     plain = activation.forward
 
@@ -162,10 +162,10 @@ def _even_count(count: int, threads: int) -> int:
 
 
 class Threads:
-    """One thread inside the `with` block where the model is tiny; no change where it is not.
+    """A context manager that uses one thread if the model is tiny, and changes nothing otherwise.
 
-    By a rule and not by a stopwatch. In float32 the number of threads changes no bit (tested); in
-    bf16 and 4 bits it may, and the same run should give the same answers twice.
+    Decided by a rule and not by timing: in float32 the number of threads changes no bit (tested),
+    but in bf16 and 4 bits it may, and the same run should give the same answers twice.
     """
 
     def __init__(self, device: torch.device, config: Any, rows: int) -> None:

@@ -1,9 +1,9 @@
-"""From logits to tokens: the sampling rules, and one uniform number a draw.
+"""From logits to tokens: the sampling rules, and one uniform number per draw.
 
 The rules and their order are those of `transformers` (repetition penalty, temperature, top-k,
 top-p, min-p), so that a recipe means the same here as there. A token is drawn by inverting the
-cumulative distribution: one uniform number a row. Gumbel noise would need a random number for each
-word of the vocabulary, 150,000 a row and step.
+cumulative distribution: one uniform number per row. Gumbel noise would need a random number for
+each word of the vocabulary, 150,000 per row and step.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALMOST_ONE = 1 - 2**-50
 
 
 def check_params(params: SamplingParams) -> None:
-    """Raise UserError where a rule cannot be followed."""
+    """Raise UserError if a sampling parameter is out of range."""
     problems = [
         (params.temperature < 0, "temperature", params.temperature, "0 (greedy) or more"),
         (params.top_k < 0, "top_k", params.top_k, "0 (off) or more"),
@@ -101,9 +101,9 @@ def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor
 def _threshold(scores: Tensor, top: Tensor, params: SamplingParams) -> Tensor | None:
     """The least score that top-k, top-p and min-p leave in, in this order: (B, 1).
 
-    Each of the rules keeps the tokens above some score, so that together they are one number a
-    row. Tokens with exactly the least score all stay; upstream's top-p keeps some of them, by
-    their place in a sort.
+    Each of the rules keeps the tokens above some score, so that together they are one number per
+    row. Tokens with exactly the least score are all kept; transformers' top-p keeps some of them,
+    by their place in a sort.
     """
     threshold = None
     if 0 < params.top_k < scores.shape[-1] or params.top_p < 1.0:
@@ -122,7 +122,7 @@ def _threshold(scores: Tensor, top: Tensor, params: SamplingParams) -> Tensor | 
 def _nucleus(scores: Tensor, top_p: float) -> Tensor:
     """The least score among the likeliest tokens that make up `top_p`: (B, 1).
 
-    Looks at the 1,024 likeliest first: sorting 150,000 scores a row takes longer than a forward.
+    Looks at the 1,024 likeliest first: sorting 150,000 scores per row takes longer than a forward.
     """
     whole = scores.logsumexp(dim=-1, keepdim=True)  # (B, 1)
     for count in (min(NUCLEUS_FIRST, scores.shape[-1]), scores.shape[-1]):
@@ -136,7 +136,7 @@ def _nucleus(scores: Tensor, top_p: float) -> Tensor:
 
 
 def _invert(weights: Tensor, uniform: Tensor) -> Tensor:
-    """The first token at which the summed weights pass `uniform` of the whole: (B,) int64.
+    """The first token at which the running sum of the weights passes `uniform` of the total: (B,).
 
     A token of weight 0 is never drawn. Over a large vocabulary the block of 64 tokens is found
     first and the token in it second: sums of blocks are several times faster than running sums.

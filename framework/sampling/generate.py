@@ -1,8 +1,8 @@
-"""The engine that always works: `model.generate`, fed in batches of like length.
+"""The engine that serves every model: `model.generate`, in batches of similar length.
 
-`generate` is run greedily over scores in which a logits processor has left only the token that
-`draw` chose. So the sampling rules, the random numbers and the log-probabilities are those of the
-slot engine, and the two give the same answers up to floating point.
+`generate` runs greedily on scores in which a logits processor has left only the token that `draw`
+chose. So the sampling rules, the random numbers and the log-probabilities are those of the slot
+engine, and both give the same answers up to rounding.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ class GenerateSampler:
         return is_steady(self.model.get_input_embeddings().weight)
 
     def _width(self, prompt: PromptTokens) -> int:
-        """Positions in which a prompt is run: its own alone, where the batch shall not matter."""
+        """The padded length of a prompt. It must not depend on the batch if results must not."""
         return round_up(len(prompt.ids), PROMPT_STEP) if self._steady else len(prompt.ids)
 
     def _batches(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
-        """Jobs, longest first, in batches: of one width only, where the batch shall not matter."""
+        """Jobs, longest first, in batches, each of one padded length if batches must not matter."""
         batch: list[_Job] = []
         for job in jobs:
             if len(batch) == self.max_rows or (
@@ -80,7 +80,7 @@ class GenerateSampler:
             yield batch
 
     def _attention(self) -> AbstractContextManager[None]:
-        """The slots' attention where it is known to serve the model: alike in any batch."""
+        """The slots' batch-invariant attention, if the slot engine serves the model."""
         if not self._steady or why_not_slots(self.model) is not None:
             return nullcontext()
         return slot_attention(base_model(self.model).config, steady=True)
@@ -116,7 +116,7 @@ class GenerateSampler:
 
 
 class _Drawing:
-    """A logits processor that chooses, and a stopping criterion that knows what was chosen."""
+    """A logits processor that draws the tokens, and a stopping criterion that looks at them."""
 
     def __init__(
         self, jobs: Sequence[_Job], params: SamplingParams, width: int, stopping: Stopping
@@ -165,7 +165,7 @@ def _pad_id(tokenizer: Any, stopping: Stopping) -> int:
 
 
 def _generation_config(model: Any, params: SamplingParams, stopping: Stopping, pad: int) -> Any:
-    """A config of its own: what the model's creator wrote into generation_config stays out."""
+    """A new config: settings of the model's own generation_config must not apply."""
     from transformers import GenerationConfig  # slow: not at start-up
 
     return GenerationConfig(

@@ -1,8 +1,9 @@
 """LoRA adapters folded into the weights for as long as sampling takes.
 
-A LoRA layer is three matrix products and an addition, and the two small ones cost as much as the
-large one when a batch is a few rows: W + s B A is one. Only where that is the same but for
-rounding: float32 weights. In bf16 the sum would swallow small updates, and NF4 cannot hold it.
+A LoRA layer is three matrix products and an addition, and with few rows the two small products cost
+as much as the large one; with W + s B A there is one product. Only for float32 weights, where the
+result is the same up to rounding: in bf16 small updates would be lost in the sum, and NF4 cannot
+hold it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from groupwise.framework.sampling.cpu import one_thread
 
 @contextmanager
 def merged_adapters(model: Any, most_bytes: int) -> Iterator[int]:
-    """Inside, LoRA layers that can be are plain linear ones; gives the bytes that this takes.
+    """Inside, mergeable LoRA layers act as plain linear layers; yields the bytes that this takes.
 
-    The weights of before are put back afterwards as they were, to the bit. Copies of weights that
-    would take more than `most_bytes` are not made: then nothing is merged, and 0 given.
+    The original weights are restored afterwards, to the bit. If the merged copies would take more
+    than `most_bytes`, nothing is merged and 0 is yielded.
     """
     layers = _mergeable(model)
     size = sum(layer.base_layer.weight.nbytes for layer, _ in layers)

@@ -12,12 +12,12 @@ from torch import Tensor
 from groupwise.framework.sampling.cache import CHUNK
 from groupwise.rewards.errors import UserError
 
-# Logits as the model gives them, in float32, their weights, the float64 sum: for each word.
+# For each word of the vocabulary: logits as the model gives them, in float32, weights, float64 sum.
 _BYTES_PER_WORD = 24
 
 
 def default_budget(device: torch.device) -> int:
-    """A quarter of the free memory of a computer, four fifths of that of a GPU; in bytes."""
+    """Bytes: a quarter of the free main memory on a CPU, four fifths of the free GPU memory."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -27,7 +27,7 @@ def default_budget(device: torch.device) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What fits: slots at once, and tokens of prompts that are run at once."""
+    """What fits into memory: slots at once, and prompt tokens in one prefill."""
 
     rows: int
     prompt_tokens: int
@@ -38,12 +38,12 @@ def room_within(
 ) -> Room:
     """The largest room, at most `most`, whose memory stays within `budget` bytes.
 
-    Prompts that are run ahead take at most a quarter of it, unless one prompt needs more.
+    Prefilled prompts take at most a quarter of it, unless a single prompt needs more.
 
     Args:
         kv: (2 * layers, P, H, D), a prompt's keys and values: gives the bytes of a position.
-        capacity: positions of a slot, rounded up as they are held.
-        longest: positions in which the longest prompt is run, padding included.
+        capacity: positions of a slot, rounded up as they are allocated.
+        longest: positions of the longest prompt's prefill, padding included.
         config: the model's; for its vocabulary and the width of its layers.
 
     Raises UserError if not even one slot fits.

@@ -1,4 +1,4 @@
-"""Random numbers that belong to a sample, not to a batch.
+"""Random numbers that depend on the sample and not on the batch.
 
 Token `t` of a sample is drawn with one uniform number that depends on (seed, example key, sample
 index, t) and on nothing else: no generator is advanced, so the order, the batch size, a resume and

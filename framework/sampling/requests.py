@@ -1,4 +1,4 @@
-"""What is to be sampled: prompts in tokens, one job a sample; and what became of a sample."""
+"""Prompts in tokens with the samples to draw, and the finished sample."""
 
 from __future__ import annotations
 

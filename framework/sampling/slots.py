@@ -1,12 +1,12 @@
-"""The slot engine: K answers for N prompts on the plain Hugging Face forward.
+"""The slot engine: continuous batching, K answers for N prompts, on the plain transformers forward.
 
-Each prompt is run once and its keys and values are copied into the slots of its K samples; a slot
-whose sample has ended takes the next sample at once; at the end, when none is left, the batch
-shrinks to the rows that still run. `model.generate` runs every row's prompt, and every row until
-the last one ends.
+Each prompt is prefilled once, and its keys and values are copied into the slots of its K samples. A
+slot whose sample has ended takes the next sample at once; when none is left, the batch shrinks to
+the rows that still run. `model.generate` runs the prompt of every row, and every row until the last
+one ends.
 
-The last token of a prompt is left out of the prompt's run: it is the slot's first input, so that
-the first token of a completion is drawn in the same way and place as all others.
+The last token of a prompt is not part of its prefill: it is the slot's first input, so that the
+first token of a completion is drawn by the same code as all others.
 
 Left out: paged memory (a slot has room for its prompt and `max_tokens`), speculative decoding,
 models spread over several devices.
@@ -67,7 +67,7 @@ class Row:
 
 
 class SlotSampler:
-    """Samples with the weights `model` has when `sample` is called; holds no memory between."""
+    """Samples with the weights that `model` has when `sample` is called; keeps no memory after."""
 
     name = "slots"
 
@@ -120,11 +120,11 @@ class SlotSampler:
     def running(
         self, prompts: list[PromptTokens], params: SamplingParams, stopping: Stopping
     ) -> Iterator[Run]:
-        """The slots at work on `prompts`, one step at each `advance`; the model is as it was after.
+        """A run over `prompts`, one step per `advance`; afterwards the model is as it was before.
 
         Raises UserError if not even one sample fits into memory.
         """
-        # Longest first: rows of like length run together, and what does not fit fails at once.
+        # Longest first: rows of similar length run together, and what does not fit fails at once.
         prompts = sorted(prompts, key=lambda p: -len(p.ids))
         base = base_model(self.model)
         budget = self.memory_budget_bytes or default_budget(base.device)
@@ -136,21 +136,18 @@ class SlotSampler:
         ):
             merged = stack.enter_context(merged_adapters(self.model, budget // 4))
             packed = stack.enter_context(prepacked_linears(base, budget // 4))
-            room = partial(_room, budget - merged - packed, rows)
+            most = Room(rows, PREFILL_TOKENS)
+            room = partial(room_within, budget - merged - packed, most=most)
             yield Run(base, prompts, params, stopping, room)
 
 
 def most_rows(max_rows: int | None, device: torch.device) -> int:
-    """What a setting of `max_rows` allows, None included."""
+    """The number of slots that a setting of `max_rows` allows; None: the device's default."""
     return max_rows or (MOST_ROWS_CPU if device.type == "cpu" else MOST_ROWS_GPU)
 
 
-def _room(budget: int, rows: int, kv: Tensor, config: Any, capacity: int, longest: int) -> Room:
-    return room_within(budget, kv, capacity, longest, config, Room(rows, PREFILL_TOKENS))
-
-
 class Run:
-    """One call of `sample`: the slots, the prompts that were run ahead, and the samples to do."""
+    """One call of `sample`: the slots, the prefilled prompts, and the samples left to draw."""
 
     def __init__(
         self,
@@ -158,30 +155,31 @@ class Run:
         prompts: list[PromptTokens],
         params: SamplingParams,
         stopping: Stopping,
-        room_for: Callable[[Tensor, Any, int, int], Room],
+        room_for: Callable[[Tensor, int, int, Any], Room],
     ) -> None:
         self.base, self.params, self.stopping = base, params, stopping
         self.device = base.get_input_embeddings().weight.device
         self.vocabulary = base.get_output_embeddings().weight.shape[0]
-        self.waiting = deque(prompts)  # not yet run
-        self.ready: deque[tuple[PromptTokens, Tensor, deque[int]]] = deque()  # run, samples left
+        self.waiting = deque(prompts)  # not yet prefilled
+        # Prefilled: prompt, its keys and values, the samples left to start.
+        self.ready: deque[tuple[PromptTokens, Tensor, deque[int]]] = deque()
         self.rows: list[Row] = []
         self.finished: list[Row] = []
         self.both_masks = FAMILIES[base.config.model_type]
         self.mask_full, self.mask_sliding = mask_kinds(base.config)
         self.sliding_window: int = getattr(base.config, "sliding_window", None) or 0
-        # Where a row's bits shall not depend on the batch, sums are cut in the same places.
+        # If results must not depend on the batch, lengths are padded to fixed multiples.
         self.steady = is_steady(base.get_input_embeddings().weight)
         self.prompt_step = PROMPT_STEP if self.steady else 1
         self.chunk = CHUNK if self.steady else 1
 
-        # The first prompt is run alone: its keys tell the sizes of all that follows.
+        # The first prompt is prefilled alone: the shape of its keys gives the size of a slot.
         self.room = Room(rows=1, prompt_tokens=1)
         longest = self._padded(prompts[0])
         capacity = round_up(len(prompts[0].ids) + params.max_tokens - 1, self.chunk)
         self._run_prompts()
         kv = self.ready[0][1]
-        self.room = room_for(kv, base.config, capacity, longest)
+        self.room = room_for(kv, capacity, longest, base.config)
         self.max_rows = self.room.rows
         self.threads = Threads(self.device, base.config, self.max_rows)
         self.cache = SlotCache(kv[:, None], self.max_rows, capacity)
@@ -221,7 +219,7 @@ class Run:
             self.waiting
             and len(batch) < PREFILL_PROMPTS
             and longest * (len(batch) + 1) <= self.room.prompt_tokens
-            # Attention rounds by the padded length, so that must be the prompt's own.
+            # Attention's rounding depends on the padded length, which must be the prompt's own.
             and (not self.steady or self._padded(self.waiting[0]) == longest)
         ):
             batch.append(self.waiting.popleft())
@@ -243,7 +241,7 @@ class Run:
             self.ready.append((prompt, kv, deque(prompt.samples)))
 
     def _padded(self, prompt: PromptTokens) -> int:
-        """Positions in which a prompt is run; its last token is not among them."""
+        """Positions of a prompt's prefill, padded; its last token is not among them."""
         return round_up(max(len(prompt.ids) - 1, 1), self.prompt_step)
 
     def _admit(self) -> None:
@@ -292,7 +290,7 @@ class Run:
         self._book(tokens.tolist(), logprobs)
 
     def _masks(self, lengths: Tensor, window: int) -> Any:
-        """What is added to scores, 0 or the least number: (B, 1, 1, W) for each kind of layer."""
+        """Additive masks, 0 or the least number: (B, 1, 1, W) for each kind of layer."""
         columns = self.columns[:window]
         dtype = self.cache.data.dtype
         masks = {}

@@ -1,4 +1,4 @@
-"""One place where a model is put into the state for sampling, and back."""
+"""Puts a model into the state for sampling, and back. The only place that does."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def sampling_mode(model: Any, tokenizer: Any = None) -> Iterator[None]:
 
     Gradients are *not* switched off here: that state belongs to the thread, not to the model, and
     would leak to the consumer of a generator. Engines use `torch.no_grad` around each forward, and
-    never `torch.inference_mode`: a tensor that a module keeps (a rotary table, say) would be
-    unusable in training for good.
+    never `torch.inference_mode`: a tensor that a module keeps from it (a rotary table, say) could
+    never be used in training again.
     """
     training = [(module, module.training) for module in model.modules()]
     flags = [
@@ -51,9 +51,9 @@ def sampling_mode(model: Any, tokenizer: Any = None) -> Iterator[None]:
 def _layers_that_would_repack(model: Any) -> list[tuple[Any, Any]]:
     """4-bit layers that bitsandbytes 0.50 would rewrite at their first forward in evaluation mode.
 
-    On a CPU with AVX512-BF16 it rounds the scales to bf16 and takes a path without gradients, for
-    good: a layer that has been sampled from once can no longer be trained through. Unsloth's CPU
-    loader switches this off too. May go when bitsandbytes unpacks in training mode.
+    On a CPU with AVX512-BF16 it rounds the scales to bf16 and switches to a path without gradients,
+    permanently: a layer that has been sampled from once can no longer be trained through. Unsloth's
+    CPU loader disables this too. May go when bitsandbytes unpacks in training mode.
     """
     return [
         (module, supported)

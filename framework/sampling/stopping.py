@@ -11,9 +11,9 @@ from groupwise.rewards.types import FinishReason
 class Stopping:
     """Decides after each token whether a sample has ended.
 
-    A stop string can only be completed by a token whose own text holds the string's last
-    character. Which tokens do is found out once a token id, the first time it is sampled; all
-    others cost one look-up, and nothing is decoded for them.
+    A stop string can only be completed by a token whose own text contains the string's last
+    character. This is determined once per token id, when it is first sampled; for all other tokens
+    nothing is decoded.
     """
 
     def __init__(self, model: Any, tokenizer: Any, stop: Sequence[str], max_tokens: int) -> None:

@@ -1,11 +1,11 @@
-"""Which models the slot engine serves, and how each family wants its masks."""
+"""Which models the slot engine serves, and the form in which each family takes its masks."""
 
 from __future__ import annotations
 
 from typing import Any
 
 # model_type -> whether its forward takes one mask for each kind of layer, as a dict.
-# Each of these is held by tests/test_sampling_families.py to the tokens of `model.generate`.
+# tests/framework/sampling/test_sampling_families.py compares each with `model.generate`.
 FAMILIES: dict[str, bool] = {
     "llama": False,
     "mistral": False,

@@ -3,8 +3,8 @@
     found = measure_rows(model, tokenizer, prompts, params, max_rows=None, at_once=1024)
     print(found.advice("evaluation.max_rows"))
 
-Nothing in a run asks this: the number of rows changes how sums round, and answers must not depend
-on a stopwatch. What it says is for a person to write into the config.
+No run uses this by itself: the number of rows may change rounding, and answers must not depend on
+timings. The result is for a person to write into the config.
 
 Left out: the engines `generate` and `vllm`, and the optimiser's memory, which a training holds
 beside the slots.
@@ -36,7 +36,7 @@ _PAST_THE_BEST = 0.8  # of the best rate so far: more rows will not be faster ag
 
 @dataclass(frozen=True, slots=True)
 class RowsTried:
-    """A number of rows, and how many tokens a second all of them made together."""
+    """A number of rows, and the tokens per second of all of them together."""
 
     rows: int
     tokens_per_second: float
@@ -44,7 +44,7 @@ class RowsTried:
 
 @dataclass(frozen=True, slots=True)
 class RowsMeasured:
-    """What was tried, fewest rows first, and `now`: what the setting `max_rows` comes to."""
+    """What was tried, fewest rows first; `now` is what the setting `max_rows` gives here."""
 
     max_rows: int | None
     now: RowsTried
@@ -69,7 +69,7 @@ class RowsMeasured:
         return (
             f"{setting}: {self.best.rows} is {times:.1f} times as fast as {here}: "
             f"{self.best.tokens_per_second:,.0f} tokens a second against "
-            f"{self.now.tokens_per_second:,.0f}; the answers are the same but for rounding"
+            f"{self.now.tokens_per_second:,.0f}; the answers are the same up to rounding"
         )
 
 
@@ -84,10 +84,10 @@ def measure_rows(
     memory_budget_bytes: int | None = None,
     seconds: float = 5.0,
 ) -> RowsMeasured:
-    """Tokens a second of the slots engine with each of some numbers of rows.
+    """Tokens per second of the slot engine with several numbers of rows.
 
-    All rows have the longest of `prompts` and half an answer behind them: the cache is as large as
-    in a run, and as full as it is on average there.
+    All rows start with the longest of `prompts` and half an answer: the cache is as large as in a
+    run, and as full as on average in one.
 
     Args:
         at_once: samples that the caller will ask for in one call; more rows than that would idle.

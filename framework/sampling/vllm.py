@@ -22,7 +22,7 @@ from groupwise.framework.sampling.state import sampling_mode
 from groupwise.framework.sampling.stopping import Stopping
 from groupwise.rewards.errors import UserError
 
-REQUESTS_AT_ONCE = 1024  # what a kill can cost; vLLM batches within it as it sees fit
+REQUESTS_AT_ONCE = 1024  # the most that a kill can lose; vLLM makes its own batches of them
 
 
 def why_not_vllm(model: Any) -> str | None:
@@ -114,14 +114,14 @@ def _vllm_params(params: SamplingParams, stopping: Stopping, key: int) -> Any:
 
     return VllmParams(
         n=1,
-        seed=key & 0x7FFF_FFFF_FFFF_FFFF,
+        seed=key & 0x7FFF_FFFF_FFFF_FFFF,  # a key may be negative, a seed may not
         temperature=params.temperature,
-        top_k=params.top_k or -1,
+        top_k=params.top_k or -1,  # off
         top_p=params.top_p,
         min_p=params.min_p,
         repetition_penalty=params.repetition_penalty,
         max_tokens=params.max_tokens,
         stop=list(stopping.strings),
         stop_token_ids=sorted(stopping.end_ids),
-        logprobs=0 if params.logprobs else None,
+        logprobs=0 if params.logprobs else None,  # 0: of the sampled token alone
     )

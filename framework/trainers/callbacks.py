@@ -1,16 +1,16 @@
-"""What happens around the steps of a training, as `transformers.TrainerCallback`s.
+"""Logs, health checks, trackers and stopping, as `transformers.TrainerCallback`s.
 
     GRPOTrainer(..., callbacks=[TrackerCallback(tracker), ShowProgress(show)])
 
 In the trainers of this project the callbacks come in this order: `LogMetrics` first, then the
 caller's own in the order given, then `WatchHealth` and `StopAfterStep`. So `on_log` gives every
 callback, a plain `TrainerCallback` of the caller's too, the numbers of `metrics.jsonl` as `logs`.
-Whatever else a run has to say (a finding, a notice) is an event of `RunCallback`.
+Findings and notices are further events, of `RunCallback`.
 
-Of several processes, each has all callbacks; the numbers exist on the main one.
+With several processes, each has all callbacks; only the main one has the numbers.
 
-Left out: what the callbacks do. That is in `framework/run`, which knows no trainer, and here it is
-only attached to one. Importing this file imports Unsloth and transformers (seconds).
+Left out: what the callbacks do. That is in `framework/run`, which does not depend on a trainer;
+here it is attached to one. Importing this file imports Unsloth and transformers (seconds).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RunCallback(TrainerCallback):  # type: ignore[misc]
     """A `TrainerCallback` with two more events, and numbers of its own for `metrics.jsonl`."""
 
     def metrics(self) -> Numbers:
-        """Numbers to add to the line of this step; asked once for each line."""
+        """Numbers to add to the line of this step; called once for each line."""
         return {}
 
     def on_finding(self, finding: Finding) -> None:
@@ -68,7 +68,7 @@ class LogMetrics(TrainerCallback):  # type: ignore[misc]
 
 
 class WatchHealth(TrainerCallback):  # type: ignore[misc]
-    """Looks at the numbers of each step for what goes wrong in GRPO."""
+    """Checks the numbers of each step for what can go wrong in GRPO (`run/health_checks.py`)."""
 
     def __init__(self, health: HealthLog) -> None:
         self.health = health
@@ -79,7 +79,7 @@ class WatchHealth(TrainerCallback):  # type: ignore[misc]
 
 
 class TrackerCallback(RunCallback):
-    """Sends the numbers and findings to W&B and trackio. Closing the tracker is the caller's."""
+    """Sends the numbers and findings to W&B and trackio. The caller closes the tracker."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
@@ -105,13 +105,13 @@ class ShowProgress(TrainerCallback):  # type: ignore[misc]
 
 
 def print_notice(text: str) -> None:
-    """On standard error; of several processes the main one prints."""
+    """Prints to standard error; with several processes, only the main one prints."""
     if processes.is_main():
         print(f"note: {text}", file=sys.stderr)
 
 
 class Notices(RunCallback):
-    """Where notices go: `GRPOTrainer` adds one that prints, unless it is given another."""
+    """Passes notices to `tell`: `GRPOTrainer` adds one that prints, unless it is given another."""
 
     def __init__(self, tell: Callable[[str], None] = print_notice) -> None:
         self.tell = tell
@@ -123,8 +123,8 @@ class Notices(RunCallback):
 class StopAfterStep(TrainerCallback):  # type: ignore[misc]
     """Ends the training after the step in flight, with a checkpoint, once `request` is made.
 
-    With several iterations on one batch of completions, it waits for the last of them: a checkpoint
-    in between could not be resumed, the completions being gone.
+    With several iterations on one batch of completions, it waits for the last one: a checkpoint in
+    between could not be resumed, because the completions are not saved.
     """
 
     def __init__(self, request: StopRequest, num_iterations: int = 1) -> None:

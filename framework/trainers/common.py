@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class TrainResult:
     """Optimiser steps made, seconds, and the last logged metrics of a training.
 
-    `was_stopped`: it was asked to stop before the last step; a checkpoint is written.
+    `was_stopped`: the user stopped it before the last step; a checkpoint is written.
     """
 
     steps: int

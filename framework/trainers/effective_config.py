@@ -1,9 +1,10 @@
-"""The effective config of a training, as the libraries had it: `config.effective.yaml`.
+"""The effective config of a training, with the values that the libraries used.
 
-Beside `config.yaml` (as asked for) and `config.resolved.json` (with every default), it has what is
-derived, such as batch sizes and the number of steps; what this machine changed, such as an
-optimiser without CPU kernels; and what was loaded, such as the rank of an earlier adapter. All is
-read from the trainer's own arguments and the model itself, when a training begins.
+`config.effective.yaml` complements `config.yaml` (as asked for) and `config.resolved.json` (with
+every default). It has derived values, such as batch sizes and the number of steps; values that this
+machine changed, such as an optimiser without CPU kernels; and what was loaded, such as the rank of
+an earlier adapter. All of it is read from the trainer's arguments and the model when training
+begins.
 
 Left out: settings of this project that no library sees; they are in `config.resolved.json`.
 """
@@ -40,7 +41,7 @@ def write_effective_config(
     model: PreTrainedModel,
     more: Mapping[str, Any],
 ) -> None:
-    """Writes the file to `folder`, from what `effective_config` says."""
+    """Writes `effective_config(...)` to `config.effective.yaml` in `folder`."""
     found = effective_config(asked, arguments, num_steps, model, more)
     text = yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=100)
     write_text(folder / EFFECTIVE, _HEAD + text)
@@ -66,7 +67,7 @@ def effective_config(
         **more,
         "model": _model(model),
         "changed": {
-            name: {"asked": section[name], "in_force": library[name]}
+            name: {"asked": section[name], "in_force": library[name]}  # the file's own field names
             for name in sorted(section.keys() & library.keys())
             if section[name] != library[name]
         },

@@ -1,7 +1,9 @@
-"""Scored groups as tensors: tokenised, left out where they are too long, padded to (B, K, T).
+"""Scored groups as tensors: tokenised, without those that are too long, padded to (B, K, T).
 
-features, left_out = tokenized_groups(groups, tokenizer, max_length=1024)
-batch = Collator(pad_token_id(tokenizer))(features[:8])
+    features, left_out = tokenized_groups(groups, tokenizer, max_length=1024)
+    batch = Collator(pad_token_id(tokenizer))(features[:8])   # (B, K, T)
+
+Left out: the loss over these (`group_scores.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.framework.data.scored_groups import ScoredCompletion, ScoredGroup
 from groupwise.rewards.errors import UserError
 
@@ -27,7 +30,7 @@ class Collator:
     """Features -> padded tensors: tokens (B, K, T), scores (B, K), and a mask for each.
 
     `attention_mask` is 1 on tokens, `completion_mask` on those of the completion, `group_mask` on
-    completions. Padding stands on the right.
+    completions. Padding is on the right.
     """
 
     pad_token_id: int
@@ -69,7 +72,7 @@ def tokenized_groups(
     max_length: int,
     stored_logps: Literal["sum", "mean"] | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Features for `Collator`, and how many completions were left out as too long, or as alone.
+    """Features for `Collator`, and how many completions were left out: too long, or alone.
 
     Prompt and completion are tokenised apart, as they are when the model samples; together they
     have at most `max_length` tokens. With `stored_logps`, the features' `old_logps` are those that
@@ -83,9 +86,7 @@ def tokenized_groups(
         total += len(group.completions)
         prompt = group.prompt
         if not isinstance(prompt, str):
-            prompt = tokenizer.apply_chat_template(
-                [dict(turn) for turn in prompt], add_generation_prompt=True, tokenize=False
-            )
+            prompt = apply_chat_template(tokenizer, prompt)
         prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         kept = []
         for completion in group.completions:
@@ -127,5 +128,5 @@ def _stored(
 
 
 def pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The padding token; GPT-2 has none, and takes its end-of-text token: it is masked anyway."""
+    """The padding token; for tokenizers without one (GPT-2), end-of-text: it is masked anyway."""
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)

@@ -3,15 +3,15 @@
     args = GroupScoreArguments("runs/offline", num_train_epochs=2, learning_rate=1e-5)
     GroupScoreTrainer(model, args, read_groups("scored.jsonl"), tokenizer).train()
 
-A subclass of transformers' `Trainer`: its batches are of groups, (B, K, T) with masks, and a loss
-over each group takes the place of the loss over tokens. Any causal LM will do, with LoRA or whole.
+A subclass of transformers' `Trainer`: its batches are groups, (B, K, T) with masks, and a loss over
+each group replaces the loss over tokens. Works with any causal LM, with LoRA or all weights.
 
-Memory: the completions go through the model `completions_per_forward` at a time, and where that is
-not all of them each such forward is recomputed for its gradient. So neither the (B, K, T, V) logits
-nor the activations of a whole batch are ever there at once; the result is the same.
+Memory: the completions go through the model `completions_per_forward` at a time; if that is not all
+of them, each forward is recomputed for its gradient. So the (B, K, T, V) logits and the activations
+of a whole batch are never in memory at once; the result is the same.
 
-Left out: a reference model (the old log-probabilities tie the policy down in the `advantage` form,
-the finite target in the `kl` form), and log-probabilities of the writer by token.
+Left out: a reference model (in the `advantage` form the old log-probabilities bound the policy, in
+the `kl` form the finite target does), and log-probabilities of the data's own model by token.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class GroupScoreArguments(TrainingArguments):  # type: ignore[misc]
-    """`TrainingArguments` with other defaults, and what the loss takes.
+    """`TrainingArguments` with other defaults, and the settings of the loss.
 
-    `per_device_train_batch_size` counts groups. The meaning of the rest is in the config's section
-    `training.group_scores`, and under the same names in `training`.
+    `per_device_train_batch_size` counts groups. The other fields are keys of the config, of
+    `training.group_scores` or `training`, and are explained there.
     """
 
     per_device_train_batch_size: int = 8
@@ -95,7 +95,7 @@ class GroupScoreArguments(TrainingArguments):  # type: ignore[misc]
 
     @property
     def stored_logps(self) -> Literal["sum", "mean"] | None:
-        """How log-probabilities that come with the data are taken; None where none are."""
+        """How log-probabilities that come with the data are used; None if they are not."""
         is_used = self.loss == "advantage" and self.old_logps == "stored"
         return self.sequence_logps if is_used else None
 
@@ -103,8 +103,8 @@ class GroupScoreArguments(TrainingArguments):  # type: ignore[misc]
 class GroupScoreTrainer(Trainer):  # type: ignore[misc]
     """Trains `model` in place on scored groups; `.train()`, `.save_model()` as `Trainer` has them.
 
-    What does not fit into `args.max_length` tokens is left out and counted in `left_out`. Raises
-    UserError where nothing is left, or where stored log-probabilities are asked for and not there.
+    Completions of more than `args.max_length` tokens, prompt included, are left out and counted in
+    `left_out`. Raises UserError if nothing is left, or if stored log-probabilities are missing.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class GroupScoreTrainer(Trainer):  # type: ignore[misc]
         return (loss, {"logps": logps}) if return_outputs else loss
 
     def group_logps(self, model: Any, inputs: Batch) -> Tensor:
-        """Sequence log-probabilities (B, K), a sum or a mean over tokens; 0 where there is none."""
+        """Sequence log-probabilities (B, K), a sum or a mean over tokens; 0 if there is none."""
         present = inputs["group_mask"].bool()  # (B, K)
         ids = inputs["input_ids"][present]  # (N, T)
         attention = inputs["attention_mask"][present]
@@ -304,7 +304,7 @@ def arguments(config: ExperimentConfig, policy: Policy, run_dir: RunDir) -> Grou
     if config.model.use_gradient_checkpointing:
         checkpointing = {
             "gradient_checkpointing": True,
-            # The other kind needs an input with a gradient, which frozen embeddings have not.
+            # The other kind needs an input with a gradient, and frozen embeddings give none.
             "gradient_checkpointing_kwargs": {"use_reentrant": False},
         }
     return GroupScoreArguments(

@@ -139,7 +139,7 @@ def _load(name: str, settings: RewardTraining) -> tuple[PreTrainedModel, PreTrai
 
     set_seed(settings.seed)  # the head is new, and drawn at random
     on_gpu = torch.cuda.is_available()
-    # Weights that are trained stay in float32: Adam's small steps are lost in bfloat16
+    # Trained weights stay in float32: Adam's small steps would be lost in bfloat16
     dtype = torch.bfloat16 if on_gpu and settings.lora_r else torch.float32
     with unusable_as_user_error(f"--model {name}:"):
         tokenizer = AutoTokenizer.from_pretrained(name)
@@ -162,7 +162,7 @@ def _load(name: str, settings: RewardTraining) -> tuple[PreTrainedModel, PreTrai
 
 
 def _tokenized(tokenizer: Any, pair: Pair, max_length: int) -> dict[str, Any]:
-    """Token ids as the `reward_model` reward makes them: a long text loses its beginning."""
+    """Token ids as the `reward_model` reward makes them: a long text is cut at its beginning."""
     row: dict[str, Any] = {"truncated": 0}
     for key, answer in (("chosen_ids", pair.chosen), ("rejected_ids", pair.rejected)):
         text = render(tokenizer, pair.question, answer)

@@ -4,7 +4,7 @@
                        folder=run_dir / "warm_start")
 
 The loss is over completions only. Left out: packing several demonstrations into one row, which a
-warm start of a few hundred rows does not need, and checkpoints: it is made anew if it is cut off.
+warm start of a few hundred rows does not need, and checkpoints: if interrupted, it starts again.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def warm_start(
 ) -> int:
     """Trains `policy` in place on (example with rendered prompt, completion); returns the steps.
 
-    `max_length` is in tokens, of prompt and completion together: longer demonstrations are left
-    out, since one that is cut off teaches not to end. `folder` gets `metrics.jsonl`. Several
+    `max_length` counts tokens of prompt and completion together; longer demonstrations are left
+    out, since a truncated one teaches not to end. `metrics.jsonl` is written to `folder`. Several
     processes share each batch.
     """
     rows = [tokenized(policy.tokenizer, example, text) for example, text in demonstrations]
@@ -116,7 +116,7 @@ def _trainer(
 def tokenized(
     tokenizer: PreTrainedTokenizerBase, example: Example, completion: str
 ) -> dict[str, Any]:
-    """`input_ids` and `labels` of one demonstration; the prompt and nothing else is ignored.
+    """`input_ids` and `labels` of one demonstration; the loss ignores the prompt.
 
     Prompt and completion are tokenised apart, as they are when the model samples, and the
     completion ends with the end-of-text token, so that ending is learned too.

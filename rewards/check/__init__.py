@@ -1,6 +1,6 @@
 """Proof that the rewards of a config do what they should on a user's own data.
 
-prove    `prove(rubric, examples)`: asks the probes, and judges the weighted totals
-parts    what the probes say of one reward
+prove    `prove(rubric, examples)`: scores the probes, and judges the weighted totals
+parts    the verdict on one reward, from its scores on the probes
 probes   completions whose worth is known: the reference, a wrong answer, an empty one, ...
 """

@@ -1,8 +1,10 @@
-"""What the probes say of one reward of a rubric: `prove_part(name, evidence)`.
+"""The verdict on one reward of a rubric, from its scores on the probes.
 
-Correctness and format have a full mark that the reference must get; of the others only a constant
-value, a failure or a clash with the chat template can be held against them. What it leaves out:
-asking the probes, and the weighted totals (`prove`).
+    prove_part("format", evidence)   # PartProof(means, failures, problems, …)
+
+Correctness and format have a full score that the reference must get. For other rewards no score is
+known in advance: only a constant value, a failure or a clash with the chat template is a problem.
+What it leaves out: scoring the probes, and the weighted totals (`prove`).
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from groupwise.rewards.check.probes import PROBES, TEMPLATES, Probe, opens_thought, wrap
+from groupwise.rewards.check.probes import PROBES, TEMPLATES, Probe, wrap
 from groupwise.rewards.math.grade import Correctness
 from groupwise.rewards.reference import ReferenceQuality
 from groupwise.rewards.reward_model import LearnedReward, RewardModel
 from groupwise.rewards.rubric import REWARDS, AnyReward, GradedReward, Rubric
-from groupwise.rewards.style import Format
+from groupwise.rewards.style import Format, opens_thought
 from groupwise.rewards.text import excerpt
 from groupwise.rewards.types import Completion, Example, Score
 
@@ -35,10 +37,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class PartProof:
-    """What the probes say of one reward.
+    """The verdict on one reward.
 
-    `means`: mean value by probe, None where it had no opinion. `failures`: where something that
-    must hold does not. `problems` make the reward useless. `note` says what could not be evidence.
+    `means`: mean value by probe, None if it had no opinion. `failures`: examples on which the
+    value is wrong. `problems` make the reward useless. `note` says what could not be proved.
     """
 
     name: str
@@ -52,7 +54,7 @@ class PartProof:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The scores of every probe, and what they were asked of.
+    """The scores of every probe, and the rubrics and examples that they belong to.
 
     `others[i]` is a wrong answer to `examples[i]`, None if none was found. `on_all` has the scores
     of the `cheap` rewards on all examples (for the first three probes), `on_sample` those of the
@@ -140,7 +142,7 @@ def _failure(example: Example, what: str) -> Failure:
 
 
 def _note(reward: object, values: dict[Probe, list[float | None]]) -> str:
-    """What can be said of a reward for which no full mark is known."""
+    """The note on a reward for which no full score is known."""
     pairs = list(zip(values["reference"], values["wrong"], strict=True))
     above = sum(a is not None and b is not None and a > b for a, b in pairs)
     ordered = f"the reference is above a wrong answer on {above} of {len(pairs)}"

@@ -2,7 +2,7 @@
 
     Writer(tokenize, "answer tags", max_tokens=512).write("reference", examples, answers)
 
-What a reward makes of them is judged in `parts` and `prove`.
+How rewards score them is judged in `parts` and `prove`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from groupwise.rewards.math.grade import Correctness, grade_many, read_reference
+from groupwise.rewards.style import opens_thought
 from groupwise.rewards.types import Completion, Example
 
 TEMPLATES: dict[str, str] = {
@@ -31,8 +32,8 @@ TEMPLATES: dict[str, str] = {
 
 Probe = Literal["reference", "wrong", "empty", "bare", "strange"]
 PROBES: tuple[Probe, ...] = ("reference", "wrong", "empty", "bare", "strange")
-"""What is asked of a reward: the reference answer in its wrapping, another example's answer in it,
-nothing at all, the reference answer without wrapping, a repeated foreign text that was cut off."""
+"""The probes: the reference answer in its wrapping, another example's answer in that wrapping, an
+empty text, the reference answer without wrapping, a long text in another script that is cut off."""
 
 
 _TRIED_ANSWERS = 6  # of other examples, before a wrong answer counts as unknown
@@ -46,7 +47,7 @@ Tokenize = Callable[[Sequence[str]], list[tuple[int, ...]]]
 
 
 def final_answer(example: Example, grader: Correctness) -> str:
-    """The answer that a reference comes to: `72` of a solution that ends with `#### 72`."""
+    """The final answer of a reference: `72` of a solution that ends with `#### 72`."""
     reference = read_reference(example.answer, grader.mode)
     return reference.text if reference is not None else example.answer.strip()
 
@@ -65,7 +66,7 @@ def wrong_answers(finals: Sequence[str], grader: Correctness) -> list[str | None
             (f"<answer>{answer}</answer>", finals[i])
             for i, answer in zip(waiting, tried, strict=True)
         ]
-        # The rules of extraction may know no tags: what counts here is whether the answers differ
+        # The rubric's own extraction may not know tags; here only the answers are compared
         grades = grade_many(pairs, replace(grader, extract=("answer_tag",)))
         for i, answer, grade in zip(waiting, tried, grades, strict=True):
             if not grade.correct:
@@ -120,11 +121,6 @@ def wrap(example: Example, answer: str, template: str) -> str:
         thought = "I will think about this step by step."
     text = TEMPLATES[template].format(thought=thought, answer=answer)
     return text.removeprefix("<think>") if opens_thought(example.prompt) else text
-
-
-def opens_thought(prompt: str) -> bool:
-    """Whether the chat template has already written `<think>` for the model."""
-    return prompt.rstrip().endswith("<think>")
 
 
 def by_words(texts: Sequence[str]) -> list[tuple[int, ...]]:

@@ -1,10 +1,10 @@
-"""Proof on one's own data: does each reward tell the reference answer from a wrong one and none?
+"""Proof on the user's data: does each reward rank the reference above a wrong and an empty answer?
 
     proof = prove(rubric, examples)
 
-Every example is answered in ways whose worth is known: with its reference answer, with nothing,
-with another example's answer; a sample also bare, and with a long text in a strange script that
-was cut off. What this leaves out: how good the model's own answers are.
+Every example gets completions whose worth is known: its reference answer, an empty text, another
+example's answer; a sample of examples also the bare reference, and a long text in another script
+that is cut off. What it leaves out: how good the model's own answers are.
 """
 
 from __future__ import annotations
@@ -40,17 +40,15 @@ from groupwise.rewards.rubric import REWARDS, Rubric
 from groupwise.rewards.style import Format
 from groupwise.rewards.types import Completion, Example, Score
 
-__all__ = ["SAMPLE", "PartProof", "Proof", "prove"]
-
 SAMPLE = 64
-"""Examples for what is slow or needs only a few: models, users' functions, `bare`, `strange`."""
+"""Examples for rewards that are slow (models, users' functions), and for `bare` and `strange`."""
 
 _CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What the probes say of a rubric. `seconds_per_completion` is measured with empty caches."""
+    """The verdict on a rubric. `seconds_per_completion` is measured with empty caches."""
 
     num_examples: int
     template: str
@@ -175,7 +173,7 @@ def _correctness(rubric: Rubric) -> Correctness | None:
 
 
 def _cheap_part(rubric: Rubric) -> Rubric:
-    """Our own rewards that need no model: these are asked about every example."""
+    """Our own rewards that need no model: these are computed for every example."""
     ours = tuple(maker for maker in REWARDS.values() if maker is not LearnedReward)
     return skipping(rubric, {n: r for n, r in rubric.rewards.items() if type(r) in ours})
 
@@ -183,7 +181,7 @@ def _cheap_part(rubric: Rubric) -> Rubric:
 def _by_example(
     rubric: Rubric, examples: Sequence[Example], probes: dict[Probe, list[Completion]]
 ) -> dict[Probe, list[Score]]:
-    """One call, so that rewards are normalised within the probes of an example, if at all."""
+    """One call for all probes, so that the probes of an example are one group to normalise over."""
     scores = rubric.score_batch(
         [example for _ in probes for example in examples],
         [completion for written in probes.values() for completion in written],
@@ -199,7 +197,7 @@ def _judge_totals(
     others: Sequence[str | None],
     scores: dict[Probe, list[Score]],
 ) -> tuple[list[str], list[str]]:
-    """What the weighted totals say: right above wrong, and above nothing."""
+    """Problems and notices on the weighted totals: right must be above wrong, and above empty."""
     problems: list[str] = []
     notices: list[str] = []
     rows = [

@@ -36,9 +36,9 @@ def without_choice(text: str) -> str:
 
 
 def same_choice(g: str, a: str, same: Callable[[str, str], bool | None]) -> bool | None:
-    """Whether canonical texts name the same choice; None where the gold is none, or unclear.
+    """Whether canonical texts name the same choice; None if the gold is none, or unclear.
 
-    `same` compares what stands behind the answer's letter, as in `(B) 42` for a gold 42.
+    `same` compares what follows the answer's letter, as in `(B) 42` for a gold 42.
     """
     gold = choice_letter(g)
     match = _LEADING_CHOICE.fullmatch(a)

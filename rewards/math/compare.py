@@ -62,7 +62,7 @@ _LABEL = re.compile(r"\\text ?\{([^{}\d<>!]*[:=\s])\} ?([-+\d\\(.].*)")
 
 
 def same(gold: str, answer: str, rules: Rules) -> bool | None:
-    """Whether two answers as written are equal; None where only math-verify can tell."""
+    """Whether two answers as written are equal; None if only math-verify can tell."""
     if len(answer) > MAX_COMPARED_CHARS or len(gold) > MAX_COMPARED_CHARS:
         return gold.strip() == answer.strip()
     g, a = canonical(gold), canonical(answer)
@@ -249,7 +249,7 @@ def _any_order(
     undecided = False
     for g in golds:
         verdicts = [_same(g, a, rules, depth + 1) for a in answers]
-        if True in verdicts:  # the first that fits: equality is transitive, but for rounding
+        if True in verdicts:  # the first that fits: equality is transitive, except for rounding
             answers.pop(verdicts.index(True))
         elif None in verdicts:
             undecided = True

@@ -129,7 +129,7 @@ def _answer_tag(text: str) -> Extraction | None:
 
 
 def _boxed(text: str, closed: bool) -> Extraction | None:
-    """The last box. Its text is empty where it is malformed, so that no earlier box is credited."""
+    """The last box. Its text is empty if it is malformed, so that no earlier box is credited."""
     at = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
     if at < 0:
         return None

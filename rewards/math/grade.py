@@ -123,7 +123,7 @@ def read_reference(gold: str, mode: Mode = "auto") -> Reference | None:
 
 @checked_dataclass(frozen=True, config={"extra": "forbid"})
 class Correctness:
-    """1.0 for a right answer, 0.0 for a wrong or missing one, None where nothing can be known.
+    """1.0 for a right answer, 0.0 for a wrong or missing one, None if nothing can be known.
 
     `extract` are the rules that may find the answer, in descending priority (see `extract.RULES`).
     `percent` says what `25%` equals. `tolerance` (absolute) and `relative_tolerance` allow numbers
@@ -153,7 +153,7 @@ class Correctness:
         return [self.value(grade) for grade in self.grades(examples, completions)]
 
     def value(self, grade: Grade) -> float | None:
-        """What a grade is worth: `correct`, `wrong`, or None where nothing is known."""
+        """What a grade is worth: `correct`, `wrong`, or None if nothing is known."""
         if grade.status in ("timeout", "bad_reference"):
             return None
         return self.correct if grade.correct else self.wrong

@@ -21,7 +21,7 @@ _MARKS = re.compile(r"\\text|[{} ]")
 
 
 def same_numeral(g: str, a: str) -> bool | None:
-    """Whether canonical texts are the same numeral; None where the gold states no base.
+    """Whether canonical texts are the same numeral; None if the gold states no base.
 
     The same digits: a base that only one side states was asked for, two that are stated agree.
     """

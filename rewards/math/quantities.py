@@ -164,7 +164,7 @@ def _spelled(text: str) -> tuple[int, list[str]] | None:
 
 
 def _read_unit(raw: str) -> tuple[int, str, bool]:
-    """(scale, unit, one bare letter); scale 0 where the text is no unit but a formula or prose."""
+    """(scale, unit, one bare letter); scale 0 if the text is no unit but a formula or prose."""
     quoted = "\\text" in raw
     words = _WORDS.findall(raw.replace("\\text", " "))
     unspaced = not raw.startswith(" ")

@@ -31,7 +31,7 @@ class _Time(NamedTuple):
 
 
 def same_ratio(g: str, a: str, same: Callable[[str, str], bool | None]) -> bool | None:
-    """Whether canonical texts are the same ratio; None where no ratio decides.
+    """Whether canonical texts are the same ratio; None if no ratio decides.
 
     Ratios of numbers are equal if they reduce to the same one, as fractions are. `same` compares
     the terms of others, one by one. A ratio of two beside no ratio is left to be read as a value.
@@ -50,7 +50,7 @@ def same_ratio(g: str, a: str, same: Callable[[str, str], bool | None]) -> bool 
 
 
 def same_time(g: str, a: str) -> bool | None:
-    """Whether canonical texts are the same time of day; None where the gold looks like none.
+    """Whether canonical texts are the same time of day; None if the gold looks like none.
 
     `1:10` may be a ratio as well: nothing tells. So it equals `1/10`, and no other ratio.
     """

@@ -59,7 +59,7 @@ def unit_name(raw: str) -> str:
 
 
 def unit_factor(gold: str, answer: str) -> Fraction | None:
-    """What the answer's value is multiplied by to stand in the gold's unit; None: they conflict."""
+    """The factor from the answer's unit to the gold's; None if the units conflict."""
     if not gold or not answer or gold == answer:
         return Fraction(1)
     gold_base, _, gold_power = gold.partition("^")
@@ -80,12 +80,12 @@ def unit_factor(gold: str, answer: str) -> Fraction | None:
     if over is None or under is None:
         return None
     factor = (over or Fraction(1)) / (under or Fraction(1))
-    # The power stands behind only one of the two, as in m/s^2: nothing is converted there
+    # Only one of the two has a power, as in m/s^2: nothing is converted then
     return factor if gold_power == answer_power and (factor == 1 or not gold_power) else None
 
 
 def _rate(unit: str) -> tuple[str, str]:
-    """`miles per hour` as (mile, hour); what is no rate has nothing below."""
+    """`miles per hour` as (mile, hour); the second is empty for a unit that is not a rate."""
     over, _, under = _PER.sub("/", _RATES.get(unit, unit), count=1).partition("/")
     return _singular(over.strip()), _singular(under.strip())
 
@@ -99,7 +99,7 @@ def _singular(name: str) -> str:
 
 
 def _known_factor(gold: str, answer: str) -> Fraction | None:
-    """Between two simple units; 0 where one is not known here, None where they conflict."""
+    """Between two simple units; 0 if one is not known here, None if they conflict."""
     known_gold, known_answer = KNOWN_UNITS.get(gold), KNOWN_UNITS.get(answer)
     if known_gold is None or known_answer is None:
         return Fraction(0)

@@ -1,6 +1,6 @@
 """A guess at the final answer where nothing marks it: bold, the whole text, last formula or number.
 
-Each takes a text, and whether the reference is a number; None where there is nothing to guess from.
+Each takes a text, and whether the reference is a number; None if there is nothing to guess from.
 
     GUESSES["last_number"]("so it is 1,234 km", True)   # Extraction("1,234", "last_number", 9)
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from groupwise.rewards.math.latex import FRACTIONS, POWERS
 
 MAX_ANSWER_CHARS = 2_000
-"""What stands between the marks of an answer is cut here; no reference is anywhere near as long."""
+"""The text between the marks of an answer is cut to this length; no reference is nearly as long."""
 
 FORMULA_MARKS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"))
 

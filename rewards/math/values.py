@@ -39,7 +39,7 @@ class Rules:
 
 
 def same_quantity(gold: Quantity, answer: Quantity, rules: Rules) -> bool | None:
-    """Whether two numbers with units are equal; None where a unit may be a variable."""
+    """Whether two numbers with units are equal; None if a unit may be a variable."""
     if gold.symbol_unit != answer.symbol_unit:
         # `5 m` is five metres beside a plain 5; `5x` never is
         lettered = gold if gold.symbol_unit else answer

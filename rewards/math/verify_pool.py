@@ -58,7 +58,7 @@ class MathVerifyPool:
         atexit.register(self.close)
 
     def verify(self, pairs: Sequence[tuple[str, str]], timeout_s: float) -> list[Outcome]:
-        """The outcome for each (gold, answer), in order; at most `timeout_s` seconds a pair.
+        """The outcome for each (gold, answer), in order; at most `timeout_s` seconds per pair.
 
         Raises:
             UserError: no worker can be started (math-verify is missing or broken).

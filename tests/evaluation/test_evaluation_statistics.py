@@ -124,11 +124,9 @@ def test_no_problems_are_refused() -> None:
         bootstrap_estimates(np.zeros((0, 2)))
 
 
-def test_json_has_null_where_undefined_and_comes_back() -> None:
+def test_json_has_null_where_undefined() -> None:
     estimate = Estimate(0.5, math.nan, 2 / 3)
-    data = estimate.to_json()
-    assert data == {"value": 0.5, "low": None, "high": 0.6666666667}
-    assert Estimate.from_json(data).high == pytest.approx(2 / 3)
+    assert estimate.to_json() == {"value": 0.5, "low": None, "high": 0.6666666667}
 
 
 def by_enumeration(d: list[int]) -> float:

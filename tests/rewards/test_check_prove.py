@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from groupwise.rewards import Correctness, Example, RewardModel, build_rubric
-from groupwise.rewards.check.probes import TEMPLATES, opens_thought, spread, wrap, wrong_answers
+from groupwise.rewards.check.probes import TEMPLATES, spread, wrap, wrong_answers
 from groupwise.rewards.check.prove import Proof, prove
+from groupwise.rewards.style import opens_thought
 
 ASKED = "<|user|>{}<|assistant|>\n"
 OPENED = ASKED + "<think>\n"

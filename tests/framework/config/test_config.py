@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import pickle
 import random
 from operator import attrgetter
@@ -261,12 +262,12 @@ ONE_PROBLEM = {
     ),
     "scored groups, but problems": (
         "training: {method: group_scores}\nevaluation: {before: false, after: false}\n",
-        "bad.yaml: line 2: data.train: toy are problems, and method group_scores takes completions "
+        "bad.yaml: line 2: data.train: toy has problems, but method group_scores takes completions "
         "with scores; name a file, such as `groupwise export-groups` makes from a log",
     ),
     "scored groups, and nothing to evaluate on": (
         "!model: {name: toy}\ndata: {train: groups.jsonl}\ntraining: {method: group_scores}\n",
-        "bad.yaml: line 3: data.eval: null, and scored completions are no problems to hold out; "
+        "bad.yaml: line 3: data.eval: null, and scored completions have no problems to hold out; "
         "name a file of problems, or set evaluation.before and evaluation.after to false",
     ),
     "scored groups after a warm start": (
@@ -513,7 +514,7 @@ def test_garbled_files_are_refused_and_never_crash(tmp_path: Path) -> None:
 def test_it_survives_every_way_of_writing_it(tmp_path: Path) -> None:
     config = load(tmp_path, MINIMAL + "training: {learning_rate: 1e-7}\nevaluation: {k: [1, 8]}\n")
     assert load(tmp_path, config.to_yaml()) == config
-    assert load(tmp_path, config.to_json()) == config
+    assert load(tmp_path, json.dumps(config.to_dict())) == config
     assert ExperimentConfig.from_dict(config.to_dict()) == config
     assert pickle.loads(pickle.dumps(config)) == config
     assert copy.deepcopy(config) == config

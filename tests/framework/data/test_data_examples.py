@@ -66,16 +66,15 @@ def write(folder: Path, suffix: str) -> str:
 def test_every_format_gives_the_same_examples(tmp_path: Path, suffix: str) -> None:
     source = write(tmp_path, suffix)
     found = load_examples(config(source), "train")
-    assert [e.question for e in found.examples] == [row["question"] for row in ROWS]
-    assert [e.answer for e in found.examples] == ANSWERS
-    assert [e.metadata for e in found.examples] == [
+    assert [e.question for e in found] == [row["question"] for row in ROWS]
+    assert [e.answer for e in found] == ANSWERS
+    assert [e.metadata for e in found] == [
         {"level": "easy"},
         {"level": "easy"},
         {"level": "hard"},
     ]
     reference = load_examples(config(jsonl(tmp_path / "other.jsonl", ROWS)), "train")
-    assert found.examples == reference.examples
-    assert str(found.report) == f"3 examples from {source}"
+    assert found == reference
 
 
 def test_byte_order_mark_windows_lines_and_blank_lines(tmp_path: Path) -> None:
@@ -84,20 +83,20 @@ def test_byte_order_mark_windows_lines_and_blank_lines(tmp_path: Path) -> None:
         b'\xef\xbb\xbf{"question": "a", "answer": 1}\r\n\r\n{"question": "b", "answer": 2}'
     )
     for name in ("w.csv", "w.jsonl"):
-        found = load_examples(config(str(tmp_path / name)), "train").examples
+        found = load_examples(config(str(tmp_path / name)), "train")
         assert [(e.question, e.answer) for e in found] == [("a", "1"), ("b", "2")]
 
 
 def test_a_line_separator_inside_a_text_is_no_new_line(tmp_path: Path) -> None:
     path = tmp_path / "u.jsonl"
     path.write_text('{"question": "a\u2028b\x85c", "answer": "1"}\n', encoding="utf-8")
-    assert load_examples(config(str(path)), "train").examples[0].question == "a\u2028b\x85c"
+    assert load_examples(config(str(path)), "train")[0].question == "a\u2028b\x85c"
 
 
 def test_messages_hold_the_system_prompt_and_the_template(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "r.jsonl", [{"question": "Is {x} > $1?", "answer": "yes"}])
     data = config(source, system_prompt="Be brief.", prompt_template="Problem: {question} {end}")
-    example = load_examples(data, "train").examples[0]
+    example = load_examples(data, "train")[0]
     assert example.messages == (
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Problem: Is {x} > $1? {end}"},
@@ -107,10 +106,10 @@ def test_messages_hold_the_system_prompt_and_the_template(tmp_path: Path) -> Non
 
 def test_ids_are_stable_and_differ(tmp_path: Path) -> None:
     rows = [*ROWS, ROWS[0]]
-    ids = [e.id for e in load_examples(config(jsonl(tmp_path / "a.jsonl", rows)), "train").examples]
+    ids = [e.id for e in load_examples(config(jsonl(tmp_path / "a.jsonl", rows)), "train")]
     assert len(set(ids)) == 4
     assert ids[3] == f"{ids[0]}-2"
-    turned = load_examples(config(jsonl(tmp_path / "b.jsonl", ROWS[::-1])), "train").examples
+    turned = load_examples(config(jsonl(tmp_path / "b.jsonl", ROWS[::-1])), "train")
     assert [e.id for e in turned] == ids[2::-1]
     assert ids[0] == "cfe29f43bcc2"  # part of the logs that people keep: it must never change
 
@@ -118,13 +117,13 @@ def test_ids_are_stable_and_differ(tmp_path: Path) -> None:
 def test_named_ids_and_metadata(tmp_path: Path) -> None:
     rows = [{"n": 7, **ROWS[0], "notes": "long"}]
     data = config(jsonl(tmp_path / "a.jsonl", rows), id_field="n", metadata_fields=["level"])
-    example = load_examples(data, "train").examples[0]
+    example = load_examples(data, "train")[0]
     assert (example.id, example.metadata) == ("7", {"level": "easy"})
 
 
 def test_gsm8k(tmp_path: Path) -> None:
     data = config(jsonl(tmp_path / "g.jsonl", GSM8K), answer_after="####")
-    found = load_examples(data, "train").examples
+    found = load_examples(data, "train")
     assert [e.answer for e in found[:3]] == ["2", "4", "6"]
 
 
@@ -132,20 +131,19 @@ def test_the_held_out_part(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "g.jsonl", [*GSM8K, GSM8K[0]])
     data = config(source, eval=None, eval_fraction=0.25)
     train, held_out = (load_examples(data, split) for split in ("train", "eval"))
-    questions = {e.question for e in held_out.examples}
+    questions = {e.question for e in held_out}
     assert len(questions) == 5
-    assert questions.isdisjoint(e.question for e in train.examples)
-    assert len(train.examples) + len(held_out.examples) == 21
-    assert "held out for evaluation" in str(train.report)
+    assert questions.isdisjoint(e.question for e in train)
+    assert len(train) + len(held_out) == 21
 
     turned = config(jsonl(tmp_path / "t.jsonl", GSM8K[::-1]), eval=None, eval_fraction=0.25)
-    assert {e.question for e in load_examples(turned, "eval").examples} == questions
+    assert {e.question for e in load_examples(turned, "eval")} == questions
 
 
 def test_limits(tmp_path: Path) -> None:
     data = config(jsonl(tmp_path / "g.jsonl", GSM8K), max_train_examples=3, max_eval_examples=2)
-    assert len(load_examples(data, "train").examples) == 3
-    assert len(load_examples(data, "eval").examples) == 2
+    assert len(load_examples(data, "train")) == 3
+    assert len(load_examples(data, "eval")) == 2
 
 
 def test_overlap() -> None:
@@ -293,7 +291,7 @@ def test_what_is_refused(tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPa
 def test_half_characters_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"question": "a\\ud800b\\ud83d\\ude00", "answer": "1"}\n')
-    assert load_examples(config(str(path)), "train").examples[0].question == "a\ufffdb\U0001f600"
+    assert load_examples(config(str(path)), "train")[0].question == "a\ufffdb\U0001f600"
 
 
 def test_text_that_is_not_utf8(tmp_path: Path) -> None:
@@ -341,7 +339,7 @@ def test_demonstrations(
 
 def test_demonstrations_leave_the_held_out_part_alone(tmp_path: Path) -> None:
     data = config(jsonl(tmp_path / "g.jsonl", GSM8K), eval=None, answer_after="####")
-    held_out = {e.id for e in load_examples(data, "eval").examples}
+    held_out = {e.id for e in load_examples(data, "eval")}
     shown = {e.id for e, _ in load_demonstrations(data, WarmStartConfig(enabled=True))}
     assert len(shown) == 18
     assert shown.isdisjoint(held_out)

@@ -91,8 +91,8 @@ def test_data_of_another_config_are_read_anew(toy: Toy) -> None:
     data = RunData(config)
     assert data.of(config.with_values({"model.max_seq_length": 128})) is data
     other = config.with_values({"data.max_train_examples": 5})
-    assert len(data.of(other).examples("train").examples) == 5
-    assert len(data.examples("train").examples) == 64
+    assert len(data.of(other).examples("train")) == 5
+    assert len(data.examples("train")) == 64
 
 
 def test_rows_are_forgotten_and_what_was_made_of_them_is_not(toy: Toy) -> None:

@@ -166,7 +166,7 @@ BAD: dict[str, tuple[Callable[[Toy, Path], Path], dict[str, Any], str]] = {
     "no model": (
         _other_folder,
         {},
-        "model.name: {folder} is no model folder: it has neither config.json nor "
+        "model.name: {folder} is not a model folder: it has neither config.json nor "
         "adapter_config.json",
     ),
     "no tokenizer": (

@@ -76,7 +76,7 @@ def test_merged_in_4_bits_and_with_every_weight(toy: Toy, earlier: Earlier, tmp_
     assert any("Linear4bit" in type(module).__name__ for module in policy.model.modules())
     for ours, theirs in zip(answers_of(policy)["logits"], before["logits"], strict=True):
         assert ours != pytest.approx(theirs, abs=1e-3), "rounded anew, as the note says"
-    assert "rounded to 4 bits anew" in str(requantised(quantised))
+    assert "rounded to 4 bits again" in str(requantised(quantised))
     assert requantised(merging(toy, adapter)) is None
 
     kept = (base / "model.safetensors").stat().st_mtime_ns

@@ -89,7 +89,7 @@ def test_only_a_gain_worth_a_line_is_advised() -> None:
     assert slow.best == tried[2]
     assert slow.advice("training.max_rows") == (
         "training.max_rows: 128 is 2.6 times as fast as 16: 1,290 tokens a second against 500; "
-        "the answers are the same but for rounding"
+        "the answers are the same up to rounding"
     )
     tried = (RowsTried(32, 990.0), RowsTried(64, 1000.0), RowsTried(128, 1010.0))
     fine = RowsMeasured(None, tried[1], tried)

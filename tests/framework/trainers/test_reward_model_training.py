@@ -62,7 +62,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"question": "Q", "answer": "A"}, "line 1 has no preference"),
     ({"question": "Q", "completion": "A", "score": "high"}, "(found 'high')"),
     ({"question": "Q", "completion": "A", "score": float("nan")}, "score is nan"),
-    ({"question": "Q", "completions": ["A"]}, "a completion is no object"),
+    ({"question": "Q", "completions": ["A"]}, "a completion is not an object"),
     ({"question": "Q", "completion": "A", "score": 1}, "no preference in it"),
     ({"example_id": "1", "prompt": "P", "completion": "A", "score": 1}, "a log holds prompts"),
     ({"text": "A", "score": 1}, "line 1 has neither 'question' nor 'prompt'"),

@@ -46,7 +46,7 @@ export function replace(element, ...children) {
   return append(element, children);
 }
 
-/** As `rounded` in evaluation/rounding.py: half away from zero, of twelve significant digits. */
+/** As `rounded` in evaluation/text.py: half away from zero, of twelve significant digits. */
 export function rounded(x, digits) {
   const units = Math.round(Number((Math.abs(x) * 10 ** digits).toPrecision(12)));
   return `${x < 0 ? "-" : ""}${(units / 10 ** digits).toFixed(digits)}`;

@@ -281,8 +281,8 @@ def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsDryR
         problems: tuple[str, ...] = ()
         if training.method == "grpo":
             problems = check_sample(config, data, tokenizer, rubric).problems
+            check_data_size(len(train.examples), training.prompts_per_step)
         memory = str(checkpointing(data.config))
-    check_data_size(len(train.examples), training.prompts_per_step)
     return DryRun(
         train,
         held_out,

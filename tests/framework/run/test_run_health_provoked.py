@@ -261,13 +261,13 @@ def test_memory_that_a_reward_keeps(knowing: Toy, tmp_path: Path) -> None:
     )
     (tmp_path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
     code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; from pathlib import Path; sys.path[:0] = sys.argv[1].split(':')\n"
         "from groupwise.framework.policy.unsloth import load_unsloth; load_unsloth()\n"
         "from test_run_health_provoked import train\n"
         "from groupwise.framework.config import ExperimentConfig\n"
         "train(ExperimentConfig.from_yaml(Path(sys.argv[2]) / 'config.yaml'), Path(sys.argv[2]))\n"
     )
-    run_python(code, HERE.parent, tmp_path, cwd=ROOT)
+    run_python(code, f"{HERE.parent}:{ROOT / 'tests'}", tmp_path, cwd=ROOT)
     findings = {finding.name: finding for finding in read_findings(tmp_path / "health.jsonl")}
     creeping = findings["memory_creeping"]
     assert creeping.numbers["memory/peak_gb"] > creeping.numbers["memory/peak_gb_before"] + 0.3

@@ -3,7 +3,7 @@
     from framework.grpo_trainer import GRPOTrainer     # is groupwise.framework.grpo_trainer
 
 Scripts written for them run on, with the same module objects and no second copy in memory. A wheel
-does not have these names, and a user's own `rewards.py` is found before them.
+does not have these names, and a user's own `rewards.py` or folder `rewards/` is found before them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import CodeType, ModuleType
 
 
@@ -39,10 +40,19 @@ class _Finder(MetaPathFinder):
             return None
         real = importlib.util.find_spec(f"groupwise.{fullname}")
         if real is None:
-            return None
+            return _of_the_user(fullname)
         spec = ModuleSpec(fullname, _SameModule(real), origin=real.origin)
         spec.submodule_search_locations = real.submodule_search_locations
         return spec
+
+
+def _of_the_user(fullname: str) -> ModuleSpec | None:
+    """A module of a user's own folder `framework/` that has no `__init__.py`.
+
+    With one it would stand before ours. Without, Python passes it over for ours, wherever it is.
+    """
+    *parents, _ = fullname.split(".")
+    return PathFinder.find_spec(fullname, [str(Path(p, *parents)) for p in sys.path])
 
 
 class _SameModule(Loader):

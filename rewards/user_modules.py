@@ -70,9 +70,15 @@ def _import_file(file: Path) -> ModuleType:
 
 def _import_module(target: str, folders: list[Path]) -> ModuleType:
     folder = next((folder for folder in folders if _holds(folder, target)), None)
-    if folder is None:
-        return importlib.import_module(target)
     top = target.partition(".")[0]
+    if folder is None:
+        module = importlib.import_module(target)
+        if sys.modules.get(top) is sys.modules.get(f"groupwise.{top}"):  # by its earlier name
+            looked = " nor in ".join(map(str, folders))
+            raise UserError(
+                f"there is no {target!r} in {looked}; name the file: path/to/{top}.py:function"
+            )
+        return module
     spec = PathFinder.find_spec(top, [str(folder)])
     assert spec is not None
     known = sys.modules.get(top)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import Toy, lines
-
-pytestmark = pytest.mark.stack
+from conftest import Toy, lines, run_python
 
 SCRIPT = """
 from framework.config import ExperimentConfig
@@ -56,6 +56,7 @@ kl = compute_kl_penalty(logp, ref_logp)
 """
 
 
+@pytest.mark.stack
 def test_the_lines_run_as_they_stand(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,3 +71,44 @@ def test_the_lines_run_as_they_stand(
     assert left["kl"].tolist() == pytest.approx([0.0, math.exp(0.5) - 1.5], abs=1e-6)
     logged = lines(left["trainer"].output_dir / "metrics.jsonl")
     assert {"reward/correctness_reward/mean", "reward/format_reward/mean"} <= set(logged[-1])
+
+
+SAME = """
+import sys
+import framework.config, groupwise.framework.config, groupwise.rewards
+import rewards.math.grade, evaluation
+assert framework.config is groupwise.framework.config
+assert framework.config.__spec__.name == "groupwise.framework.config"
+assert rewards.math.grade.grade is groupwise.rewards.grade
+assert evaluation is sys.modules["groupwise.evaluation"]
+assert len({id(m) for name, m in sys.modules.items() if name.endswith("rewards.types")}) == 1
+"""
+
+
+def test_they_are_the_same_modules(tmp_path: Path) -> None:
+    run_python(SAME, cwd=tmp_path)
+
+
+def test_they_run_as_programs(tmp_path: Path) -> None:
+    for module in ("framework.cli", "framework.minimal_grpo"):
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--help"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "usage:" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["framework", "rewards", "evaluation", "configs"])
+@pytest.mark.parametrize("init", ["__init__.py", "notes.txt"])
+def test_a_users_folder_of_that_name_wins(tmp_path: Path, name: str, init: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / init).touch()
+    (tmp_path / name / "mine.py").write_text("WHOSE = 'the user'\n")
+    (tmp_path / "script.py").write_text(
+        f"import groupwise.framework.config\nfrom {name}.mine import WHOSE\n"
+        "from groupwise.rewards import grade\nassert grade('4', '4').correct\nprint(WHOSE)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == "the user\n", done.stderr

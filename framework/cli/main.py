@@ -3,8 +3,8 @@
 Only the module of the command that was asked for is imported: it has the command's options
 (`add_options`) beside what it does (`run`). A new command is a module and a line in `COMMANDS`.
 
-Exit codes: 0 done; 2 the user can fix it; 1 anything else. Results go to standard output, progress
-and notices to standard error; `--json` prints one JSON object instead of the table.
+Exit codes: 0 done; 2 the user can fix it; 130 Ctrl-C; 1 anything else. Results go to standard
+output, progress and notices to standard error; `--json` prints one JSON object instead of a table.
 """
 
 from __future__ import annotations

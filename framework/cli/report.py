@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from groupwise.evaluation.report import write_report
+from groupwise.rewards.errors import as_user_error
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -13,5 +14,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    print(f"report: {write_report(arguments.run, arguments.output)}")
+    with as_user_error(
+        lambda error: f"--output {arguments.output}: {error}",
+        FileExistsError,
+        FileNotFoundError,
+        NotADirectoryError,
+    ):
+        print(f"report: {write_report(arguments.run, arguments.output)}")
     return 0

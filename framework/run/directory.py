@@ -178,8 +178,9 @@ def check_run_dir(config: ExperimentConfig) -> Path:
         what = "holds a run already" if _is_run(path) else "is not empty, and holds no run"
         if holder:
             what = f"holds a run that is in use by process {holder}"
+        resume = "continue it with --resume, or " if _is_run(path) and not holder else ""
         raise UserError(
-            f"{path}: {what}; choose another place with --set name={_free_name(path)} or "
+            f"{path}: {what}; {resume}choose another place with --name {_free_name(path)} or "
             "--output-dir, or remove the folder"
         )
     return path

@@ -551,6 +551,14 @@ def test_a_report_of_a_small_run_holds_every_answer(run: Path, tmp_path: Path) -
     assert not re.search(r"<(?:script|link)[^>]*(?:src|href)=", page)
 
 
+@pytest.mark.parametrize("where", ["file/page.html", "/proc/page.html"])
+def test_a_report_that_cannot_be_written(run: Path, tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").touch()
+    done = command("report", str(run), "--output", str(tmp_path / where))
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("groupwise: --output "), "one message, no traceback"
+
+
 def test_a_report_of_a_large_run_says_what_is_left_out(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,3 +159,19 @@ def test_a_name_that_is_taken_is_refused_with_the_remedy(
     file = str(tmp_path / f"{name}.py")
     assert file in str(refused.value)
     build_rubric({"part": {"use": f"{file}:brevity"}})
+
+
+@pytest.mark.parametrize("use", ["rewards:brevity", "framework.rewards:brevity"])
+def test_a_package_of_ours_does_not_stand_in_for_a_missing_file(use: str, tmp_path: Path) -> None:
+    """A checkout has such names, too; what the user means is a file that is not here."""
+    code = (
+        "import sys\n"
+        "from groupwise.rewards import UserError, build_rubric\n"
+        "try:\n"
+        "    build_rubric({'part': {'use': sys.argv[1]}})\n"
+        "except UserError as error:\n"
+        "    print(error)"
+    )
+    said = run_python(code, use, cwd=tmp_path)
+    assert "rewards.parts.part.use: " in said
+    assert str(tmp_path) in said or "No module named" in said

@@ -1,1 +1,0 @@
-"""The presets, one YAML file a run: `groupwise configs` lists them."""

@@ -337,8 +337,10 @@ import datetime, os, time
 import torch.distributed as dist
 from groupwise.framework.run import processes
 
-# What gradients are summed with gives up after a second: a long evaluation is not to.
-dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=1))
+# What gradients are summed with gives up after a second: a long evaluation is not to. Set once both
+# are here: on a busy machine one may take longer than that to arrive.
+dist.init_process_group("gloo")
+dist.distributed_c10d._set_pg_timeout(datetime.timedelta(seconds=1))
 made = processes.from_main(lambda: time.sleep(3) or os.getpid())
 assert processes.gathered(processes.index()) == [0, 1]
 assert (made == os.getpid()) == processes.is_main()

@@ -1,6 +1,8 @@
 """The layout of the source: sizes of rooms, files and functions, and where imports may stand.
 
 The order of the rooms, and that there is no circle, is import-linter's part (pyproject.toml).
+
+    python tests/test_layout.py [TREE]    # the counts of docs/decisions/layout.md, of any checkout
 """
 
 from __future__ import annotations
@@ -175,3 +177,20 @@ def test_an_import_against_the_order_of_the_rooms_is_refused(tmp_path: Path) -> 
     refused = lint()
     assert refused.returncode == 1
     assert "groupwise.framework.run.machine" in refused.stdout
+
+
+def print_counts(root: Path) -> None:
+    """The longest file (but the schema) and function, and how many imports stand in functions."""
+    paths = [p for name in PACKAGES for p in (root / name).rglob("*.py")]
+    files = [p for p in paths if str(p.relative_to(root)) not in LONG_FILES]
+    inside = [node for path in paths for node in imports_in_functions(path)]
+    ours = [n for n in inside if names_of(n)[0].split(".")[0] in (*PACKAGES, "groupwise")]
+    entries = [p for p in (root / "framework").iterdir() if p.name != "__pycache__"]
+    print(f"entries of framework/: {len(entries)}")
+    print(f"imports in functions: {len(inside)}, of our own {len(ours)}")
+    print(f"longest file: {max(len(p.read_text().splitlines()) for p in files)} lines")
+    print(f"longest function: {max(length(f) for p in paths for f in functions(tree(p)))} lines")
+
+
+if __name__ == "__main__":
+    print_counts(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT)

@@ -415,6 +415,15 @@ def test_dry_run(toy: Toy, cli: RunCli, tiny_yaml: Path, tmp_path: Path) -> None
 
 
 @stack
+def test_a_dry_run_of_supervised_training_asks_for_no_step_of_grpo(
+    cli: RunCli, tiny_yaml: Path
+) -> None:
+    few = ("data.max_train_examples=3", "training.method=sft")
+    ended = cli("train", tiny_yaml, "--dry-run", *(f"--set={key}" for key in few))
+    assert ended.code == 0, ended.err
+
+
+@stack
 def test_dry_run_of_quickstart(cli: RunCli, tmp_path: Path) -> None:
     found = cli("quickstart", "--dry-run", "--json")
     assert found.json["train"] == 1400

@@ -11,7 +11,7 @@ import pytest
 
 from groupwise.framework.config import DataConfig, WarmStartConfig
 from groupwise.framework.data.demonstrations import load_demonstrations, render_demonstrations
-from groupwise.framework.data.examples import load_examples, overlap
+from groupwise.framework.data.examples import check_data_size, load_examples, overlap
 from groupwise.framework.data.prompts import PromptCache, render_prompts
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
@@ -500,3 +500,9 @@ def test_chat_templates_that_are_missing_or_fail() -> None:
         "the chat template fails: System role not supported; if it takes no system message, set "
         "data.system_prompt: null"
     )
+
+
+def test_less_data_than_a_step_is_refused() -> None:
+    check_data_size(4, 4)
+    with pytest.raises(UserError, match=r"4 problems per step, but the training data has 3"):
+        check_data_size(3, 4)

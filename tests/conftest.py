@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gpu_emulation
 import pytest
 import yaml
 
@@ -43,6 +44,9 @@ os.environ.update(ENVIRONMENT)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited: a background job
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+EMULATES_GPU = bool(os.environ.get(gpu_emulation.VARIABLE))
+"""Whether the tests meet Unsloth as it is on a GPU: `make test-emulated`."""
 
 PRETRAINING_STEPS = 60  # far fewer than the real toy's: it writes sums, and gets few of them right
 
@@ -71,6 +75,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Unsloth patches transformers, peft and TRL: it has to come first, whatever test does."""
     if any(item.get_closest_marker("stack") for item in session.items):
+        if EMULATES_GPU:
+            gpu_emulation.install()
         from groupwise.framework.policy.unsloth import load_unsloth
 
         load_unsloth()
@@ -180,10 +186,11 @@ def run_cli(
     before: Callable[[], None] | None = None,
 ) -> Ended:
     """`groupwise` in a process of its own, without a terminal; `before` runs in it first."""
+    emulation = [str(Path(__file__).with_name("gpu_emulation.py"))] if EMULATES_GPU else []
     done = subprocess.run(
-        [sys.executable, "-m", "groupwise.framework.cli", *map(str, arguments)],
+        [sys.executable, *emulation, "-m", "groupwise.framework.cli", *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, **ENVIRONMENT, **(environment or {})},
+        env={**gpu_emulation.outside(), **ENVIRONMENT, **(environment or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -245,7 +252,7 @@ def run_python(code: str, *arguments: str | Path, cwd: Path, **environment: str)
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, **ENVIRONMENT, **environment},
+        env={**gpu_emulation.outside(), **ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         timeout=HANG_S,

@@ -25,6 +25,7 @@ import runpy
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 VARIABLE = "EMULATE_GPU"
@@ -70,6 +71,11 @@ def install() -> None:
     _replace_triton_kernels()
     _replace_4bit_kernels()
     _rewrite_trainers()
+
+
+def outside() -> dict[str, str]:
+    """The environment for a child process, without what `install` has set in this one's."""
+    return {name: value for name, value in os.environ.items() if name not in _ENVIRONMENT}
 
 
 def _get(module: str, name: str) -> Any:
@@ -133,8 +139,9 @@ def _stand_in_for_cuda(torch: Any) -> None:
         setattr(torch.cuda, name, Nothing)
     real_empty = torch.empty
 
-    def empty(*size: Any, pin_memory: bool = False, device: Any = None, **options: Any) -> Any:
+    def empty(*size: Any, device: Any = None, **options: Any) -> Any:
         # Unsloth makes its buffers by the number of a card; page-locking asks a driver.
+        options.pop("pin_memory", None)
         return real_empty(*size, device="cpu" if isinstance(device, int) else device, **options)
 
     torch.empty = empty
@@ -202,9 +209,7 @@ def _replace(old: Any, new: Any) -> None:
 def _replace_triton_kernels() -> None:
     import torch
 
-    def rms_norm(
-        layer: Any, x: Any, gemma: bool = False, save_output: bool = False, reuse_grad: bool = False
-    ) -> Any:
+    def rms_norm(layer: Any, x: Any, gemma: bool = False, **_: Any) -> Any:
         epsilon = getattr(layer, "variance_epsilon", None) or layer.eps
         wide = x.float()
         wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)
@@ -280,7 +285,7 @@ def main(arguments: list[str]) -> None:
     is_module = arguments[0] == "-m"
     target, *rest = arguments[1:] if is_module else arguments
     sys.argv = [target, *rest]
-    sys.path[0] = os.getcwd() if is_module else os.path.dirname(os.path.abspath(target))
+    sys.path[0] = str(Path.cwd() if is_module else Path(target).resolve().parent)
     run = runpy.run_module if is_module else runpy.run_path
     run(target, run_name="__main__", **({"alter_sys": True} if is_module else {}))
 

@@ -35,6 +35,7 @@ GREEDY = SamplingParams(temperature=0.0, max_tokens=TOKENS, logprobs=True)
 # docs/sampling.md has what was measured.
 TOLERANCE: dict[str, tuple[float, float]] = {
     "float32": (1e-3, 1e-4),
+    "float32 (TF32)": (0.1, 0.02),  # Unsloth lets products of float32 round like float16
     "float16": (0.1, 0.02),
     "bfloat16": (0.5, 0.1),
     "8 bits": (0.5, 0.1),
@@ -197,4 +198,6 @@ def _precision(model: Any) -> str:
         return "8 bits"
     layers = (m for m in model.modules() if type(m).__name__ == "Linear4bit")
     dtype = getattr(next(layers, None), "compute_dtype", None) or base_model(model).dtype
+    if dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest":
+        return "float32 (TF32)"
     return str(dtype).removeprefix("torch.")

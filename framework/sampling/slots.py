@@ -63,6 +63,7 @@ class Options:
 
     block: int = BLOCK  # positions of a block of memory
     cuda_graphs: bool = False
+    buckets: bool = False  # sizes of a step rounded up to few different ones; with graphs, always
 
 
 class SlotSampler:
@@ -188,7 +189,7 @@ class Run:
             prompts, room.rows, room.blocks, block, params.max_tokens, shares, self.cache.move
         )
         self.buffers = Buffers(self.schedule, base.config, self.cache.data, self.steady)
-        self.bucket = bucketed if options.cuda_graphs else exact
+        self.bucket = bucketed if options.buckets or options.cuda_graphs else exact
         self.forward = GraphedForward(self._forward) if options.cuda_graphs else self._forward
         self.seen = None
         if params.repetition_penalty != 1.0:

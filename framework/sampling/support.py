@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from groupwise.framework.sampling.forwards import forward_of
+from groupwise.framework.sampling.forwards import COMPILED, forward_of
 
 # model_type -> whether its forward takes one mask for each kind of layer, as a dict.
 # tests/framework/sampling/test_sampling_families.py compares each with `model.generate`.
@@ -37,7 +37,7 @@ def why_not_slots(model: Any) -> str | None:
     layers = base.get_decoder().layers
     for part in (base, base.get_decoder(), layers[0], layers[0].self_attn):
         home = forward_of(part).__module__
-        if not home.startswith("transformers."):
+        if not home.startswith(("transformers.", COMPILED)):
             return f"the forward of {type(part).__name__} was replaced by {home}"
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention", "sliding_attention"}:

@@ -360,6 +360,9 @@ class TrainingConfig:
     max_rows: Int | None = Field(default=None, gt=0)
     """Completions sampled at once; lower needs less memory for the KV cache. null lets the
     engine decide."""
+    cuda_graphs: bool = False
+    """Replay the steps of the engine slots as CUDA graphs. Not yet measured on a GPU; ignored
+    without one."""
     save_steps: Int = Field(default=50, gt=0)
     """Steps between checkpoints."""
     save_total_limit: Int = Field(default=2, gt=0)
@@ -429,6 +432,8 @@ class EvaluationConfig:
     """Engine that samples; as in training."""
     max_rows: Int | None = Field(default=None, gt=0)
     """Answers sampled at once; null lets the engine decide."""
+    cuda_graphs: bool = False
+    """As in training."""
     solved_at: Float | None = None
     """Count an answer as solved when its score reaches this; null: when it is correct. For tasks
     that have no reference answer."""

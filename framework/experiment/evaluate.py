@@ -89,6 +89,7 @@ def evaluation_sampler(config: ExperimentConfig, policy: Policy) -> Sampler:
         policy.tokenizer,
         engine=config.evaluation.sampler,
         max_rows=config.evaluation.max_rows,
+        cuda_graphs=config.evaluation.cuda_graphs,
     )
 
 

@@ -222,7 +222,11 @@ class GRPOTrainer:
         from groupwise.framework.sampling import make_sampler  # imports torch: not at start-up
 
         return make_sampler(
-            self.model, self.tokenizer, engine=self.config.sampler, max_rows=self.config.max_rows
+            self.model,
+            self.tokenizer,
+            engine=self.config.sampler,
+            max_rows=self.config.max_rows,
+            cuda_graphs=self.config.cuda_graphs,
         )
 
     def _build(self) -> Any:

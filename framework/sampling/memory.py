@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from groupwise.framework.sampling.schedule import least_blocks
+from groupwise.framework.sampling.schedule import RESERVE, least_blocks
 from groupwise.rewards.errors import UserError
 
 # For each word of the vocabulary: logits as the model gives them, in float32, weights, float64 sum.
@@ -89,7 +89,7 @@ def room_within(budget: int, kv: Tensor, need: Need, config: Any, most: Room) ->
         )
     typical = need.blocks(max(1, int(TYPICAL_LENGTH * need.max_tokens)))
     rows = max(1, min(most.rows, left // (per_row + typical * per_block)))
-    blocks = min((left - rows * per_row) // per_block, rows * whole)
+    blocks = min((left - rows * per_row) // per_block, rows * whole + rows // RESERVE)
     return Room(rows, prompt_tokens, max(blocks, whole) + 2)
 
 

@@ -29,7 +29,7 @@ from groupwise.framework.sampling.requests import PromptTokens
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 FAR = 1 << 40  # the first position of a block that no row sees
-_RESERVE = 8  # rows in flight for each block that is kept free when a new row starts
+RESERVE = 8  # rows in flight for each block that is kept free when a new row starts
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ class Schedule:
         needed = self._start_blocks(prompt)
         if self.shares and not self.has_keys(prompt):
             needed += self._prefix_blocks(prompt)
-        return self.blocks.free >= needed + len(self.rows) // _RESERVE
+        return self.blocks.free >= needed + len(self.rows) // RESERVE
 
     def start(self) -> Row:
         """Starts the next sample; its keys, or its prefix's if that is new, are to be filled in."""

@@ -36,6 +36,9 @@ KEY_BYTES = 2 * 36 * 8 * 128 * 2
 LOGIT_BYTES = 151_936 * 4
 LINEAR_PARAMETERS = 3_633_000_000
 WEIGHT_TRAFFIC = LINEAR_PARAMETERS * (0.516 + 2 + 2) + 2 * 151_936 * 2560
+# Attention by blocks writes a result for each block of a row, copies it together and adds it up:
+# 36 layers, 32 heads of 128, 16 bytes in all for each number.
+RESULT_BYTES = 36 * 32 * 128 * 16
 BLOCK = 64
 MOST_ROWS = 256
 
@@ -114,7 +117,8 @@ def paged(work: Workload, budget: float, *, shares: bool) -> Outcome:
         steps += 1
         in_flight += len(rows)
         read = schedule.blocks.own.span + schedule.blocks.shared.span
-        traffic += step_traffic(read * BLOCK, len(rows))
+        results = sum(len(r.blocks) + len(r.prefix.blocks if r.prefix else ()) for r in rows)
+        traffic += step_traffic(read * BLOCK, len(rows)) + results * RESULT_BYTES
         schedule.advance()
         for row in rows:
             row.tokens.append(0)
@@ -128,7 +132,9 @@ def workloads(measured: dict[str, Any]) -> list[Workload]:
     """A step of 8 problems and an evaluation of 100, 8 answers each, drawn from the measured."""
     generator = random.Random(0)
     prompts = [int(n) for n in measured["prompt_tokens"]]
-    groups = [tuple(map(int, lengths)) for lengths in measured["answers"]]
+    groups = [list(map(int, lengths)) for lengths in measured["answers"]]
+    for lengths in groups:
+        generator.shuffle(lengths)  # they were written down as they ended
     limit = int(str(measured["max_tokens"]))
     found = []
     for name, count in (("a step: 8 problems x 8", 8), ("an evaluation: 100 problems x 8", 100)):
@@ -137,7 +143,7 @@ def workloads(measured: dict[str, Any]) -> list[Workload]:
             Workload(
                 name,
                 tuple(prompts[i] for i in chosen),
-                tuple(groups[i] for i in chosen),
+                tuple(tuple(groups[i]) for i in chosen),
                 limit,
             )
         )
@@ -220,13 +226,13 @@ PROBLEMS = [(told, ask) for told in _TOLD for ask in _ASK]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--measure", metavar="MODEL", help="a chat model's folder")
-    parser.add_argument("--max-tokens", type=int, default=512)
+    parser.add_argument("--max-tokens", type=int, default=1024)
     arguments = parser.parse_args()
     if arguments.measure:
         found = measure(arguments.measure, arguments.max_tokens)
-        LENGTHS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        LENGTHS.write_text(json.dumps(found) + "\n", encoding="utf-8")
     measured = json.loads(LENGTHS.read_text(encoding="utf-8"))
-    text = table(measured, (0.5, 1, 2, 4))
+    text = table(measured, (0.75, 1.5, 3.0))
     RESULTS.write_text(text, encoding="utf-8")
     print(text)
 

@@ -292,5 +292,5 @@ def _weighted(
     top = scores.amax(dim=-1, keepdim=True)
     weights = (scores - top).exp()
     total = weights.sum(dim=-1, keepdim=True)
-    out = torch.matmul(weights.to(value.dtype), value) / total  # (B, H, G, D)
+    out = torch.matmul((weights / total).to(value.dtype), value)  # (B, H, G, D)
     return out, top + total.log()

@@ -29,7 +29,7 @@ from groupwise.framework.sampling.requests import PromptTokens
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 FAR = 1 << 40  # the first position of a block that no row sees
-RESERVE = 8  # rows in flight for each block that is kept free when a new row starts
+RESERVE = 2  # rows in flight for each block that is kept free when a new row starts
 
 
 @dataclass(slots=True)

@@ -16,6 +16,13 @@ The workarounds, each with the version it was written for and what would make it
 | `GroupwiseTrainer._load_from_checkpoint` (`grpo_trainer/trl_subclass.py`) | transformers 5.17, `Trainer._load_from_checkpoint` | of a checkpoint with adapters in sub-folders, the one beside them is not loaded | transformers loads all of them |
 | `GroupwiseTrainer.create_model_card` (also in `trainers/group_scores.py`) | TRL 1.15, transformers 5.17 | the model card of each checkpoint may look up the hub | there is an option for it |
 | `warm_start` (`experiment/run.py`) | TRL 1.15, GRPOTrainer | with full fine-tuning the reference is loaded from `config._name_or_path`, the model before its warm start | TRL takes a reference model |
+| `load` (`policy/loading.py`) | Unsloth 2026.10.9, models/llama.py, get_peft_model | after a full fine-tuning in the process no adapter is made | it asks the model instead of the environment |
+| `load` (`policy/loading.py`) | Unsloth 2026.10.9, models/mapper.py | a name in 4 bits loads another repository (docs/decisions/loading.md) | never |
+| `unusable_as_user_error` (`policy/loading.py`) | Unsloth 2026.10.9, torch 2.13, transformers 5.17 | refusals of a model are RuntimeError and ImportError, told by their words | they have types of their own |
+| `sampling_mode` (`sampling/state.py`) | Unsloth 2026.10.9, models/llama.py, unsloth_fast_generate | `generate` turns the modules' checkpointing off for good, and keeps its KV cache on the layers | it restores and frees them in evaluation mode too |
+| `fast_decoding` (`sampling/state.py`) | Unsloth 2026.10.9, models/_decode_graphs.py | decoding with CUDA graphs is on only inside a trainer's own `generate` | it is on by default |
+| `equal_lengths` (`sampling/generate.py`) | Unsloth 2026.10.9, models/qwen3.py | with a mask, decoding copies keys and values for every query head | it does not |
+| `limit_of` (`sampling/requests.py`) | Unsloth 2026.10.9, models/llama.py | a prompt beyond `max_seq_length` is cut off | it raises |
 | `sampling_mode` (`sampling/state.py`) | bitsandbytes 0.50 | 4-bit layers are repacked irreversibly at a forward in evaluation mode (AVX512-BF16) | bitsandbytes unpacks in training mode |
 | `machine_arguments` (`trainers/common.py`) | bitsandbytes 0.50 | its optimisers have no CPU kernels | it has them |
 | `processes.py` (`run/`) | accelerate 1.15 | without a GPU, several processes are taken for one, on "cpu:0" | accelerate asks for the CPU itself |

@@ -18,11 +18,14 @@ from typing import Any
 
 import bitsandbytes
 import huggingface_hub.constants
-from sampling_toys import make_model
+import torch
+import transformers
+from sampling_toys import make_model, make_tokenizer
 from unsloth_gpu_sampling import LENGTH, make_folder
 
 from groupwise.framework.config import ModelConfig
 from groupwise.framework.policy import Policy, load, loading
+from groupwise.rewards.reward_model import LearnedReward
 
 HUB_NAME = "unsloth/Qwen3-4B"  # that Unsloth has a quantised copy of
 
@@ -137,7 +140,55 @@ def failures(toy: Path) -> dict[str, list[str]]:
     return said
 
 
-PARTS = {part.__name__: part for part in (one_after_the_other, no_adapter, a_hub_name, failures)}
+def reward_models_on_the_cpu(toy: Path) -> dict[str, list[list[float]]]:
+    """Scores by a plain model, before and after Unsloth has loaded its family, beside a card.
+
+    The card is stood in for by torch's "meta" device: what is computed with its tables fails.
+    """
+    scaled = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0}
+    scaled |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+    families: dict[str, dict[str, Any]] = {
+        "llama": {"rope_parameters": scaled},
+        "mistral": {},
+        "gemma": {},
+    }
+    scores: dict[str, list[list[float]]] = {}
+    for family, changes in families.items():
+        classifier_of(toy.parent / family, family, changes)
+        scores[family] = [scores_of(toy.parent / family)]
+    for family in families:
+        load(config_of(make_folder(toy.parent / f"policy-{family}", family)))
+    from unsloth.models.llama import _PerDeviceRopeCache
+
+    def on_the_card(self: Any, index: int) -> None:
+        table = torch.empty(self._rope_cache_rows(), self.dim, device="meta")
+        self.multi_gpu_cos_cached[index] = self.multi_gpu_sin_cached[index] = table
+        self._rope_cache_versions[index] = self._rope_cache_version
+
+    _PerDeviceRopeCache._build_rope_cache = on_the_card
+    for family in families:
+        scores[family].append(scores_of(toy.parent / family))
+    return scores
+
+
+def classifier_of(folder: Path, family: str, changes: dict[str, Any]) -> None:
+    plain = make_model(family, num_labels=1, **changes)
+    torch.manual_seed(0)
+    name = type(plain).__name__.replace("ForCausalLM", "ForSequenceClassification")
+    getattr(transformers, name)(plain.config).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+
+
+def scores_of(folder: Path) -> list[float]:
+    model = LearnedReward(str(folder), device="cpu")
+    return model.compute_reward(["1 + 2 = ?", "What is 3?"], ["3", "a number"], ["", ""])
+
+
+# The last one leaves a loader that fails.
+PARTS = {
+    part.__name__: part
+    for part in (one_after_the_other, no_adapter, a_hub_name, reward_models_on_the_cpu, failures)
+}
 
 
 def main(folder: str, *names: str) -> None:

@@ -55,6 +55,14 @@ def test_a_name_loads_that_model_with_every_projection_quantised(found: dict[str
     assert found["a_hub_name"] == {"quantised": 7 * 2, "base": "unsloth/Qwen3-4B"}
 
 
+def test_reward_models_on_the_cpu_score_beside_a_card(found: dict[str, Any]) -> None:
+    scores = found["reward_models_on_the_cpu"]
+    assert set(scores) == {"llama", "mistral", "gemma"}
+    for before, after in scores.values():
+        assert len(set(before)) == 2
+        assert after == pytest.approx(before, abs=1e-6)
+
+
 FAILURES = {
     "not on the hub": "model.name: someone/some-model cannot be loaded: We couldn't connect to "
     "'https://huggingface.co' to load the files, and couldn't find them in the cached files. Is "

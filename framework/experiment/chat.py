@@ -75,9 +75,9 @@ def _that_fit(
 
     Says which were dropped, or what to do where even the question alone is too long.
     """
-    from groupwise.framework.sampling.requests import limit_of  # imports torch: not at start-up
+    from groupwise.framework.sampling import requests  # imports torch: not at start-up
 
-    limit = limit_of(policy.model)
+    limit = requests.limit_of(policy.model)
     if limit is None:
         return turns
     length = 0
@@ -139,7 +139,7 @@ def _answer(
     import torch  # slow, as the others are: not at start-up
     from transformers import TextStreamer
 
-    from groupwise.framework.sampling.state import sampling_mode
+    from groupwise.framework.sampling import sampling_mode
 
     class Shown(TextStreamer):  # type: ignore[misc]
         """Prints what is decoded so far, escaped, and keeps it."""

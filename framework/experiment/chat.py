@@ -88,8 +88,8 @@ def _that_fit(
             continue
         if first:
             _say(
-                f"dropped from the conversation: its first {first // 2} questions and answers, "
-                f"which with --max-tokens {max_tokens} made more than {limit.words}"
+                f"questions dropped from the start of the conversation: {first // 2}; with them "
+                f"and --max-tokens {max_tokens} it would be more than {limit.words}"
             )
         return kept
     remedies = "ask a shorter one"

@@ -85,8 +85,8 @@ def test_a_conversation_that_outgrows_the_model_goes_on(found: dict[str, Any]) -
     said = found["too_long"]
     assert said["answered"] == ["base", "tuned"] * 4  # of five questions
     assert said["said"] == [
-        "[dropped from the conversation: its first 1 questions and answers, which with "
-        "--max-tokens 8 made more than model.max_seq_length 96]",
+        "[questions dropped from the start of the conversation: 1; with them and --max-tokens 8 it "
+        "would be more than model.max_seq_length 96]",
         "[the question has 202 tokens; with --max-tokens 8 that is more than model.max_seq_length "
         "96: ask a shorter one]",
     ]

@@ -14,6 +14,9 @@ import gpu_emulation
 import pytest
 from conftest import ENVIRONMENT, HANG_S, ROOT
 
+from groupwise.framework.sampling.generate import Job, equal_lengths
+from groupwise.framework.sampling.requests import PromptTokens
+
 pytestmark = pytest.mark.stack
 
 
@@ -66,6 +69,17 @@ def test_prompts_of_unlike_length_need_no_mask(found: dict[str, Any]) -> None:
     assert decoding["masks"] == 0
     assert decoding["answers"] == 12
     assert decoding["equal"], "an answer depends on the rows that it is drawn with"
+
+
+def test_few_rows_of_a_length_are_padded_with_others() -> None:
+    """A batch of its own would cost more steps than the mask does."""
+    jobs = [
+        Job(PromptTokens(length, str(length), tuple(range(length)), ()), sample)
+        for length, samples in ((9, 1), (8, 10), (7, 1), (6, 2), (5, 1))
+        for sample in range(samples)
+    ]
+    lengths = [[len(job.prompt.ids) for job in batch] for batch in equal_lengths(jobs, 8)]
+    assert lengths == [[8] * 8, [8] * 2, [6] * 2, [9, 7, 5]]
 
 
 def test_a_prompt_that_would_be_cut_off_is_refused(found: dict[str, Any]) -> None:

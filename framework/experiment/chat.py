@@ -7,7 +7,7 @@ in the model's output are shown escaped.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.framework.policy import Policy
 from groupwise.rewards.errors import UserError
+from groupwise.rewards.types import Message
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -47,23 +48,68 @@ def chat(
             "--compare base: this run trained all weights, so the base model is not in it. "
             "Evaluate the base model apart: groupwise evaluate MODEL --config CONFIG"
         )
-    policy.model.eval()
     system = config.data.system_prompt
-    opening = [{"role": "system", "content": system}] if system else []
-    messages: list[Mapping[str, str]] = list(opening)
+    opening: list[Message] = [{"role": "system", "content": system}] if system else []
+    turns: list[Message] = []  # question, answer, question, …
     for question in _questions():
         if question == "/reset":
-            messages = list(opening)
+            turns = []
             continue
         text = config.data.prompt_template.replace("{question}", question)
-        messages.append({"role": "user", "content": text})
-        answer = ""
+        asked = _that_fit(policy, opening, [*turns, {"role": "user", "content": text}], max_tokens)
+        if not asked:
+            continue
+        turns, answer = asked, ""
         for name in ("base", "tuned") if with_base else ("tuned",):
             print(f"{name}> ", end="", flush=True)
             with _adapter_off(policy) if name == "base" else nullcontext():
-                answer = _answer(policy, messages, temperature, max_tokens)
+                answer = _answer(policy, [*opening, *turns], temperature, max_tokens)
             print(flush=True)
-        messages.append({"role": "assistant", "content": answer})
+        turns.append({"role": "assistant", "content": answer})
+
+
+def _that_fit(
+    policy: Policy, opening: list[Message], turns: list[Message], max_tokens: int
+) -> list[Message]:
+    """The turns that leave room for an answer: all, or all but the earliest, or none.
+
+    Says which were dropped, or what to do where even the question alone is too long.
+    """
+    from groupwise.framework.sampling import requests  # imports torch: not at start-up
+
+    limit = requests.limit_of(policy.model)
+    if limit is None:
+        return turns
+    length = 0
+    for first in range(0, len(turns), 2):
+        kept = turns[first:]
+        length = len(_tokens(policy, [*opening, *kept]))
+        if length + max_tokens > limit.tokens:
+            continue
+        if first:
+            _say(
+                f"questions dropped from the start of the conversation: {first // 2}; with them "
+                f"and --max-tokens {max_tokens} it would be more than {limit.words}"
+            )
+        return kept
+    remedies = "ask a shorter one"
+    if length < limit.tokens:
+        remedies += f", or start again with --max-tokens {limit.tokens - length}"
+    _say(
+        f"the question has {length} tokens; with --max-tokens {max_tokens} that is more than "
+        f"{limit.words}: {remedies}"
+    )
+    return []
+
+
+def _say(notice: str) -> None:
+    print(f"[{notice}]", file=sys.stderr, flush=True)
+
+
+def _tokens(policy: Policy, messages: Sequence[Message]) -> list[int]:
+    prompt = apply_chat_template(policy.tokenizer, messages)
+    ids: list[int] = policy.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _questions() -> Iterator[str]:
@@ -87,11 +133,13 @@ def _adapter_off(policy: Policy) -> AbstractContextManager[Any]:
 
 
 def _answer(
-    policy: Policy, messages: list[Mapping[str, str]], temperature: float, max_tokens: int
+    policy: Policy, messages: Sequence[Message], temperature: float, max_tokens: int
 ) -> str:
     """One answer, printed as it is generated; returns its text."""
-    import torch  # slow, as transformers is: not at start-up
+    import torch  # slow, as the others are: not at start-up
     from transformers import TextStreamer
+
+    from groupwise.framework.sampling import sampling_mode
 
     class Shown(TextStreamer):  # type: ignore[misc]
         """Prints what is decoded so far, escaped, and keeps it."""
@@ -103,15 +151,15 @@ def _answer(
             print(printable(text, lines=True), end="", flush=True)
 
     tokenizer = policy.tokenizer
-    prompt = apply_chat_template(tokenizer, messages)
-    inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(policy.device)
+    ids = torch.tensor([_tokens(policy, messages)], device=policy.device)
     streamer = Shown(tokenizer, skip_prompt=True, skip_special_tokens=True)
     how: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if temperature > 0:
         how = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-    with torch.no_grad():
+    with sampling_mode(policy.model, tokenizer), torch.no_grad():
         policy.model.generate(
-            **inputs,
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
             **how,
             max_new_tokens=max_tokens,
             streamer=streamer,

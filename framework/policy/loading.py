@@ -9,6 +9,8 @@ Left out: `model.adapter_mode: merge` (`merge.py` writes the merged base model f
 
 from __future__ import annotations
 
+import os
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,6 +94,10 @@ def load(
             "config to load (`groupwise train` does so)"
         )
     fast_model = load_unsloth()
+    if not config.full_finetuning:
+        # Unsloth 2026.10.9 sets it at a full fine-tuning, and its loaders of llama, mistral, gemma
+        # and qwen never unset it: `get_peft_model` would then make no adapter, and say nothing.
+        os.environ["UNSLOTH_ENABLE_FULL_FINETUNING"] = "0"
     import torch  # slow: not at start-up
 
     on_gpu = torch.cuda.is_available()
@@ -113,6 +119,8 @@ def load(
     if for_training and not is_adapter and not config.full_finetuning:
         model = _with_new_adapter(fast_model, model, config, seed)
         is_adapter = True
+    if for_training and is_adapter:
+        _check_adapter(model)
     return Policy(model, tokenizer, config, is_adapter)
 
 
@@ -120,10 +128,13 @@ def _from_pretrained(fast_model: Any, config: ModelConfig, seed: int) -> Any:
     """Model and tokenizer (or processor), through Unsloth's `FastLanguageModel`."""
     import torch  # slow: not at start-up
 
-    with unusable_as_user_error(named_model(config)):
+    with unusable_as_user_error(named_model(config)), _no_vllm_as_user_error(config):
         return fast_model.from_pretrained(
             # Absolute, because an adapter that is saved names its base as it was named here.
             model_name=absolute(config.adapter or config.name),
+            # Or Unsloth takes a quantised copy that keeps layers in 16 bits (docs/decisions/
+            # loading.md), and looks its own list of names up on a server.
+            use_exact_model_name=True,
             max_seq_length=config.max_seq_length,
             dtype=None if config.dtype == "auto" else getattr(torch, config.dtype),
             load_in_4bit=config.load_in_4bit,
@@ -142,17 +153,42 @@ def _from_pretrained(fast_model: Any, config: ModelConfig, seed: int) -> Any:
 
 
 def _with_new_adapter(fast_model: Any, model: Any, config: ModelConfig, seed: int) -> Any:
-    return fast_model.get_peft_model(
-        model,
-        r=config.lora_r,
-        target_modules=list(config.target_modules),
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        bias="none",
-        use_gradient_checkpointing=config.use_gradient_checkpointing,
-        random_state=seed,
-        max_seq_length=config.max_seq_length,
-    )
+    with as_user_error(
+        f"model.target_modules: {', '.join(config.target_modules)}: {config.name} has no such "
+        'layers. "q_proj" and "v_proj" exist in most families.',
+        ValueError,
+        when=lambda error: "Target modules" in str(error),
+    ):
+        return fast_model.get_peft_model(
+            model,
+            r=config.lora_r,
+            target_modules=list(config.target_modules),
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.lora_dropout,
+            bias="none",
+            use_gradient_checkpointing=config.use_gradient_checkpointing,
+            random_state=seed,
+            max_seq_length=config.max_seq_length,
+        )
+
+
+def _check_adapter(model: Any) -> None:
+    """Raises RuntimeError where a library made no adapter: the base model would be trained."""
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    if not hasattr(model, "peft_config") or not any("lora_" in name for name in trained):
+        raise RuntimeError(
+            f"{type(model).__name__} was to be trained by a LoRA adapter and has none: "
+            f"{len(trained)} parameters would be trained ({', '.join(trained[:3])})"
+        )
+
+
+# With these words libraries refuse a model with a RuntimeError or ImportError; any other one is a
+# fault in a program, and needs its traceback. Unsloth 2026.10.9 (models/loader.py and
+# loader_utils.py), torch 2.13 (load_state_dict), transformers 5.17 (modeling_utils, import_utils).
+_REFUSALS = re.compile(
+    r"Unsloth: |Error\(s\) in loading state_dict for |You set `ignore_mismatched_sizes` to "
+    r"|.* requires the \S+ library but it was not found"
+)
 
 
 def unusable_as_user_error(what: str) -> AbstractContextManager[None]:
@@ -162,10 +198,48 @@ def unusable_as_user_error(what: str) -> AbstractContextManager[None]:
     """
     from safetensors import SafetensorError  # a compiled library: not at start-up
 
-    def message(error: Exception) -> str:
-        return f"{what} cannot be loaded: {str(error).strip().partition(chr(10))[0]}"
+    def is_refusal(error: Exception) -> bool:
+        if isinstance(error, RuntimeError | ImportError):
+            return bool(_REFUSALS.match(str(error).strip()))
+        return True
 
-    return as_user_error(message, OSError, ValueError, SafetensorError)
+    return as_user_error(
+        lambda error: f"{what} cannot be loaded: {_reason(error, what)}",
+        *(OSError, ValueError, SafetensorError, RuntimeError, ImportError),
+        when=is_refusal,
+    )
+
+
+def _reason(error: Exception, what: str) -> str:
+    """The line of a library's message that says what is wrong."""
+    text = str(error).strip().removeprefix("Unsloth: ")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if text.startswith("Error(s) in loading state_dict"):
+        return f"its weights do not fit the base model, is it that of another one? ({lines[1]})"
+    if text.startswith("You set `ignore_mismatched_sizes`"):
+        return "its weights have other shapes than its config.json says; save or fetch both again"
+    # Unsloth tries a folder as a model and as an adapter, and gives both errors.
+    kind = "PeftConfig error: " if what.startswith("model.adapter") else "AutoConfig error: "
+    found = next((line for line in lines if line.startswith(kind)), lines[0] if lines else "")
+    reason = found.removeprefix(kind) or type(error).__name__
+    if "couldn't connect" in reason or "not a valid model identifier" in reason:
+        reason += " Is the name the hub's, and the network up? A folder needs neither."
+    return reason
+
+
+def _no_vllm_as_user_error(config: ModelConfig) -> AbstractContextManager[None]:
+    def message(error: Exception) -> str:
+        reason = str(error).strip().removeprefix("Unsloth: ").partition("\n")[0]
+        return (
+            f"model.fast_inference: true cannot be used here ({reason}). Set "
+            "model.fast_inference: false, or install a vLLM that fits this torch."
+        )
+
+    return as_user_error(
+        message,
+        ImportError,
+        when=lambda error: config.fast_inference and "vllm" in str(error).lower(),
+    )
 
 
 def named_model(config: ModelConfig) -> str:

@@ -11,11 +11,21 @@ The workarounds, each with the version it was written for and what would make it
 | where | library | what it works around | may go when |
 |---|---|---|---|
 | `load_unsloth` | Unsloth 2026.10.9, TRL 1.15, torch 2.13 | see the lines there | see there |
+| `load_unsloth` | Unsloth 2026.10.9, models/llama.py, _PerDeviceRopeCache | a plain model on the CPU gets rotary tables on the GPU | it takes the input's device |
 | `adapter_precision` | TRL 1.15, grpo_trainer.py and sft_trainer.py, "When using QLoRA" | LoRA weights of a quantised model are cast to bfloat16 (https://github.com/huggingface/peft/issues/2889) | TRL takes an option for it |
 | `drop_reference` | TRL 1.15, GRPOTrainer | a second training of one model is refused, because its "ref" adapter is still there | TRL replaces its own adapter |
 | `GroupwiseTrainer._load_from_checkpoint` (`grpo_trainer/trl_subclass.py`) | transformers 5.17, `Trainer._load_from_checkpoint` | of a checkpoint with adapters in sub-folders, the one beside them is not loaded | transformers loads all of them |
 | `GroupwiseTrainer.create_model_card` (also in `trainers/group_scores.py`) | TRL 1.15, transformers 5.17 | the model card of each checkpoint may look up the hub | there is an option for it |
 | `warm_start` (`experiment/run.py`) | TRL 1.15, GRPOTrainer | with full fine-tuning the reference is loaded from `config._name_or_path`, the model before its warm start | TRL takes a reference model |
+| `load` (`policy/loading.py`) | Unsloth 2026.10.9, models/llama.py, get_peft_model | after a full fine-tuning in the process no adapter is made | it asks the model instead of the environment |
+| `load` (`policy/loading.py`) | Unsloth 2026.10.9, models/mapper.py | a name in 4 bits loads another repository (docs/decisions/loading.md) | never |
+| `unusable_as_user_error` (`policy/loading.py`) | Unsloth 2026.10.9, torch 2.13, transformers 5.17 | refusals of a model are RuntimeError and ImportError, told by their words | they have types of their own |
+| `sampling_mode` (`sampling/state.py`) | Unsloth 2026.10.9, models/llama.py, unsloth_fast_generate | `generate` turns the modules' checkpointing off for good, and keeps its KV cache on the layers | it restores and frees them in evaluation mode too |
+| `fast_decoding` (`sampling/state.py`) | Unsloth 2026.10.9, models/_decode_graphs.py | decoding with CUDA graphs is on only inside a trainer's own `generate` | it is on by default |
+| `equal_lengths` (`sampling/generate.py`) | Unsloth 2026.10.9, models/qwen3.py | with a mask, decoding copies keys and values for every query head | it does not |
+| `limit_of` (`sampling/requests.py`) | Unsloth 2026.10.9, models/llama.py | a prompt beyond `max_seq_length` is cut off | it raises |
+| `_folder_of` (`sampling/vllm.py`) | Unsloth 2026.10.9, unsloth_zoo/vllm_utils.py, `_LIVE_LORA_CONFIGS` | each path of an adapter is remembered for good | it forgets them |
+| `_sleep` (`sampling/vllm.py`) | Unsloth 2026.10.9, unsloth_zoo/vllm_utils.py | with standby, `generate` wakes the engine and leaves it awake | it puts it back to sleep |
 | `sampling_mode` (`sampling/state.py`) | bitsandbytes 0.50 | 4-bit layers are repacked irreversibly at a forward in evaluation mode (AVX512-BF16) | bitsandbytes unpacks in training mode |
 | `machine_arguments` (`trainers/common.py`) | bitsandbytes 0.50 | its optimisers have no CPU kernels | it has them |
 | `processes.py` (`run/`) | accelerate 1.15 | without a GPU, several processes are taken for one, on "cpu:0" | accelerate asks for the CPU itself |
@@ -23,13 +33,16 @@ The workarounds, each with the version it was written for and what would make it
 
 from __future__ import annotations
 
+import copy
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 REFERENCE_ADAPTER = "ref"
@@ -48,7 +61,48 @@ def load_unsloth() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from unsloth import FastLanguageModel  # slow: not at start-up
+    _give_cpu_models_their_rotary_tables()
     return FastLanguageModel
+
+
+def _give_cpu_models_their_rotary_tables() -> None:
+    """Lets plain models of a family that Unsloth has loaded run on a CPU beside a GPU.
+
+    Unsloth's loader puts its rotary class into transformers' modules, so that a plain model that is
+    built later has it too (a reward model with `device: cpu`). For an input on the CPU it gives
+    tables on the current GPU. Without Unsloth's GPU code there is nothing to do.
+    """
+    llama = sys.modules.get("unsloth.models.llama")
+    rotary = getattr(llama, "_PerDeviceRopeCache", None)
+    if rotary is None or hasattr(rotary.forward, "for_the_cpu"):
+        return
+    original = rotary.forward
+
+    def forward(self: Any, x: Tensor, position_ids: Any = None, seq_len: Any = None) -> Any:
+        is_plain = position_ids is not None and seq_len is None  # as transformers' forward calls it
+        if x.device.type != "cpu" or not is_plain or not hasattr(self, "multi_gpu_cos_cached"):
+            return original(self, x, position_ids, seq_len)
+        rows = max(int(position_ids.max()) + 1, self.current_rope_size)
+        tables = vars(self).get("_groupwise_tables")
+        if tables is None or len(tables[0]) < rows:
+            tables = self._groupwise_tables = _rotary_tables(self, rows)
+        return tuple(table[position_ids].to(x.dtype) for table in tables)
+
+    forward.for_the_cpu = True  # type: ignore[attr-defined]
+    rotary.forward = forward
+
+
+def _rotary_tables(rotary: Any, rows: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of `rows` positions, (rows, head width), by the class's own arithmetic."""
+    import torch  # slow: not at start-up
+
+    scratch = copy.copy(rotary)  # it stores what it makes, by the number of a device
+    scratch.multi_gpu_cos_cached, scratch.multi_gpu_sin_cached = [None], [None]
+    scratch._rope_cache_version = 0  # computed on the CPU, as first tables are
+    # A table made in inference mode could not be used in training later.
+    with torch.inference_mode(False), torch.no_grad():
+        cos, sin = scratch._set_cos_sin_cache(rows, torch.device("cpu", 0), torch.float32)
+    return cos, sin
 
 
 @contextmanager

@@ -27,15 +27,42 @@ from groupwise.framework.sampling.draw import check_params, draw
 from groupwise.framework.sampling.memory import default_budget
 from groupwise.framework.sampling.randomness import sample_key, uniforms
 from groupwise.framework.sampling.requests import PromptTokens, completion, encode_prompts
-from groupwise.framework.sampling.state import sampling_mode
+from groupwise.framework.sampling.state import fast_decoding, sampling_mode
 from groupwise.framework.sampling.stopping import Stopping
 from groupwise.framework.sampling.support import base_model, why_not_slots
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
+    """A sample to draw."""
+
     prompt: PromptTokens
     sample_index: int
+
+
+def equal_lengths(jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
+    """Jobs in batches of at most `most`, without padding where enough prompts are equally long.
+
+    A padded batch has a mask, and with a mask Unsloth's decoding of Qwen3 (2026.10.9,
+    models/qwen3.py) copies a layer's keys and values for every query head at each step.
+    Fewer rows of one length than a quarter of `most` are not worth the steps of a batch of their
+    own: they are padded, with others of their kind.
+    """
+    of_length: dict[int, list[Job]] = {}
+    for job in jobs:
+        of_length.setdefault(len(job.prompt.ids), []).append(job)
+    padded: list[Job] = []
+    for equal in of_length.values():
+        for batch in _cut(equal, most):
+            if 4 * len(batch) >= most:
+                yield batch
+            else:
+                padded += batch
+    yield from _cut(padded, most)
+
+
+def _cut(jobs: list[Job], size: int) -> Iterator[list[Job]]:
+    return (jobs[at : at + size] for at in range(0, len(jobs), size))
 
 
 class GenerateSampler:
@@ -55,25 +82,35 @@ class GenerateSampler:
         check_params(params)
         encoded = encode_prompts(prompts, num_samples, params, self.model, self.tokenizer)
         encoded.sort(key=lambda p: -len(p.ids))
-        jobs = [_Job(prompt, index) for prompt in encoded for index in prompt.samples]
+        jobs = [Job(prompt, index) for prompt in encoded for index in prompt.samples]
         stopping = Stopping(self.model, self.tokenizer, params.stop, params.max_tokens)
-        for batch in self._batches(jobs):
-            with sampling_mode(self.model, self.tokenizer), self._packed(), self._attention():
+        # Once for all batches: on leaving, what Unsloth keeps from one batch to the next is freed.
+        with sampling_mode(self.model, self.tokenizer), self._packed(), self._attention():
+            for batch in self._batches(jobs):
                 made = self._generate(batch, params, stopping)
-            for job, (tokens, logprobs) in zip(batch, made, strict=True):
-                yield completion(job.prompt.index, job.sample_index, tokens, logprobs, stopping)
+                for job, (tokens, logprobs) in zip(batch, made, strict=True):
+                    yield completion(job.prompt.index, job.sample_index, tokens, logprobs, stopping)
+
+    @property
+    def _has_unsloths_forward(self) -> bool:
+        """Unsloth's GPU forward of a family; `_unsloth_fast_path` is its own switch for it."""
+        return bool(getattr(base_model(self.model), "_unsloth_fast_path", False))
 
     @property
     def _steady(self) -> bool:
-        return is_steady(self.model.get_input_embeddings().weight)
+        weight = self.model.get_input_embeddings().weight
+        return is_steady(weight) and not self._has_unsloths_forward
 
     def _width(self, prompt: PromptTokens) -> int:
         """The padded length of a prompt. It must not depend on the batch if results must not."""
         return round_up(len(prompt.ids), PROMPT_STEP) if self._steady else len(prompt.ids)
 
-    def _batches(self, jobs: Sequence[_Job]) -> Iterator[list[_Job]]:
-        """Jobs, longest first, in batches, each of one padded length if batches must not matter."""
-        batch: list[_Job] = []
+    def _batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+        """Jobs, longest first, in batches; of one padded length each if batches must not matter."""
+        if self._has_unsloths_forward:
+            yield from equal_lengths(jobs, self.max_rows)
+            return
+        batch: list[Job] = []
         for job in jobs:
             if len(batch) == self.max_rows or (
                 batch and self._steady and self._width(job.prompt) != self._width(batch[0].prompt)
@@ -96,7 +133,7 @@ class GenerateSampler:
 
     @torch.no_grad()
     def _generate(
-        self, jobs: Sequence[_Job], params: SamplingParams, stopping: Stopping
+        self, jobs: Sequence[Job], params: SamplingParams, stopping: Stopping
     ) -> list[tuple[list[int], list[float] | None]]:
         device = self.model.get_input_embeddings().weight.device
         width = self._width(jobs[0].prompt)  # the longest comes first
@@ -107,13 +144,14 @@ class GenerateSampler:
             ids[row, width - len(job.prompt.ids) :] = torch.tensor(job.prompt.ids)
             mask[row, width - len(job.prompt.ids) :] = 1
         drawing = _Drawing(jobs, params, width, stopping)
-        self.model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            generation_config=_generation_config(self.model, params, stopping, pad),
-            logits_processor=[drawing],
-            stopping_criteria=[drawing.ended],
-        )
+        with fast_decoding():
+            self.model.generate(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                generation_config=_generation_config(self.model, params, stopping, pad),
+                logits_processor=[drawing],
+                stopping_criteria=[drawing.ended],
+            )
         return [
             (tokens, drawing.logprobs[row] if params.logprobs else None)
             for row, tokens in enumerate(drawing.tokens)
@@ -124,7 +162,7 @@ class _Drawing:
     """A logits processor that draws the tokens, and a stopping criterion that looks at them."""
 
     def __init__(
-        self, jobs: Sequence[_Job], params: SamplingParams, width: int, stopping: Stopping
+        self, jobs: Sequence[Job], params: SamplingParams, width: int, stopping: Stopping
     ) -> None:
         self.params, self.width, self.stopping, self.jobs = params, width, stopping, jobs
         keys = [sample_key(params.seed, job.prompt.key, job.sample_index) for job in jobs]

@@ -3,13 +3,17 @@
 Untested here: it needs a GPU. Written from Unsloth 2026.10.9 (`unsloth_zoo/vllm_utils.py`,
 `unsloth/models/rl.py`): `fast_generate` is the `generate` of vLLM's `LLM`, and answers as the base
 model unless it is given a LoRA request, which `load_lora(..., load_tensors=True)` makes from the
-live weights. vLLM draws with generators of its own, one a request: the answers are reproducible by
-(seed, example, sample) too, but are not those of the other engines.
+live weights. With standby (`UNSLOTH_VLLM_STANDBY=1`) `generate` wakes the engine, and only
+Unsloth's own trainer puts it back to sleep: after a sample that is done here. vLLM draws with
+generators of its own, one a request: the answers are reproducible by (seed, example, sample) too,
+but are not those of the other engines.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,9 +68,11 @@ class VllmSampler:
         encoded = encode_prompts(prompts, num_samples, params, self.model, self.tokenizer)
         jobs = [(prompt, index) for prompt in encoded for index in prompt.samples]
         stopping = Stopping(self.model, self.tokenizer, params.stop, params.max_tokens)
-        with tempfile.TemporaryDirectory() as folder:
-            adapter = self._current_adapter(Path(folder) / "adapter")
+        adapter = self._current_adapter()
+        try:
             yield from self._sample(jobs, params, stopping, adapter)
+        finally:
+            _sleep(self.model.vllm_engine)
 
     def _sample(
         self,
@@ -96,17 +102,37 @@ class VllmSampler:
                     logprobs = [step[token].logprob for token, step in steps]
                 yield completion(prompt.index, index, ids, logprobs, stopping)
 
-    def _current_adapter(self, path: Path) -> Any:
-        """A LoRA request with the live weights; None only where the adapter is switched off.
-
-        `path` must not exist yet: load_lora writes the adapter's config there.
-        """
+    def _current_adapter(self) -> Any:
+        """A LoRA request with the live weights; None only where the adapter is switched off."""
         if any(getattr(m, "disable_adapters", False) is True for m in self.model.modules()):
             return None
-        request = self.model.load_lora(str(path), load_tensors=True)
+        request = self.model.load_lora(str(_folder_of(self.model) / "adapter"), load_tensors=True)
         if request is None:
             raise RuntimeError("load_lora gave no request: the base model would have answered")
         return request
+
+
+_FOLDERS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def _folder_of(model: Any) -> Path:
+    """One folder for each model, for its adapter's config: Unsloth keeps an entry of each path.
+
+    (2026.10.9, `_LIVE_LORA_CONFIGS`.) It is written again when the model has another adapter, and
+    lasts as long as the model.
+    """
+    if model not in _FOLDERS:
+        _FOLDERS[model] = tempfile.TemporaryDirectory()
+    return Path(_FOLDERS[model].name)
+
+
+def _sleep(engine: Any) -> None:
+    """Gives the memory of the engine's KV cache back to training, where it was made for that."""
+    config = getattr(engine.llm_engine, "vllm_config", None)
+    if getattr(getattr(config, "model_config", None), "enable_sleep_mode", False):
+        engine.sleep(
+            int(os.environ.get("VLLM_SLEEP_MODE", "1"))
+        )  # the level Unsloth's trainer takes
 
 
 def _vllm_params(params: SamplingParams, stopping: Stopping, key: int) -> Any:

@@ -1,0 +1,241 @@
+"""Parts of the GPU benchmark: a GRPO step of Groupwise, of stock Unsloth, and of TRL without it.
+
+The same model, adapter, prompts, batch, learning rate and optimiser on each side; rewards are
+random, so that no group is without variance, and all answers have full length. The sides run in
+processes of their own, and TRL's never imports Unsloth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+
+from benchmarks.gpu.measure import Result, peak_gb, reset_peak, synchronize
+from benchmarks.gpu.model import SYSTEM_PROMPT, device, make_problems
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.config.schema import PROJECTIONS
+from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
+from groupwise.framework.policy import load
+from groupwise.framework.policy.loading import compute_dtype
+from groupwise.framework.policy.unsloth import load_unsloth
+from groupwise.framework.trainers.common import machine_arguments
+
+PROMPTS, GENERATIONS, PER_FORWARD = 2, 8, 4
+STEPS = 4  # the first compiles; the report is of the median of the others
+LEARNING_RATE, MAX_GRAD_NORM, RANK, ALPHA = 5e-6, 0.1, 16, 32
+MAX_SEQ_LENGTH = 1280
+
+_rewards = random.Random(0)
+
+
+def noise(completions: list[Any], **_: Any) -> list[float]:
+    """Random rewards, in TRL's form: most tokens of a random model have no text to judge."""
+    return [_rewards.random() for _ in completions]
+
+
+def dtype(tiny: bool) -> torch.dtype:
+    """A T4 has no bfloat16, and a CPU multiplies no 16 bits quickly."""
+    if tiny:
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def max_tokens(tiny: bool) -> int:
+    return 8 if tiny else 256
+
+
+# ---- Groupwise
+
+
+def groupwise_side(result: Result, work: Path, tiny: bool) -> None:
+    config = ExperimentConfig.from_dict(
+        {
+            "model": {
+                "name": str(work / "model"),
+                "max_seq_length": MAX_SEQ_LENGTH,
+                "dtype": str(dtype(tiny)).removeprefix("torch."),
+                "use_gradient_checkpointing": "unsloth",
+                "lora_r": RANK,
+                "lora_alpha": ALPHA,
+            },
+            "data": {"train": "toy"},
+        }
+    )
+    policy = load(config.model, seed=0)
+    out = work / "grpo_groupwise"
+    arguments = GRPOArguments(
+        output_dir=out,
+        seed=0,
+        use_gradient_checkpointing="unsloth",
+        max_steps=STEPS,
+        prompts_per_step=PROMPTS,
+        num_generations=GENERATIONS,
+        completions_per_forward=PER_FORWARD,
+        max_completion_length=max_tokens(tiny),
+        learning_rate=LEARNING_RATE,
+        lr_scheduler_type="constant",
+        warmup_ratio=0.0,
+        optim="adamw_8bit",
+        max_grad_norm=MAX_GRAD_NORM,
+        beta=0.0,
+        max_rows=PROMPTS * GENERATIONS,
+        save_steps=10_000,
+    )
+    trainer = GRPOTrainer(policy, [noise], arguments, rows(work))
+    reset_peak()
+    trainer.train()
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    result.note(f"Groupwise samples with: {trainer.rollouts.sampler.name}")
+    add_row(
+        result,
+        "Groupwise",
+        [line["step_seconds"] for line in lines],
+        [line["rollout_seconds"] for line in lines],
+        [line["completion_tokens"] for line in lines],
+    )
+
+
+def rows(work: Path) -> list[dict[str, str]]:
+    """Problems in TRL's form, with prompts that are rendered already."""
+    prompts = make_problems(work / "grpo.jsonl", SYSTEM_PROMPT)
+    return [{"prompt": prompt, "answer": str(n)} for n, prompt in enumerate(prompts)]
+
+
+# ---- TRL's trainer, as Unsloth rewrites it and as it is
+
+
+def unsloth_side(result: Result, work: Path, tiny: bool) -> None:
+    fast_model = load_unsloth()
+    model, tokenizer = fast_model.from_pretrained(
+        model_name=str(work / "model"),
+        max_seq_length=MAX_SEQ_LENGTH,
+        dtype=dtype(tiny),
+        load_in_4bit=True,
+        fast_inference=False,
+        max_lora_rank=RANK,
+    )
+    model = fast_model.get_peft_model(
+        model,
+        r=RANK,
+        target_modules=list(PROJECTIONS),
+        lora_alpha=ALPHA,
+        use_gradient_checkpointing="unsloth",
+        random_state=0,
+    )
+    train(result, "stock Unsloth", model, tokenizer, work, tiny)
+
+
+def trl_side(result: Result, work: Path, tiny: bool) -> None:
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    assert "unsloth" not in sys.modules, "Unsloth has patched TRL"
+    tokenizer = AutoTokenizer.from_pretrained(work / "model")
+    model = AutoModelForCausalLM.from_pretrained(
+        work / "model", dtype=dtype(tiny), device_map={"": device()}
+    )
+    model = prepare_model_for_kbit_training(model)
+    lora = LoraConfig(
+        r=RANK, lora_alpha=ALPHA, target_modules=list(PROJECTIONS), task_type="CAUSAL_LM"
+    )
+    if device() == "cpu":
+        os.environ["UNSLOTH_ZOO_DISABLE_GPU_INIT"] = "1"
+        from unsloth_zoo.cpu.ops import patch_trl_fused_lm_head
+
+        patch_trl_fused_lm_head()  # without a GPU, TRL 1.15 fails where triton is installed
+    train(result, "TRL, PEFT, bitsandbytes", get_peft_model(model, lora), tokenizer, work, tiny)
+
+
+class Clock(TrainerCallback):
+    """Seconds of each step, and of the sampling in it."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.steps: list[float] = []
+        self.rollouts: list[float] = []
+        self.tokens: list[int] = []
+        generate = trainer._generate_single_turn
+
+        def timed_generate(*arguments: Any, **options: Any) -> Any:
+            synchronize()
+            started = time.perf_counter()
+            made = generate(*arguments, **options)
+            synchronize()
+            self.rollouts.append(time.perf_counter() - started)
+            self.tokens.append(sum(len(ids) for ids in made[0]))
+            return made
+
+        trainer._generate_single_turn = timed_generate
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        synchronize()
+        self._began = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        synchronize()
+        self.steps.append(time.perf_counter() - self._began)
+
+
+def train(result: Result, name: str, model: Any, tokenizer: Any, work: Path, tiny: bool) -> None:
+    """TRL's GRPOTrainer with its own defaults but for what has to be equal on all sides."""
+    import trl
+    from datasets import Dataset
+
+    config = trl.GRPOConfig(
+        output_dir=str(work / "grpo_trl"),
+        seed=0,
+        max_steps=STEPS,
+        per_device_train_batch_size=PER_FORWARD,
+        gradient_accumulation_steps=PROMPTS * GENERATIONS // PER_FORWARD,
+        num_generations=GENERATIONS,
+        max_completion_length=max_tokens(tiny),
+        learning_rate=LEARNING_RATE,
+        lr_scheduler_type="constant",
+        max_grad_norm=MAX_GRAD_NORM,
+        beta=0.0,
+        temperature=1.0,
+        gradient_checkpointing=True,
+        save_strategy="no",
+        **machine_arguments(compute_dtype(model), "adamw_8bit"),
+    )
+    trainer = trl.GRPOTrainer(
+        model=model,
+        reward_funcs=[noise],
+        processing_class=tokenizer,
+        train_dataset=Dataset.from_list(rows(work)),
+        args=config,
+    )
+    result.note(f"{name}: {type(trainer).__name__}")
+    clock = Clock(trainer)
+    trainer.add_callback(clock)
+    reset_peak()
+    trainer.train()
+    add_row(result, name, clock.steps, clock.rollouts, clock.tokens)
+
+
+def add_row(
+    result: Result,
+    name: str,
+    steps: Iterable[float],
+    rollouts: Iterable[float],
+    tokens: Iterable[float],
+) -> None:
+    step, rollout, drawn = (statistics.median(list(v)[1:]) for v in (steps, rollouts, tokens))
+    result.row(
+        side=name,
+        completions=PROMPTS * GENERATIONS,
+        tokens=drawn,
+        step_s=step,
+        sampling_s=rollout,
+        training_s=step - rollout,
+        sampled_tokens_per_s=drawn / rollout,
+        gb=peak_gb(),
+    )

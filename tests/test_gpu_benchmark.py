@@ -135,6 +135,8 @@ def test_no_prompt_of_the_peaks_is_left_out(card: int, tmp_path: Path) -> None:
 @pytest.mark.stack
 @pytest.mark.long
 def test_every_part_runs_in_emulation(tmp_path: Path) -> None:
+    from test_gpu import NOT_YET  # imports torch, and others here do without
+
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu", "--tiny", "--output", str(tmp_path)],
         cwd=ROOT,
@@ -148,12 +150,15 @@ def test_every_part_runs_in_emulation(tmp_path: Path) -> None:
     assert done.stdout.strip() == report.strip()
     found = {p.name: json.loads((tmp_path / "gpu" / f"{p.name}.json").read_text()) for p in PARTS}
     came_to = {name: result["status"] for name, result in found.items()}
-    expected = dict.fromkeys(found, "ok") | {"checks": "failed", "cuda_graph": "skipped"}
+    expected = dict.fromkeys(found, "ok") | {"cuda_graph": "skipped"}
+    expected["checks"] = "failed" if NOT_YET else "ok"
     assert came_to == expected, report
+    failed = {row["check"] for row in found["checks"]["rows"] if not row["passed"]}
+    assert failed == NOT_YET
     assert found["cuda_graph"]["why"] == "make_sampler has no setting cuda_graph in this version"
     for name in ("grpo_groupwise", "grpo_unsloth", "grpo_trl"):
         assert found[name]["rows"][0]["tokens"] == 16 * 8  # the same work on all sides
     for name, rows in (("peak_8", 8), ("peak_10", 16)):
         assert found[name]["rows"][0]["tokens"] == 16 * rows  # no answer ends early
-    assert len(found["sampling"]["rows"]) == 16
-    assert done.returncode == 1  # a check failed
+    assert len(found["sampling"]["rows"]) == 4 + 3 * 3
+    assert done.returncode == bool(NOT_YET)

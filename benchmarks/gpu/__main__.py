@@ -41,7 +41,7 @@ PARTS = (
     Part("model", "The model", 60, 15, needs_model=False, uses_unsloth=False),
     Part("checks", "Tests that need a card", 110, 40, needs_model=False),
     Part("parity", "The engines' answers, and the self-check", 80, 30),
-    Part("sampling", "Tokens a second in sampling", 120, 45),
+    Part("sampling", "Tokens a second in sampling", 130, 45),
     Part("grpo_groupwise", "A GRPO step: Groupwise", 75, 40),
     Part("grpo_unsloth", "A GRPO step: stock Unsloth", 75, 40),
     Part("grpo_trl", "A GRPO step: TRL, PEFT and bitsandbytes", 75, 35, uses_unsloth=False),

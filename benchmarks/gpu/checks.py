@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.model import device
+from benchmarks.gpu.model import best_dtype, device
 from groupwise.evaluation.sampler import Prompt, SamplingParams
 from groupwise.framework.cli.main import main as groupwise
 from groupwise.framework.data import toy as toy_module
@@ -44,6 +44,7 @@ def training_in_4_bits(toy: ToyPaths, folder: Path) -> None:
         "output_dir": str(folder),
         "model.name": str(toy.model),
         "model.max_seq_length": 96,
+        "model.dtype": str(best_dtype()).removeprefix("torch."),
         "data.train": str(toy.train),
         "data.eval": str(toy.eval),
         "data.max_prompt_length": 48,

@@ -17,11 +17,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from benchmarks.gpu.measure import Result, peak_gb, reset_peak, synchronize
-from benchmarks.gpu.model import SYSTEM_PROMPT, device, make_problems
+from benchmarks.gpu.model import SYSTEM_PROMPT, best_dtype, device, make_problems
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.config.schema import PROJECTIONS
 from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
@@ -31,7 +30,7 @@ from groupwise.framework.policy.unsloth import load_unsloth
 from groupwise.framework.trainers.common import machine_arguments
 
 PROMPTS, GENERATIONS, PER_FORWARD = 2, 8, 4
-STEPS = 4  # the first compiles; the report is of the median of the others
+STEPS = 3  # the first compiles; the report is of the median of the others
 LEARNING_RATE, MAX_GRAD_NORM, RANK, ALPHA = 5e-6, 0.1, 16, 32
 MAX_SEQ_LENGTH = 1280
 
@@ -41,13 +40,6 @@ _rewards = random.Random(0)
 def noise(completions: list[Any], **_: Any) -> list[float]:
     """Random rewards, in TRL's form: most tokens of a random model have no text to judge."""
     return [_rewards.random() for _ in completions]
-
-
-def dtype(tiny: bool) -> torch.dtype:
-    """A T4 has no bfloat16, and a CPU multiplies no 16 bits quickly."""
-    if tiny:
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
 def max_tokens(tiny: bool) -> int:
@@ -63,7 +55,7 @@ def groupwise_side(result: Result, work: Path, tiny: bool) -> None:
             "model": {
                 "name": str(work / "model"),
                 "max_seq_length": MAX_SEQ_LENGTH,
-                "dtype": str(dtype(tiny)).removeprefix("torch."),
+                "dtype": str(best_dtype()).removeprefix("torch."),
                 "use_gradient_checkpointing": "unsloth",
                 "lora_r": RANK,
                 "lora_alpha": ALPHA,
@@ -119,7 +111,7 @@ def unsloth_side(result: Result, work: Path, tiny: bool) -> None:
     model, tokenizer = fast_model.from_pretrained(
         model_name=str(work / "model"),
         max_seq_length=MAX_SEQ_LENGTH,
-        dtype=dtype(tiny),
+        dtype=best_dtype(),
         load_in_4bit=True,
         fast_inference=False,
         max_lora_rank=RANK,
@@ -136,14 +128,13 @@ def unsloth_side(result: Result, work: Path, tiny: bool) -> None:
 
 
 def trl_side(result: Result, work: Path, tiny: bool) -> None:
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import LoraConfig
 
     assert "unsloth" not in sys.modules, "Unsloth has patched TRL"
     tokenizer = AutoTokenizer.from_pretrained(work / "model")
     model = AutoModelForCausalLM.from_pretrained(
-        work / "model", dtype=dtype(tiny), device_map={"": device()}
+        work / "model", dtype=best_dtype(), device_map={"": device()}
     )
-    model = prepare_model_for_kbit_training(model)
     lora = LoraConfig(
         r=RANK, lora_alpha=ALPHA, target_modules=list(PROJECTIONS), task_type="CAUSAL_LM"
     )
@@ -152,7 +143,7 @@ def trl_side(result: Result, work: Path, tiny: bool) -> None:
         from unsloth_zoo.cpu.ops import patch_trl_fused_lm_head
 
         patch_trl_fused_lm_head()  # without a GPU, TRL 1.15 fails where triton is installed
-    train(result, "TRL, PEFT, bitsandbytes", get_peft_model(model, lora), tokenizer, work, tiny)
+    train(result, "TRL, PEFT, bitsandbytes", model, tokenizer, work, tiny, peft_config=lora)
 
 
 class Clock(TrainerCallback):
@@ -184,7 +175,9 @@ class Clock(TrainerCallback):
         self.steps.append(time.perf_counter() - self._began)
 
 
-def train(result: Result, name: str, model: Any, tokenizer: Any, work: Path, tiny: bool) -> None:
+def train(
+    result: Result, name: str, model: Any, tokenizer: Any, work: Path, tiny: bool, **more: Any
+) -> None:
     """TRL's GRPOTrainer with its own defaults but for what has to be equal on all sides."""
     import trl
     from datasets import Dataset
@@ -212,6 +205,7 @@ def train(result: Result, name: str, model: Any, tokenizer: Any, work: Path, tin
         processing_class=tokenizer,
         train_dataset=Dataset.from_list(rows(work)),
         args=config,
+        **more,
     )
     result.note(f"{name}: {type(trainer).__name__}")
     clock = Clock(trainer)

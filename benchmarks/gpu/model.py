@@ -56,6 +56,14 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def best_dtype() -> torch.dtype:
+    """What to compute in: cards before Ampere have no bfloat16, and a CPU is slow in 16 bits."""
+    if device() == "cpu":
+        return torch.float32
+    # Not `is_bf16_supported`: it says yes where bfloat16 is emulated.
+    return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
+
+
 def layers_that_fit(free_bytes: float) -> int:
     """How many of the 36 layers a card with so much free memory can train: all from 6 GB on."""
     return max(4, min(MOST_LAYERS, int((free_bytes - BYTES_BESIDE_LAYERS) / BYTES_A_LAYER)))
@@ -157,7 +165,7 @@ def _write_config(folder: Path, shape: dict[str, int], tokenizer: Any, quantised
             "load_in_4bit": True,
             "bnb_4bit_quant_type": "nf4",
             "bnb_4bit_use_double_quant": True,
-            "bnb_4bit_compute_dtype": "bfloat16",
+            "bnb_4bit_compute_dtype": str(best_dtype()).removeprefix("torch."),
         }
     config.save_pretrained(folder)
     GenerationConfig(**ids).save_pretrained(folder)

@@ -118,6 +118,32 @@ def test_the_model_is_made_where_a_part_needs_it() -> None:
 
 
 @pytest.mark.stack
+def test_a_row_that_fails_is_noted_and_the_part_goes_on(tmp_path: Path) -> None:
+    """Not enough memory is a result; a fault fails the part when it has measured the rest."""
+    from benchmarks.gpu.measure import Result
+    from groupwise.rewards.errors import UserError
+
+    result = Result(tmp_path / "part.json")
+    result.begin()
+    for error in (UserError("not served"), RuntimeError("CUDA driver error: out of memory")):
+        with result.guarded(rows=8):
+            raise error
+    result.end()
+    with result.guarded(rows=32):
+        raise ValueError("a fault")
+    result.row(rows=128, gb=1.0)
+    with pytest.raises(RuntimeError, match="'rows': 32"):
+        result.end()
+    rows = json.loads((tmp_path / "part.json").read_text())["rows"]
+    assert [row.get("error") for row in rows] == [
+        "UserError: not served",
+        "RuntimeError: CUDA driver error: out of memory",
+        "ValueError: a fault",
+        None,
+    ]
+
+
+@pytest.mark.stack
 @pytest.mark.parametrize("card", [8, 10])
 def test_no_prompt_of_the_peaks_is_left_out(card: int, tmp_path: Path) -> None:
     """Exactly as long as the preset allows, in tokens and not in words."""
@@ -134,6 +160,7 @@ def test_no_prompt_of_the_peaks_is_left_out(card: int, tmp_path: Path) -> None:
 
 @pytest.mark.stack
 @pytest.mark.long
+@pytest.mark.timeout(2 * HANG_S + 60)
 def test_every_part_runs_in_emulation(tmp_path: Path) -> None:
     from test_gpu import NOT_YET  # imports torch, and others here do without
 
@@ -161,4 +188,7 @@ def test_every_part_runs_in_emulation(tmp_path: Path) -> None:
     for name, rows in (("peak_8", 8), ("peak_10", 16)):
         assert found[name]["rows"][0]["tokens"] == 16 * rows  # no answer ends early
     assert len(found["sampling"]["rows"]) == 4 + 3 * 3
+    for name in ("parity", "sampling"):
+        errors = {row["error"] for row in found[name]["rows"] if "error" in row}
+        assert all(e.startswith("UserError: sampling: the slots engine") for e in errors), errors
     assert done.returncode == bool(NOT_YET)

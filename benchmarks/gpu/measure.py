@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ class Result:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.failed: list[str] = []
         self.others_gb = used_gb()  # before this process has a context on the card
         self.found: dict[str, Any] = {"device": "", "notes": [], "rows": []}
 
@@ -48,17 +50,37 @@ class Result:
 
     @contextmanager
     def guarded(self, **values: Any) -> Iterator[None]:
-        """A row that fails is noted, and the part goes on: too little memory, or not served."""
+        """What fails inside is noted in a row, and the part goes on.
+
+        Too little memory, or a model that is not served, is a result. After anything else the part
+        has failed, once it has measured the rest.
+        """
         try:
             yield
-        except (UserError, torch.OutOfMemoryError) as error:
-            self.row(**values, error=str(error).partition("\n")[0])
-            torch.cuda.empty_cache()
+        except Exception as error:
+            self.row(**values, error=f"{type(error).__name__}: {error}".partition("\n")[0])
+            if not is_a_result(error):
+                traceback.print_exc()
+                self.failed.append(str(values))
+            if device() == "cuda":
+                torch.cuda.empty_cache()
+
+    def end(self) -> None:
+        """Raises RuntimeError if a row failed."""
+        if self.failed:
+            raise RuntimeError(f"failed: {'; '.join(self.failed)}")
 
     def _save(self) -> None:
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps(self.found), encoding="utf-8")
         new.replace(self.path)  # never half a file
+
+
+def is_a_result(error: Exception) -> bool:
+    """A model that is not served, or too little memory, by whichever library says so."""
+    said = str(error)
+    of_memory = "out of memory" in said or "ALLOC_FAILED" in said  # CUDA's and cuBLAS's
+    return isinstance(error, UserError | torch.OutOfMemoryError) or of_memory
 
 
 def used_gb() -> float:

@@ -57,6 +57,7 @@ def run(name: str, work: Path, tiny: bool) -> None:
         module, function = FUNCTIONS[name]
         # Only now: these import what Unsloth patches.
         getattr(import_module(f"benchmarks.gpu.{module}"), function)(result, work, tiny)
+        result.end()
     except Skipped as skipped:
         result.skip(str(skipped))
 

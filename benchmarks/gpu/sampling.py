@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from importlib import import_module, util
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,8 @@ def parity(result: Result, folder: Path, tiny: bool) -> None:
         del work
         torch.cuda.empty_cache()
     result.note(
-        "An answer counts as equal if all its tokens are. The log-probabilities are compared up to "
-        "the first token that differs, and there too when both engines drew the same."
+        "An answer counts as equal if all its tokens are; log-probabilities are compared up to the "
+        "first token that differs."
     )
 
 
@@ -105,7 +105,9 @@ def compare(result: Result, work: Work, name: str, temperature: float) -> None:
             of=len(pairs),
             logprobs_differ_by=max(largest_difference(a, b) for a, b in pairs),
         )
-    if temperature == 0.0:
+    if temperature > 0.0:  # Unsloth's own draws are others
+        return
+    with result.guarded(**said, compared="Unsloth's generate"):
         stock = unsloth_generate(work, prompts, greedy=True)
         equal = [list(reference[n].token_ids) == tokens for n, tokens in enumerate(stock)]
         result.row(**said, compared="Unsloth's generate", equal=sum(equal), of=len(equal))
@@ -129,10 +131,10 @@ def self_check(result: Result, work: Work, name: str) -> None:
     if util.find_spec(SELF_CHECK) is None:
         result.note(f"{name}: this version has no self-check ({SELF_CHECK}).")
         return
-    check = import_module(SELF_CHECK).self_check
-    said, seconds = timed(lambda: check(work.model, work.policy.tokenizer))
-    values = vars(said) if is_dataclass(said) and hasattr(said, "__dict__") else said
-    result.note(f"{name}: the self-check took {seconds:.2f} s and says {values}.")
+    with result.guarded(model=name, compared="the self-check"):
+        check = import_module(SELF_CHECK).self_check
+        said, seconds = timed(lambda: check(work.model, work.policy.tokenizer))
+        result.note(f"{name}: the self-check took {seconds:.2f} s and says {said}.")
 
 
 # ---- tokens a second

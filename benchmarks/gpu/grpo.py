@@ -7,19 +7,17 @@ processes of their own, and TRL's never imports Unsloth.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import statistics
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
-from benchmarks.gpu.measure import Result, peak_gb, reset_peak, synchronize
+from benchmarks.gpu.measure import Result, peak_gb, reset_peak, synchronize, timed
 from benchmarks.gpu.model import SYSTEM_PROMPT, best_dtype, device, make_problems
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.config.schema import PROJECTIONS
@@ -44,6 +42,35 @@ def noise(completions: list[Any], **_: Any) -> list[float]:
 
 def max_tokens(tiny: bool) -> int:
     return 8 if tiny else 256
+
+
+class Steps:
+    """A side's steps: a row for each as it ends, and at the end the median of all but the first."""
+
+    def __init__(self, result: Result, side: str) -> None:
+        self.result, self.side = result, side
+        self.numbers: list[tuple[float, float, float]] = []
+
+    def add(self, step_s: float, sampling_s: float, tokens: float) -> None:
+        self.numbers.append((step_s, sampling_s, tokens))
+        self._row(str(len(self.numbers)), step_s, sampling_s, tokens)
+
+    def end(self) -> None:
+        later = zip(*self.numbers[1:], strict=True)
+        self._row("median", *(statistics.median(values) for values in later))
+
+    def _row(self, step: str, step_s: float, sampling_s: float, tokens: float) -> None:
+        self.result.row(
+            side=self.side,
+            step=step,
+            completions=PROMPTS * GENERATIONS,
+            tokens=int(tokens),
+            step_s=step_s,
+            sampling_s=sampling_s,
+            training_s=step_s - sampling_s,
+            sampled_tokens_per_s=tokens / sampling_s,
+            gb=peak_gb(),
+        )
 
 
 # ---- Groupwise
@@ -83,18 +110,25 @@ def groupwise_side(result: Result, work: Path, tiny: bool) -> None:
         max_rows=PROMPTS * GENERATIONS,
         save_steps=10_000,
     )
-    trainer = GRPOTrainer(policy, [noise], arguments, rows(work))
+    steps = Steps(result, "Groupwise")
+    watch = OurNumbers(steps)
+    trainer = GRPOTrainer(policy, [noise], arguments, rows(work), callbacks=[watch])
+    result.note(f"Groupwise samples with: {trainer.rollouts.sampler.name}")
     reset_peak()
     trainer.train()
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    result.note(f"Groupwise samples with: {trainer.rollouts.sampler.name}")
-    add_row(
-        result,
-        "Groupwise",
-        [line["step_seconds"] for line in lines],
-        [line["rollout_seconds"] for line in lines],
-        [line["completion_tokens"] for line in lines],
-    )
+    steps.end()
+
+
+class OurNumbers(TrainerCallback):
+    """Takes each step's line of `metrics.jsonl`."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+
+    def on_log(self, _args: Any, _state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
+        if "step_seconds" in logs:  # and not the summary at the end
+            names = ("step_seconds", "rollout_seconds", "completion_tokens")
+            self.steps.add(*(logs[name] for name in names))
 
 
 def rows(work: Path) -> list[dict[str, str]]:
@@ -147,21 +181,16 @@ def trl_side(result: Result, work: Path, tiny: bool) -> None:
 
 
 class Clock(TrainerCallback):
-    """Seconds of each step, and of the sampling in it."""
+    """Times each step of TRL's trainer, and the sampling in it."""
 
-    def __init__(self, trainer: Any) -> None:
-        self.steps: list[float] = []
-        self.rollouts: list[float] = []
-        self.tokens: list[int] = []
+    def __init__(self, trainer: Any, steps: Steps) -> None:
+        self.steps = steps
+        self.rollout_s, self.tokens = 0.0, 0
         generate = trainer._generate_single_turn
 
         def timed_generate(*arguments: Any, **options: Any) -> Any:
-            synchronize()
-            started = time.perf_counter()
-            made = generate(*arguments, **options)
-            synchronize()
-            self.rollouts.append(time.perf_counter() - started)
-            self.tokens.append(sum(len(ids) for ids in made[0]))
+            made, self.rollout_s = timed(lambda: generate(*arguments, **options))
+            self.tokens = sum(len(ids) for ids in made[0])
             return made
 
         trainer._generate_single_turn = timed_generate
@@ -172,7 +201,7 @@ class Clock(TrainerCallback):
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         synchronize()
-        self.steps.append(time.perf_counter() - self._began)
+        self.steps.add(time.perf_counter() - self._began, self.rollout_s, self.tokens)
 
 
 def train(
@@ -208,28 +237,8 @@ def train(
         **more,
     )
     result.note(f"{name}: {type(trainer).__name__}")
-    clock = Clock(trainer)
-    trainer.add_callback(clock)
+    steps = Steps(result, name)
+    trainer.add_callback(Clock(trainer, steps))
     reset_peak()
     trainer.train()
-    add_row(result, name, clock.steps, clock.rollouts, clock.tokens)
-
-
-def add_row(
-    result: Result,
-    name: str,
-    steps: Iterable[float],
-    rollouts: Iterable[float],
-    tokens: Iterable[float],
-) -> None:
-    step, rollout, drawn = (statistics.median(list(v)[1:]) for v in (steps, rollouts, tokens))
-    result.row(
-        side=name,
-        completions=PROMPTS * GENERATIONS,
-        tokens=drawn,
-        step_s=step,
-        sampling_s=rollout,
-        training_s=step - rollout,
-        sampled_tokens_per_s=drawn / rollout,
-        gb=peak_gb(),
-    )
+    steps.end()

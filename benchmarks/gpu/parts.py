@@ -29,7 +29,8 @@ from groupwise.framework.run.machine import gpus
 LAYERS_IN_16_BITS = 4  # enough for rounding to add up, and small beside the 4-bit model
 
 
-WITHOUT_UNSLOTH = ("doctor", "model", "grpo_trl")
+# The last one only loads it, by loading a model, if there is something to measure.
+WITHOUT_UNSLOTH = ("doctor", "model", "grpo_trl", "cuda_graph")
 FUNCTIONS = {
     "doctor": ("parts", "doctor"),
     "model": ("parts", "model"),

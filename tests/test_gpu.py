@@ -31,6 +31,8 @@ NOT_YET = {"engines_agree_on_a_plain_model"}  # until `why_not_slots` asks the g
 @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
 def test_on_a_card(check: Callable[[Any, Path], None], toy: Toy, tmp_path: Path) -> None:
     """In one process, one after the other: Unsloth's patches outlive the model they were for."""
+    if check.__name__ in NOT_YET:
+        pytest.xfail("why_not_slots does not ask the gate yet")
     check(toy, tmp_path)
 
 

@@ -1,64 +1,53 @@
-"""What only a GPU shows; skipped elsewhere."""
+"""What only a card shows; and the same checks on Unsloth's GPU code in emulation, everywhere.
+
+The checks are plain functions of `benchmarks/gpu/checks.py`: a bare CUDA machine has no pytest.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gpu_emulation
 import pytest
-import yaml
-from conftest import lines
+from conftest import EMULATES_GPU, ENVIRONMENT, HANG_S, ROOT, Toy
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.gpu,
-    pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="needs an NVIDIA GPU"),
-]
+from benchmarks.gpu import checks
 
+pytestmark = pytest.mark.stack
 
-def test_training_runs_through_unsloths_own_trainer_in_4_bits(
-    toy: Any, cli: Any, tmp_path: Path
-) -> None:
-    settings = toy.settings()
-    settings["model"] |= {"load_in_4bit": True, "dtype": "auto"}
-    Path("tiny.yaml").write_text(yaml.safe_dump(settings))
-    ended = cli("train", "tiny.yaml")
-    assert ended.code == 0, ended.err
-    run = tmp_path / "runs" / "tiny"
-    for line in lines(run / "metrics.jsonl"):
-        assert line["memory/peak_gb"] > 0
-        assert line["policy_loss"] is not None
-    assert (run / "final_model" / "adapter_model.safetensors").is_file()
+NOT_YET = {"engines_agree_on_a_plain_model"}  # until `why_not_slots` asks the gate
 
 
-def test_the_trainer_is_unsloths() -> None:
-    from groupwise.framework.grpo_trainer.trl_config import trl_classes
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    shutil.which("nvidia-smi") is None and not EMULATES_GPU, reason="needs an NVIDIA GPU"
+)
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
+def test_on_a_card(check: Callable[[Any, Path], None], toy: Toy, tmp_path: Path) -> None:
+    """In one process, one after the other: Unsloth's patches outlive the model they were for."""
+    if check.__name__ in NOT_YET:
+        pytest.xfail("why_not_slots does not ask the gate yet")
+    check(toy, tmp_path)
 
-    trainer_class, _ = trl_classes()
-    assert trainer_class.__name__.startswith("Unsloth")
 
-
-def test_slots_and_generate_agree_on_the_gpu(toy: Any) -> None:
-    """Greedy answers of the slot engine, token for token."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from groupwise.evaluation.sampler import Prompt, SamplingParams
-    from groupwise.framework.sampling import make_sampler
-
-    model = AutoModelForCausalLM.from_pretrained(toy.model, dtype=torch.float32).cuda()
-    tokenizer = AutoTokenizer.from_pretrained(toy.model)
-    prompts = [
-        Prompt(str(n), f"<|im_start|>user\n{n}+7=?<|im_end|>\n<|im_start|>assistant\n")
-        for n in range(16)
-    ]
-    params = SamplingParams(temperature=0.0, max_tokens=24)
-    texts = {
-        engine: {
-            s.prompt_index: s.text
-            for s in make_sampler(model, tokenizer, engine=engine).sample(prompts, 1, params)
-        }
-        for engine in ("slots", "generate")
-    }
-    assert texts["slots"] == texts["generate"]
+def test_in_emulation(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, gpu_emulation.__file__, "-m", "benchmarks.gpu.checks"],
+        cwd=tmp_path,
+        env={**gpu_emulation.outside(), **ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=HANG_S,
+        check=False,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert list(found) == [check.__name__ for check in checks.CHECKS]
+    wrong = {name: error for name, error in found.items() if error}
+    assert set(wrong) == NOT_YET, (wrong, done.stderr[-4000:])

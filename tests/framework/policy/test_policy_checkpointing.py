@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import RunCli, Toy, write_yaml
 
-from benchmarks.gpu_memory import QWEN3_4B
+from benchmarks.gpu.model import QWEN3_4B
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.policy.checkpointing import bytes_per_token, checkpointing
 

@@ -29,8 +29,7 @@ from groupwise.framework.run.machine import gpus
 LAYERS_IN_16_BITS = 4  # enough for rounding to add up, and small beside the 4-bit model
 
 
-# The last one only loads it, by loading a model, if there is something to measure.
-WITHOUT_UNSLOTH = ("doctor", "model", "grpo_trl", "cuda_graph")
+WITHOUT_UNSLOTH = ("doctor", "model", "grpo_trl")
 FUNCTIONS = {
     "doctor": ("parts", "doctor"),
     "model": ("parts", "model"),

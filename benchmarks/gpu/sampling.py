@@ -6,27 +6,30 @@ calls it, and in the scope that its trainers open, where decoding is captured in
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib import import_module, util
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.gpu.measure import Result, Skipped, peak_gb, reset_peak, timed
+from benchmarks.gpu.measure import Result, peak_gb, reset_peak, timed
 from benchmarks.gpu.model import PROMPT_TOKENS, SYSTEM_PROMPT, best_dtype, ending_ids, make_problems
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.policy import Policy, load
 from groupwise.framework.policy.unsloth import load_unsloth
-from groupwise.framework.sampling import make_sampler, sampling_mode
+from groupwise.framework.sampling import (
+    GenerateSampler,
+    SlotSampler,
+    make_sampler,
+    sampling_mode,
+)
+from groupwise.framework.sampling.self_check import compare as check_engines
 
 GROUP = 8  # answers to a prompt, as in a GRPO step
 ROWS = (32, 8, 128)  # the usual number first
 MAX_SEQ_LENGTH = 1280
-SELF_CHECK = "groupwise.framework.sampling.self_check"
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,11 @@ def largest_difference(one: SampledCompletion, other: SampledCompletion) -> floa
 
 def self_check(result: Result, work: Work, name: str) -> None:
     """What the check says that a run makes before its first rollout."""
-    if util.find_spec(SELF_CHECK) is None:
-        result.note(f"{name}: this version has no self-check ({SELF_CHECK}).")
-        return
     with result.guarded(model=name, compared="the self-check"):
-        check = import_module(SELF_CHECK).self_check
-        said, seconds = timed(lambda: check(work.model, work.policy.tokenizer))
-        result.note(f"{name}: the self-check took {seconds:.2f} s and says {said}.")
+        tokenizer = work.policy.tokenizer
+        slots = SlotSampler(work.model, tokenizer)
+        found = check_engines(slots, GenerateSampler(work.model, tokenizer), work.prompts)
+        result.note(f"{name}: the self-check took {found.seconds:.2f} s and says: {found}.")
 
 
 # ---- tokens a second
@@ -269,11 +270,19 @@ def until_end(tokens: Iterable[int], ends: set[int]) -> list[int]:
 
 
 def cuda_graph(result: Result, folder: Path, tiny: bool) -> None:
-    """The slots' step as a CUDA graph, beside the same step without."""
-    if "cuda_graph" not in inspect.signature(make_sampler).parameters:
-        raise Skipped("make_sampler has no setting cuda_graph in this version")
+    """The slots' step as a CUDA graph, beside the same step without; without a GPU, neither is."""
     work = loaded(folder, "model", tiny, tokens=128)
+    params = SamplingParams(temperature=0.0, max_tokens=min(work.tokens, 32))
+    answers = []
+    for graphs in (False, True):
+        with result.guarded(compared=f"cuda_graphs {graphs}"):
+            sampler = make_sampler(work.model, work.policy.tokenizer, "slots", cuda_graphs=graphs)
+            made = sampler.sample(work.prompts[:4], GROUP, params)
+            answers.append({(m.prompt_index, m.sample_index): m.token_ids for m in made})
+    if len(answers) == 2:
+        equal = sum(answers[0][at] == ids for at, ids in answers[1].items())
+        result.row(compared="greedy answers, on and off", equal=equal, of=len(answers[1]))
     for rows in (32, 8):
-        for graph in (False, True):
-            name = f"slots, cuda_graph {'on' if graph else 'off'}"
-            measured(result, work, name, with_engine("slots", cuda_graph=graph), rows, rows)
+        for graphs in (False, True):
+            name = f"slots, cuda_graphs {'on' if graphs else 'off'}"
+            measured(result, work, name, with_engine("slots", cuda_graphs=graphs), rows, rows)

@@ -129,9 +129,10 @@ def precision(config: ExperimentConfig, out: Path) -> dict[str, Any]:
         config = config.with_values(KL | {"model.dtype": dtype})
         policy = load(config.model, config.seed)
         trainers = {
+            # First: plain transformers takes over what an earlier trainer has left behind.
+            "scored groups": group_trainer(config, policy, out / dtype),
             "GRPO": trainer_for(config, policy, out / dtype).trl_trainer,
             "SFT": supervised_trainer(config, policy, out / dtype),
-            "scored groups": group_trainer(config, policy, out / dtype),
         }
         for name, trainer in trainers.items():
             args = trainer.args

@@ -15,6 +15,7 @@ from groupwise.evaluation.text import printable
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.framework.policy import Policy
+from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Message
 
@@ -156,7 +157,14 @@ def _answer(
     how: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if temperature > 0:
         how = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-    with sampling_mode(policy.model, tokenizer), torch.no_grad():
+    too_long = out_of_memory_as_user_error(
+        "chat",
+        [
+            f"--max-tokens {max(1, max_tokens // 2)} (now {max_tokens})",
+            "/reset, which drops earlier turns",
+        ],
+    )
+    with sampling_mode(policy.model, tokenizer), torch.no_grad(), too_long:
         policy.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),

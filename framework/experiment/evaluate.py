@@ -8,6 +8,7 @@ training runs is in `periodic_evaluation.py`.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from groupwise.evaluation.sampler import Prompt
@@ -16,6 +17,7 @@ from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
 from groupwise.framework.policy import Policy
 from groupwise.framework.run.directory import RunDir
+from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards import Rubric, build_rubric
 from groupwise.rewards.types import Example
@@ -59,8 +61,12 @@ def measure(
 
     sampler = evaluation_sampler(config, policy)
     prompts = [Prompt(e.id, e.prompt, token_ids=e.prompt_ids or None) for e in held_out]
-    check_engine(sampler, prompts, terminal.notice)
-    with evaluation_rubric(config) as rubric, terminal.stage(f"Evaluate: {label}") as stage:
+    with (
+        evaluation_rubric(config) as rubric,
+        terminal.stage(f"Evaluate: {label}") as stage,
+        evaluation_out_of_memory(config),
+    ):
+        check_engine(sampler, prompts, terminal.notice)
         summary = evaluate(
             held_out,
             sampler,
@@ -72,6 +78,22 @@ def measure(
         stage.summary = f"pass@1 {percent(summary.pass_at_k[min(summary.pass_at_k)].value, 1)}"
         report_skipped(rubric, terminal)
     return summary
+
+
+def evaluation_out_of_memory(config: ExperimentConfig) -> AbstractContextManager[None]:
+    """Turns "out of memory" in an evaluation into the settings that need less."""
+    rows, length = config.evaluation.max_rows, config.eval_max_completion_length
+    return out_of_memory_as_user_error(
+        "an evaluation",
+        [
+            "evaluation.max_rows: "
+            + (f"{max(1, rows // 2)} (now {rows})" if rows else "16 (the engine decides now)")
+            + ", the answers sampled at once; the result is the same",
+            f"evaluation.max_completion_length: {max(1, length * 3 // 4)} (now {length})",
+            "data.max_prompt_length, which leaves out the problems with longer prompts",
+        ],
+        "What was sampled is kept: the same command, with --resume for a run, samples the rest.",
+    )
 
 
 def report_skipped(rubric: Rubric, terminal: Terminal) -> None:
@@ -136,4 +158,5 @@ def periodic_evaluation(
         evaluation_settings(config, "in training"),
         run_dir.path,
         lambda text: terminal.line(f"      {text}"),
+        lambda: evaluation_out_of_memory(config),
     )

@@ -7,6 +7,7 @@ decisions as one that was never stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +45,12 @@ class PeriodicEvaluation:
         settings: EvaluationSettings,
         run_folder: Path,
         tell: Callable[[str], None],
+        guard: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.config, self.policy, self.sampler, self.rubric = config, policy, sampler, rubric
         self.examples = list(examples)[: config.every_examples]
         self.settings, self.run_folder, self.tell = settings, run_folder, tell
+        self.guard = guard  # around each evaluation: makes errors of the user's out of others
         self.history: list[tuple[int, float]] = []  # (step, metric), in order
 
     @property
@@ -58,13 +61,14 @@ class PeriodicEvaluation:
         """Evaluates the policy as it is now; the numbers, under the names of `metrics.jsonl`."""
         from groupwise.evaluation import evaluate  # NumPy and SciPy: not at start-up
 
-        summary = evaluate(
-            self.examples,
-            self.sampler,
-            self.rubric,
-            self.settings,
-            self.run_folder / "evaluations" / f"step-{step}",
-        )
+        with self.guard():
+            summary = evaluate(
+                self.examples,
+                self.sampler,
+                self.rubric,
+                self.settings,
+                self.run_folder / "evaluations" / f"step-{step}",
+            )
         numbers = numbers_of(summary)
         value = numbers.get(self.metric)
         if value is not None:

@@ -14,14 +14,14 @@ import copy
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 
 from groupwise.framework.config import TrainingConfig
+from groupwise.framework.run.out_of_memory import is_memory_error, out_of_memory_as_user_error
 from groupwise.framework.trainers.callbacks import RunCallback
-from groupwise.rewards.errors import UserError, as_user_error
+from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
 
 Attempt = Callable[[int], None]
@@ -87,7 +87,7 @@ def refuse_too_long(attempt: Attempt, smaller: Sequence[int], config: TrainingCo
 def is_out_of_memory(attempt: Attempt, size: int) -> bool:
     try:
         attempt(size)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_memory_error(error):
             raise
         short = True
@@ -97,12 +97,6 @@ def is_out_of_memory(attempt: Attempt, size: int) -> bool:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return short
-
-
-def is_memory_error(error: BaseException) -> bool:
-    """Whether an error says "out of memory"; on a CPU it has no type of its own."""
-    is_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    return is_cpu or isinstance(error, torch.OutOfMemoryError)
 
 
 def longest_batch(
@@ -150,12 +144,14 @@ def nothing_changed(trainer: Any) -> Iterator[None]:
             torch.cuda.reset_peak_memory_stats()
 
 
-def out_of_memory_as_user_error(config: TrainingConfig) -> AbstractContextManager[None]:
+def training_out_of_memory(config: TrainingConfig) -> AbstractContextManager[None]:
     """Turns "out of memory" in training into the settings that need less, with values to try."""
-    return as_user_error(partial(out_of_memory_message, config), RuntimeError, when=is_memory_error)
+    return out_of_memory_as_user_error(
+        "training", lambda: _tries(config), "The last checkpoint is kept."
+    )
 
 
-def out_of_memory_message(config: TrainingConfig, error: BaseException) -> str:
+def _tries(config: TrainingConfig) -> list[str]:
     total, size = config.batch_shape.completions_per_step, config.completions_per_forward
     tries: list[str] = []
     if size > 1:
@@ -169,8 +165,4 @@ def out_of_memory_message(config: TrainingConfig, error: BaseException) -> str:
     tries.append("model.use_gradient_checkpointing: unsloth, where it is not")
     length = config.max_completion_length
     tries.append(f"training.max_completion_length: {max(1, length * 3 // 4)} (now {length})")
-    reason = str(error).splitlines()[0][:200]
-    return (
-        f"out of memory in training: {reason}\nThe last checkpoint is kept. Try, one after the "
-        "other:\n" + "\n".join(f"  {line}" for line in tries)
-    )
+    return tries

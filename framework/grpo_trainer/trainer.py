@@ -28,13 +28,14 @@ from groupwise.framework.grpo_trainer.rollouts import Rollouts
 from groupwise.framework.grpo_trainer.trl_config import refuse_dropped, trl_arguments, trl_classes
 from groupwise.framework.policy import Policy
 from groupwise.framework.policy.loading import save_pretrained
-from groupwise.framework.policy.unsloth import adapter_precision
+from groupwise.framework.policy.unsloth import adapter_precision, plain_precision
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import step_of
 from groupwise.framework.run.health import Finding, HealthLog, RunHealth, parts_of
 from groupwise.framework.run.metrics import TrainingLog
+from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.framework.run.stop import StopRequest
-from groupwise.framework.trainers.common import TrainResult
+from groupwise.framework.trainers.common import TrainResult, training_dtype
 from groupwise.rewards import Rubric
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class GRPOTrainer:
         self.log = TrainingLog(
             self.output_dir / "metrics.jsonl", self.rollouts, more=self._run_callbacks
         )
-        self.trl_trainer = self._build()
+        with plain_precision(training_dtype(self.model)):
+            self.trl_trainer = self._build()
 
     def train(self, resume_from: Path | None = None) -> TrainResult:
         """Runs all steps; the trained adapter or weights are in `self.model`.
@@ -123,7 +125,7 @@ class GRPOTrainer:
         finishes the current step and writes a checkpoint, twice stops at once.
         """
         # Imports torch: not at start-up.
-        from groupwise.framework.grpo_trainer.memory_trial import out_of_memory_as_user_error
+        from groupwise.framework.grpo_trainer.memory_trial import training_out_of_memory
 
         last_step = step_of(resume_from) if resume_from else 0
         self.rollouts.open(last_step)
@@ -138,7 +140,7 @@ class GRPOTrainer:
                 self._stop.listening(),
                 frozen_heap(),
                 full_disk_as_user_error(self.output_dir),
-                out_of_memory_as_user_error(self.config),
+                training_out_of_memory(self.config),
             ):
                 self._check_sampler()
                 output = self.trl_trainer.train(
@@ -201,7 +203,11 @@ class GRPOTrainer:
             solved_at=solved_at,
         )
         folder = self.output_dir / "evaluations" / label
-        return evaluate(self.eval_examples, self.rollouts.sampler, rubric, settings, folder)
+        rows = self.config.max_rows or self.config.batch_shape.completions_per_step
+        tries = [f"max_rows={max(1, rows // 2)}", "a shorter max_completion_length"]
+        kept = f"What was sampled is kept in {folder}."
+        with out_of_memory_as_user_error("an evaluation", tries, kept):
+            return evaluate(self.eval_examples, self.rollouts.sampler, rubric, settings, folder)
 
     def save_model(self, folder: Path | str) -> None:
         """Adapter or weights, and the tokenizer, as plain transformers + peft load them."""

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.framework.config import BatchShape
 from groupwise.framework.grpo_trainer.arguments import GRPOArguments
-from groupwise.framework.policy.loading import compute_dtype
 from groupwise.framework.policy.unsloth import load_unsloth
-from groupwise.framework.trainers.common import machine_arguments
+from groupwise.framework.trainers.common import machine_arguments, training_dtype
 from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def trl_arguments(args: GRPOArguments, shape: BatchShape, model: PreTrainedModel
         "save_total_limit": config.save_total_limit,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,  # a NaN must show, and not be averaged away
-        **machine_arguments(compute_dtype(model), config.optim),
+        **machine_arguments(training_dtype(model), config.optim),
     }
 
 

@@ -15,9 +15,11 @@ own on a CPU, Unsloth's rewritten one on a GPU). Methods are overridden where TR
 - `_save`, `_save_checkpoint`, `_save_rng_state`, `_load_from_checkpoint`: a checkpoint is complete
   or absent, and the trained adapter is the one that is saved and loaded.
 
-Skipping a whole forward gives the same weights to the bit. Dropping single rows of a forward gives
-the same up to rounding, and is done only with TRL's own trainer: Unsloth's, on a GPU, compiles for
-fixed shapes.
+Skipping a whole forward gives the same weights to the bit; dropping single rows of a forward, and
+padding, gives the same up to rounding. Both are done under Unsloth's trainer too, whose shapes
+change with every batch anyway. Left out there: sharing prompts. Unsloth packs the rows of a forward
+into one sequence, and shares a prompt among consecutive rows only by a kernel that has no backward
+on a CPU and whose own check lets log-probabilities differ by 0.7.
 """
 
 from __future__ import annotations
@@ -30,8 +32,10 @@ import torch
 
 from groupwise.framework.grpo_trainer.batching import (
     Batch,
+    has_gradient,
     loss_share,
     rows,
+    shifted_left,
     sorted_batches,
     trimmed,
 )
@@ -41,12 +45,14 @@ from groupwise.framework.grpo_trainer.trl_config import trl_classes
 from groupwise.framework.policy.loading import compute_dtype
 from groupwise.framework.policy.unsloth import (
     REFERENCE_ADAPTER,
+    add_reference,
     drop_reference,
     load_unsloth,
 )
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import step_of, whole_checkpoints
 from groupwise.framework.run.errors import unwritable_as_user_error
+from groupwise.framework.trainers.common import training_dtype
 from groupwise.rewards.errors import UserError
 
 load_unsloth()  # before the libraries that it patches
@@ -57,7 +63,12 @@ from transformers import PrinterCallback
 
 TRLTrainer: Any = trl_classes()[0]
 
+CLIP_RATIO = "clip_ratio/region_mean"
 IS_STOCK = not TRLTrainer.__name__.startswith("Unsloth")
+
+
+# Losses for which the trainer logs it.
+_WITH_CLIP_RATIO = {"grpo", "bnpo", "dr_grpo", "dapo", *(("luspo",) if IS_STOCK else ())}
 
 
 class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
@@ -68,14 +79,21 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
         self._has_new_completions = False
         drop_reference(kwargs["model"])
         super().__init__(**kwargs)
+        if self.beta != 0.0:
+            add_reference(self.model)
+        # Unsloth's wish; nothing is evaluated by this trainer.
+        self.args.bf16_full_eval = self.args.fp16_full_eval = False
         self.remove_callback(PrinterCallback)  # metrics.jsonl has the same numbers
         # Several processes wait for each other in every backward: none may skip one.
         alone = self.accelerator.num_processes == 1
-        # Below float32, sampling and training round differently, by more than the clip range.
-        self._is_exact = IS_STOCK and compute_dtype(self.model) == torch.float32
+        # Below float32, sampling and training round differently, by more than the clip range; so
+        # does vLLM.
+        self._is_exact = training_dtype(self.model) == compute_dtype(
+            self.model
+        ) == torch.float32 and not hasattr(self.model, "vllm_engine")
         self._wants_old = False
         self._skips = skip_zero_advantage and alone and self.beta == 0.0
-        self._drops_rows = self._skips and IS_STOCK and self.args.top_entropy_quantile == 1.0
+        self._drops_rows = self._skips and self.args.top_entropy_quantile == 1.0
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Any:
         # TRL's first pass over new completions asks for the policy's own log-probabilities, if
@@ -97,7 +115,7 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
             return inputs
         self._has_new_completions = False
         # TRL's own buffer, from which it takes the batch of each later forward of this step.
-        batches = sorted_batches(self._buffered_inputs, trim=IS_STOCK)
+        batches = sorted_batches(self._buffered_inputs)
         self._buffered_inputs: list[Batch] = batches
         return batches[self._step % self.args.steps_per_generation]
 
@@ -110,16 +128,31 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
     ) -> Any:
         if not (self._skips and self.model.training):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        has_gradient = inputs["advantages"] != 0  # (B,)
-        self._rollouts.count_forward(skipped=not bool(has_gradient.any()))
-        if not has_gradient.any():
+        learns = has_gradient(inputs)  # (B,)
+        self._rollouts.count_forward(skipped=not bool(learns.any()))
+        if not learns.any():
+            self._log_skipped()
             return _no_loss(model)
-        scale = 1.0
-        if self._drops_rows and not has_gradient.all():
-            kept = rows(inputs, has_gradient)
-            scale = loss_share(inputs, kept, self.loss_type)
-            inputs = trimmed(kept)
-        return scale * super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if not self._drops_rows or bool(learns.all()):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        kept = rows(inputs, learns)
+        # The loss is linear in the advantages. A factor of the loss itself would not do: Unsloth's
+        # backward ignores it.
+        kept["advantages"] = kept["advantages"] * loss_share(inputs, kept, self.loss_type)
+        loss = super().compute_loss(model, trimmed(kept), return_outputs, num_items_in_batch)
+        by_rows = self.importance_sampling_level == "sequence"
+        # The rows that were left out are not clipped: of an advantage of zero nothing is.
+        share = loss_share(inputs, kept, "grpo" if by_rows else "bnpo")
+        if values := self._metrics["train"].get(CLIP_RATIO):
+            values[-1] *= share
+        return loss
+
+    def _log_skipped(self) -> None:
+        """Logs what a forward without a gradient would have: TRL takes the mean over forwards."""
+        if self.loss_type in _WITH_CLIP_RATIO:
+            self._metrics["train"][CLIP_RATIO].append(0.0)
+        if not IS_STOCK:  # which logs it without a KL, too
+            self._metrics["train"]["kl"].append(0.0)
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -132,8 +165,10 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
     ) -> Any:
         wants_old, self._wants_old = self._wants_old, False
         if wants_old and self._is_exact:
-            drawn = self._rollouts.log_probs(logits_to_keep)
-            return drawn.to(input_ids.device), None, None
+            drawn = self._rollouts.log_probs(logits_to_keep).to(input_ids.device)
+            if not IS_STOCK:
+                drawn = shifted_left(drawn, attention_mask[:, :-logits_to_keep])
+            return drawn, None, None
         size = kwargs.get("batch_size") or len(input_ids)
         has_prefix = input_ids.shape[1] - logits_to_keep > 1
         # DDP, which wraps the model with several processes, expects one forward per backward.

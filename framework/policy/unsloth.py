@@ -13,6 +13,9 @@ The workarounds, each with the version it was written for and what would make it
 | `load_unsloth` | Unsloth 2026.10.9, TRL 1.15, torch 2.13 | see the lines there | see there |
 | `load_unsloth` | Unsloth 2026.10.9, models/llama.py, _PerDeviceRopeCache | a plain model on the CPU gets rotary tables on the GPU | it takes the input's device |
 | `adapter_precision` | TRL 1.15, grpo_trainer.py and sft_trainer.py, "When using QLoRA" | LoRA weights of a quantised model are cast to bfloat16 (https://github.com/huggingface/peft/issues/2889) | TRL takes an option for it |
+| `add_reference` | Unsloth 2026.10.9, models/rl.py, "Skip add_adapter" | on a GPU TRL's "ref" adapter is cut out, and the KL of an adapter that is trained further is measured from the base model | Unsloth leaves it in |
+| `plain_precision` | Unsloth 2026.10.9, models/rl.py, `mixed_precision_dtype`; transformers 5.17, training_args.py, "ACCELERATE_MIXED_PRECISION" | a trainer of a float32 model gets autocast in 16 bits, and leaves it in the environment for every later trainer of the process | Unsloth's config keeps `bf16=False, fp16=False` |
+| `stock_checkpoint` | unsloth_zoo 2026.10.9, gradient_checkpointing.py, `unsloth_checkpoint` | a model loaded with checkpointing "unsloth" makes every checkpoint of torch reentrant, whose result has no gradient unless an input has one | it keeps `use_reentrant=False` where that is asked for |
 | `drop_reference` | TRL 1.15, GRPOTrainer | a second training of one model is refused, because its "ref" adapter is still there | TRL replaces its own adapter |
 | `GroupwiseTrainer._load_from_checkpoint` (`grpo_trainer/trl_subclass.py`) | transformers 5.17, `Trainer._load_from_checkpoint` | of a checkpoint with adapters in sub-folders, the one beside them is not loaded | transformers loads all of them |
 | `GroupwiseTrainer.create_model_card` (also in `trainers/group_scores.py`) | TRL 1.15, transformers 5.17 | the model card of each checkpoint may look up the hub | there is an option for it |
@@ -37,11 +40,12 @@ import copy
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
     from transformers import PreTrainedModel
 
@@ -126,3 +130,73 @@ def drop_reference(model: Any) -> None:
     """
     if REFERENCE_ADAPTER in getattr(model, "peft_config", {}):
         model.delete_adapter(REFERENCE_ADAPTER)
+
+
+@contextmanager
+def plain_precision(dtype: torch.dtype) -> Iterator[None]:
+    """Inside, arguments and trainers are made whose precision is that of their own flags.
+
+    Outside it, Unsloth gives a trainer without `bf16` and `fp16` mixed precision, and any trainer
+    takes the precision of the one that was made before it.
+    """
+    import torch  # slow: not at start-up
+
+    names = ("UNSLOTH_MIXED_PRECISION", "ACCELERATE_MIXED_PRECISION")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+    if dtype == torch.float32:
+        # Unsloth's word for "no autocast": it is what it sets for weights of 16 bits that are all
+        # trained.
+        os.environ["UNSLOTH_MIXED_PRECISION"] = "bfloat16"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def stock_checkpoint() -> Callable[..., Any]:
+    """`torch.utils.checkpoint.checkpoint` as torch has it, whatever Unsloth has put in its place.
+
+    To be called at each use: the place changes with every model that is loaded.
+    """
+    import torch.utils.checkpoint as module  # slow: not at start-up
+
+    found: Callable[..., Any] = getattr(module, "_old_checkpoint", module.checkpoint)
+    return found
+
+
+def add_reference(model: Any) -> None:
+    """Makes the frozen copy of the adapter that the KL is measured from, where TRL has not.
+
+    Unsloth's rewrite of the trainer leaves it out. A fresh adapter needs no copy: it changes
+    nothing yet, so the model without it is the same reference, and takes no memory.
+    """
+    adapters = getattr(model, "peft_config", {})
+    if REFERENCE_ADAPTER in adapters or "default" not in adapters or _changes_nothing(model):
+        return
+    import torch  # slow: not at start-up
+
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):  # the new adapter's first weights are drawn at random
+        model.add_adapter(REFERENCE_ADAPTER, adapters["default"])
+    for name, parameter in _of_the_adapter(model):
+        copy = model.get_parameter(name.replace(".default.", f".{REFERENCE_ADAPTER}."))
+        copy.data = parameter.detach().clone()
+        copy.requires_grad_(False)
+    model.set_adapter("default")
+
+
+def _changes_nothing(model: Any) -> bool:
+    """Whether the adapter is as it was made: LoRA's B is zero, and nothing else is trained."""
+    return all(
+        ".lora_A." in name or (".lora_B." in name and not parameter.any())
+        for name, parameter in _of_the_adapter(model)
+    )
+
+
+def _of_the_adapter(model: Any) -> list[tuple[str, Any]]:
+    return [(name, p) for name, p in model.named_parameters() if ".default." in name]

@@ -4,7 +4,8 @@ directory, resume        the run's folder: created, locked, opened, resumed
 checkpoints, stop        which checkpoint is whole; Ctrl-C
 metrics, tracking        `metrics.jsonl`; Weights & Biases and trackio
 health, health_checks, health_history   what goes wrong in a run, found from its numbers
-terminal, errors         stages and progress bars; messages for weights that cannot be written
+terminal                 stages and progress bars
+errors, out_of_memory    messages for weights that cannot be written, and for memory that ran out
 processes                several processes as one run
 machine, doctor          hardware and versions; versions compared with the tested ones
 """

@@ -1,6 +1,10 @@
-"""What all trainers share: the arguments that depend on the machine, and the result of a training.
+"""What all trainers share: precision, arguments that depend on the machine, and the result.
 
-    SFTConfig(..., **machine_arguments(compute_dtype(model), config.optim))
+    dtype = training_dtype(model)
+    with plain_precision(dtype):
+        trainer = SFTTrainer(model, SFTConfig(..., **machine_arguments(dtype, config.optim)))
+
+Every trainer of this project takes its precision from here.
 
 Left out: arguments that depend on the method (batch sizes, learning rate, what is saved and when).
 """
@@ -11,8 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from groupwise.framework.policy.loading import compute_dtype
+
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +35,40 @@ class TrainResult:
     was_stopped: bool = False
 
 
+def half_precision(*, has_bfloat16: bool | None = None) -> torch.dtype:
+    """The 16 bits that this GPU computes in: bfloat16 from Ampere on, else float16.
+
+    `has_bfloat16` None asks the GPU. Older ones (T4, RTX 20) emulate bfloat16, slowly, and
+    transformers refuses to train in it there.
+    """
+    import torch  # slow: not at start-up
+
+    if has_bfloat16 is None:
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_bfloat16 else torch.float16
+
+
+def training_dtype(model: PreTrainedModel) -> torch.dtype:
+    """What a training of this model computes in: float32 where that was asked for.
+
+    If all weights are trained, Unsloth keeps those of a 16-bit model in float32, for the optimiser,
+    and computes in 16 bits.
+    """
+    import torch  # slow: not at start-up
+
+    original = getattr(model, "_unsloth_original_dtype", None)
+    if original is not None and torch.cuda.is_available():
+        return half_precision() if original == torch.bfloat16 else torch.float16
+    return compute_dtype(model)
+
+
 def machine_arguments(dtype: torch.dtype, optim: str) -> dict[str, Any]:
     """Optimiser, precision and output: what transformers' `TrainingArguments` get in any training.
 
-    `dtype` is what the model computes in; float32 trains without autocast. `optim` is
-    transformers' name of an optimiser: on a CPU every kind of AdamW becomes `adamw_torch_fused`,
-    because bitsandbytes has no CPU kernels for its own and torch's others are slower.
+    `dtype` is what the training computes in (`training_dtype`); float32 trains without autocast.
+    `optim` is transformers' name of an optimiser: on a CPU every kind of AdamW becomes
+    `adamw_torch_fused`, because bitsandbytes has no CPU kernels for its own and torch's others are
+    slower.
     """
     import torch  # slow: not at start-up
 

@@ -20,13 +20,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from groupwise.framework.policy.unsloth import load_unsloth
+from groupwise.framework.policy.unsloth import load_unsloth, plain_precision, stock_checkpoint
 
 load_unsloth()  # before transformers, which it patches
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from groupwise.evaluation.log.files import full_disk_as_user_error
@@ -40,11 +40,11 @@ from groupwise.framework.objective import (
     token_logps,
 )
 from groupwise.framework.policy import Policy
-from groupwise.framework.policy.loading import compute_dtype
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import latest_checkpoint, step_of
 from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.metrics import TrainingLog
+from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.framework.run.stop import StopRequest
 from groupwise.framework.run.terminal import Terminal
 from groupwise.framework.run.tracking import Tracker
@@ -55,7 +55,7 @@ from groupwise.framework.trainers.callbacks import (
     StopAfterStep,
     TrackerCallback,
 )
-from groupwise.framework.trainers.common import TrainResult, machine_arguments
+from groupwise.framework.trainers.common import TrainResult, machine_arguments, training_dtype
 from groupwise.framework.trainers.group_score_batches import (
     Batch,
     Collator,
@@ -173,12 +173,13 @@ class GroupScoreTrainer(Trainer):  # type: ignore[misc]
         size = self.args.completions_per_forward
         in_pieces = len(ids) > size and torch.is_grad_enabled()
         sums = []
+        alone = self.accelerator.num_processes == 1
         for start in range(0, len(ids), size):
             piece = slice(start, start + size)
             length = int(attention[piece].sum(1).max())  # the rest is padding
             tensors = (ids[piece, :length], attention[piece, :length], learned[piece, :length])
             if in_pieces:
-                sums.append(checkpoint(_sequence_logps, model, *tensors, use_reentrant=False))
+                sums.append(_recomputed(model, *tensors, alone=alone))
             else:
                 sums.append(_sequence_logps(model, *tensors))
         logps = torch.cat(sums)  # (N,)
@@ -219,7 +220,9 @@ class GroupScoreTrainer(Trainer):  # type: ignore[misc]
         """No model card: a run directory says more, and the card looks up the hub."""
 
 
-def _sequence_logps(model: Any, ids: Tensor, attention: Tensor, learned: Tensor) -> Tensor:
+def _sequence_logps(
+    model: Any, ids: Tensor, attention: Tensor, learned: Tensor, *_: Tensor
+) -> Tensor:
     """Tokens (N, T) -> the log-probability of each row's learned tokens, (N,)."""
     logits = model(input_ids=ids, attention_mask=attention).logits  # (N, T, V)
     sums = []
@@ -229,6 +232,21 @@ def _sequence_logps(model: Any, ids: Tensor, attention: Tensor, learned: Tensor)
         row = row.to(torch.promote_types(row.dtype, torch.float32))
         sums.append(token_logps(row, tokens[1:][kept]).sum())
     return torch.stack(sums)
+
+
+def _recomputed(model: Any, *tensors: Tensor, alone: bool) -> Tensor:
+    """`_sequence_logps` that keeps nothing of its forward, which is made again for the gradient.
+
+    Unsloth's own checkpointing inside it would keep the inputs of all layers of all pieces in main
+    memory. A reentrant checkpoint makes its first forward without a graph, and so leaves nothing to
+    keep; with several processes it cannot be had, as DDP takes a gradient once for each backward.
+    """
+    checkpoint = stock_checkpoint()
+    reentrant = alone and torch.utils.checkpoint.checkpoint is not checkpoint
+    # Reentrant, the result has a gradient only if an input has one; the weights are none.
+    more = [torch.zeros((), device=tensors[0].device, requires_grad=True)] if reentrant else []
+    logps: Tensor = checkpoint(_sequence_logps, model, *tensors, *more, use_reentrant=reentrant)
+    return logps
 
 
 def _unfreeze_adapter(model: Any) -> None:
@@ -254,13 +272,14 @@ def train_on_groups(
     tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
     stop = StopRequest()
     with terminal.stage("Train (scored groups)") as stage:
-        trainer = GroupScoreTrainer(
-            policy.model,
-            arguments(config, policy, run_dir),
-            groups,
-            policy.tokenizer,
-            callbacks=[StopAfterStep(stop)],
-        )
+        with plain_precision(training_dtype(policy.model)):
+            trainer = GroupScoreTrainer(
+                policy.model,
+                arguments(config, policy, run_dir),
+                groups,
+                policy.tokenizer,
+                callbacks=[StopAfterStep(stop)],
+            )
         if trainer.left_out:
             terminal.notice(
                 f"{trainer.left_out} completions left out: longer than model.max_seq_length, or "
@@ -276,7 +295,13 @@ def train_on_groups(
             trainer.add_callback(callback)
         log.open(step_of(resume_from) if resume_from else 0)
         try:
-            with stop.listening(), full_disk_as_user_error(run_dir.path):
+            with (
+                stop.listening(),
+                full_disk_as_user_error(run_dir.path),
+                out_of_memory_as_user_error(
+                    "training", _tries(config), "The last checkpoint is kept."
+                ),
+            ):
                 output = trainer.train(
                     resume_from_checkpoint=str(resume_from) if resume_from else None
                 )
@@ -289,6 +314,16 @@ def train_on_groups(
         if was_stopped:
             stage.ended = "stopped"
     return TrainResult(steps, float(output.metrics["train_runtime"]), log.last, was_stopped)
+
+
+def _tries(config: ExperimentConfig) -> list[str]:
+    size, length = config.training.completions_per_forward, config.model.max_seq_length
+    less = f"training.completions_per_forward: {size // 2} (now {size}; the result is the same)"
+    return [
+        *([less] if size > 1 else []),
+        "model.use_gradient_checkpointing: unsloth, where it is not",
+        f"model.max_seq_length: {length * 3 // 4} (now {length}); longer completions are left out",
+    ]
 
 
 def shown(metrics: Mapping[str, float | None]) -> str:
@@ -320,7 +355,7 @@ def arguments(config: ExperimentConfig, policy: Policy, run_dir: RunDir) -> Grou
         max_grad_norm=training.max_grad_norm,
         adam_beta1=training.adam_beta1,
         adam_beta2=training.adam_beta2,
-        **machine_arguments(compute_dtype(policy.model), training.optim),
+        **machine_arguments(training_dtype(policy.model), training.optim),
         **checkpointing,
         logging_steps=groups.logging_steps,
         logging_first_step=True,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,10 @@ from groupwise.framework.config import ModelConfig
 from groupwise.framework.data.preferences import Pair, load_pairs, split_pairs
 from groupwise.framework.policy.folders import check_model_folder
 from groupwise.framework.policy.loading import unusable_as_user_error
-from groupwise.framework.policy.unsloth import load_unsloth
+from groupwise.framework.policy.unsloth import load_unsloth, plain_precision
+from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.framework.run.terminal import Stage, Terminal
-from groupwise.framework.trainers.common import machine_arguments
+from groupwise.framework.trainers.common import half_precision, machine_arguments
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.reward_model import has_template, render
 
@@ -101,8 +103,8 @@ def train_reward(
                 model, tokenizer = _load(model_name, settings)
             rows = [_tokenized(tokenizer, pair, settings.max_length) for pair in train]
             tests = [_tokenized(tokenizer, pair, settings.max_length) for pair in held_out]
-            before = pairwise_accuracy(model, tests, settings.batch_size)
-            with terminal.stage("Train the reward") as stage:
+            with terminal.stage("Train the reward") as stage, _out_of_memory(settings):
+                before = pairwise_accuracy(model, tests, settings.batch_size)
                 model, steps = _train(model, tokenizer, rows, settings, folder, stage)
                 after = pairwise_accuracy(model, tests, settings.batch_size)
                 stage.summary = f"accuracy {percent(before, 1)} before, {percent(after, 1)} after"
@@ -140,7 +142,7 @@ def _load(name: str, settings: RewardTraining) -> tuple[PreTrainedModel, PreTrai
     set_seed(settings.seed)  # the head is new, and drawn at random
     on_gpu = torch.cuda.is_available()
     # Trained weights stay in float32: Adam's small steps would be lost in bfloat16
-    dtype = torch.bfloat16 if on_gpu and settings.lora_r else torch.float32
+    dtype = half_precision() if on_gpu and settings.lora_r else torch.float32
     with unusable_as_user_error(f"--model {name}:"):
         tokenizer = AutoTokenizer.from_pretrained(name)
         model = AutoModelForSequenceClassification.from_pretrained(name, num_labels=1, dtype=dtype)
@@ -149,16 +151,28 @@ def _load(name: str, settings: RewardTraining) -> tuple[PreTrainedModel, PreTrai
         tokenizer.pad_token = tokenizer.eos_token
     model.config.pad_token_id = tokenizer.pad_token_id
     if settings.lora_r:
-        from peft import LoraConfig, get_peft_model  # slow: not at start-up
-
-        lora = LoraConfig(
-            task_type="SEQ_CLS",  # the new head is trained whole, and saved
-            r=settings.lora_r,
-            lora_alpha=2 * settings.lora_r,
-            target_modules="all-linear",
-        )
-        model = get_peft_model(model, lora)
+        model = with_adapter(model, settings.lora_r)
     return model.to("cuda" if on_gpu else "cpu"), tokenizer
+
+
+def with_adapter(model: PreTrainedModel, rank: int) -> Any:
+    """Adds LoRA and trains the new head with it, both in float32 whatever the model is in.
+
+    float16 weights cannot be trained at all: their gradients cannot be scaled back.
+    """
+    from peft import LoraConfig, get_peft_model  # slow: not at start-up
+
+    lora = LoraConfig(
+        task_type="SEQ_CLS",  # the new head is trained whole, and saved
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules="all-linear",
+    )
+    adapted = get_peft_model(model, lora)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return adapted
 
 
 def _tokenized(tokenizer: Any, pair: Pair, max_length: int) -> dict[str, Any]:
@@ -190,35 +204,49 @@ def _train(
         stage.update(step, num_steps, f"loss {float(logs['loss']):.3f}")
 
     on_gpu = torch.cuda.is_available()
+    dtype = half_precision() if on_gpu else torch.float32
     pairs = [{key: row[key] for key in ("chosen_ids", "rejected_ids")} for row in rows]
-    trainer = RewardTrainer(
-        model=model,
-        processing_class=tokenizer,
-        train_dataset=Dataset.from_list(pairs),
-        callbacks=[ShowProgress(show)],
-        args=RewardConfig(
-            output_dir=str(folder / "trainer"),
-            seed=settings.seed,
-            num_train_epochs=settings.epochs,
-            per_device_train_batch_size=settings.batch_size,
-            gradient_accumulation_steps=1,
-            learning_rate=settings.rate,
-            lr_scheduler_type="linear",
-            warmup_steps=0.1,  # below 1: a share of all steps
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            max_length=None,  # cut above, as the reward cuts
-            gradient_checkpointing=on_gpu,
-            save_strategy="no",
-            logging_steps=1,
-            **machine_arguments(torch.bfloat16 if on_gpu else torch.float32, "adamw_torch_fused"),
-            center_rewards_coefficient=0.01,  # scores of all questions around 0
-        ),
-    )
+    with plain_precision(dtype):
+        trainer = RewardTrainer(
+            model=model,
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_list(pairs),
+            callbacks=[ShowProgress(show)],
+            args=RewardConfig(
+                output_dir=str(folder / "trainer"),
+                seed=settings.seed,
+                num_train_epochs=settings.epochs,
+                per_device_train_batch_size=settings.batch_size,
+                gradient_accumulation_steps=1,
+                learning_rate=settings.rate,
+                lr_scheduler_type="linear",
+                warmup_steps=0.1,  # below 1: a share of all steps
+                weight_decay=0.0,
+                max_grad_norm=1.0,
+                max_length=None,  # cut above, as the reward cuts
+                gradient_checkpointing=on_gpu,
+                save_strategy="no",
+                logging_steps=1,
+                **machine_arguments(dtype, "adamw_torch_fused"),
+                center_rewards_coefficient=0.01,  # scores of all questions around 0
+            ),
+        )
     steps = int(trainer.train().global_step)
     if settings.lora_r:
-        model = model.merge_and_unload()
+        dtype = model.dtype
+        model = model.merge_and_unload().to(dtype)  # the head, too
     return model.eval(), steps
+
+
+def _out_of_memory(settings: RewardTraining) -> AbstractContextManager[None]:
+    size, length = settings.batch_size, settings.max_length
+    tries = [
+        *([f"--batch-size {size // 2} (now {size})"] if size > 1 else []),
+        f"--max-length {max(8, length * 3 // 4)} (now {length})",
+        *([] if settings.lora_r else ["--lora-r 16, which trains an adapter"]),
+        "a smaller --model",
+    ]
+    return out_of_memory_as_user_error("training a reward", tries)
 
 
 def pairwise_accuracy(model: Any, rows: Sequence[dict[str, Any]], batch_size: int) -> float:
@@ -228,11 +256,15 @@ def pairwise_accuracy(model: Any, rows: Sequence[dict[str, Any]], batch_size: in
 
     collate = DataCollatorForPreference(pad_token_id=model.config.pad_token_id)
     device = next(model.parameters()).device
+    # A head in float32 over a model in 16 bits (`with_adapter`).
+    in_its_precision = torch.autocast(
+        device.type, dtype=model.dtype, enabled=model.dtype != torch.float32
+    )
     was_training, right = model.training, 0.0
     model.eval()
     for start in range(0, len(rows), batch_size):
         batch = {k: v.to(device) for k, v in collate(rows[start : start + batch_size]).items()}
-        with torch.inference_mode():
+        with torch.inference_mode(), in_its_precision:
             chosen, rejected = model(**batch).logits.float().squeeze(-1).chunk(2)  # (B,) each
         right += float(((chosen > rejected) + 0.5 * (chosen == rejected)).sum())
     model.train(was_training)

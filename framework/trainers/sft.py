@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.framework.policy import Policy
-from groupwise.framework.policy.loading import compute_dtype
-from groupwise.framework.policy.unsloth import adapter_precision, load_unsloth
+from groupwise.framework.policy.unsloth import (
+    adapter_precision,
+    load_unsloth,
+    plain_precision,
+)
 from groupwise.framework.run import processes
 from groupwise.framework.run.metrics import TrainingLog
-from groupwise.framework.trainers.common import machine_arguments
+from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
+from groupwise.framework.trainers.common import machine_arguments, training_dtype
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
 
@@ -58,11 +62,22 @@ def warm_start(
     trainer = _trainer(policy, kept, config, seed, folder, log, callbacks)
     log.open()
     try:
-        steps = int(trainer.train().global_step)
+        with out_of_memory_as_user_error("supervised training", _tries(config, max_length)):
+            steps = int(trainer.train().global_step)
     finally:
         log.close()
         shutil.rmtree(folder / "trainer", ignore_errors=True)
     return steps
+
+
+def _tries(config: WarmStartConfig, max_length: int) -> list[str]:
+    size = config.batch_size
+    return [
+        *([f"training.warm_start.batch_size: {size // 2} (now {size})"] if size > 1 else []),
+        "model.use_gradient_checkpointing: unsloth, where it is not",
+        f"model.max_seq_length: {max(1, max_length * 3 // 4)} (now {max_length}); longer "
+        "demonstrations are left out",
+    ]
 
 
 def _trainer(
@@ -81,8 +96,9 @@ def _trainer(
 
     from groupwise.framework.trainers.callbacks import LogMetrics, RecordConfig
 
-    with adapter_precision(policy.model):
-        return SFTTrainer(
+    dtype = training_dtype(policy.model)
+    with adapter_precision(policy.model), plain_precision(dtype):
+        trainer = SFTTrainer(
             model=policy.model,
             processing_class=policy.tokenizer,
             train_dataset=Dataset.from_list(rows),
@@ -108,9 +124,12 @@ def _trainer(
                 max_length=None,
                 save_strategy="no",
                 logging_steps=1,
-                **machine_arguments(compute_dtype(policy.model), "adamw_8bit"),
+                **machine_arguments(dtype, "adamw_8bit"),
             ),
         )
+    # Unsloth's wish; nothing is evaluated by this trainer.
+    trainer.args.bf16_full_eval = trainer.args.fp16_full_eval = False
+    return trainer
 
 
 def tokenized(

@@ -14,8 +14,8 @@ from grpo_toys import trainer_for
 from groupwise.framework.config import TrainingConfig
 from groupwise.framework.grpo_trainer.memory_trial import (
     longest_batch,
-    out_of_memory_as_user_error,
     refuse_too_long,
+    training_out_of_memory,
     try_longest,
 )
 from groupwise.rewards.errors import UserError
@@ -126,7 +126,7 @@ def test_a_step_that_does_not_fit_ends_the_run_before_it_begins(toy: Toy, tmp_pa
 
 
 def test_out_of_memory_in_training_names_what_to_turn() -> None:
-    with pytest.raises(UserError) as caught, out_of_memory_as_user_error(CONFIG):
+    with pytest.raises(UserError) as caught, training_out_of_memory(CONFIG):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
     assert str(caught.value) == (
         "out of memory in training: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
@@ -136,7 +136,7 @@ def test_out_of_memory_in_training_names_what_to_turn() -> None:
         "  model.use_gradient_checkpointing: unsloth, where it is not\n"
         "  training.max_completion_length: 384 (now 512)"
     )
-    with pytest.raises(UserError, match="DefaultCPUAllocator"), out_of_memory_as_user_error(CONFIG):
+    with pytest.raises(UserError, match="DefaultCPUAllocator"), training_out_of_memory(CONFIG):
         too_much()
-    with pytest.raises(RuntimeError, match="other"), out_of_memory_as_user_error(CONFIG):
+    with pytest.raises(RuntimeError, match="other"), training_out_of_memory(CONFIG):
         raise RuntimeError("other")

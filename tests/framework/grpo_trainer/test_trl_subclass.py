@@ -28,7 +28,7 @@ def test_sorting_keeps_rows_together_and_puts_gradients_first() -> None:
         }
 
     before = [batch(0, [0.0, 1.0], [4, 2]), batch(2, [0.0, -1.0], [1, 3])]
-    after = sorted_batches(before, trim=True)
+    after = sorted_batches(before)
     assert [part["advantages"].tolist() for part in after] == [[-1.0, 1.0], [0.0, 0.0]]
     assert [part["completion_ids"][:, 0].tolist() for part in after] == [[3, 1], [0, 2]]
     assert after[0]["completion_ids"].shape == (2, 3)  # trimmed to its longest completion

@@ -18,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from benchmarks.sampling_sides import Workload, slots
 from groupwise.framework.sampling import cache as kv
 from groupwise.framework.sampling import slots as engine
+from groupwise.framework.sampling.buffers import Buffers
 
 # Operations of torch, with all that they call.
 OPERATIONS = {
@@ -66,10 +67,10 @@ def _named_parts(model: Any) -> Iterator[list[str]]:
         *(("rotary embedding", table, "forward") for table in rotary),
         ("rotary embedding", modeling, "apply_rotary_pos_emb"),
         ("drawing", engine, "draw"),
-        ("writing the cache", kv.SlotCache, "update"),
-        ("masks", engine.Run, "_masks"),
+        ("writing the cache", kv.BlockCache, "update"),
+        ("masks", Buffers, "step"),
         ("bookkeeping", engine.Run, "_book"),
-        ("copying prompts into slots", kv.SlotCache, "fill"),
+        ("copying prompts into slots", kv.BlockCache, "fill"),
     ]
     with ExitStack() as stack:
         for name, owner, attribute in parts:

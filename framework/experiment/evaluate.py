@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from groupwise.evaluation.sampler import Prompt
 from groupwise.evaluation.text import percent
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
@@ -54,8 +55,11 @@ def measure(
     a run): a log made with another model is refused.
     """
     from groupwise.evaluation import evaluate  # NumPy and SciPy: not at start-up
+    from groupwise.framework.sampling.self_check import check_engine  # torch: not at start-up
 
     sampler = evaluation_sampler(config, policy)
+    prompts = [Prompt(e.id, e.prompt, token_ids=e.prompt_ids or None) for e in held_out]
+    check_engine(sampler, prompts, terminal.notice)
     with evaluation_rubric(config) as rubric, terminal.stage(f"Evaluate: {label}") as stage:
         summary = evaluate(
             held_out,

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation import EvaluationSettings, Summary, evaluate
 from groupwise.evaluation.log.files import full_disk_as_user_error
+from groupwise.evaluation.sampler import Prompt
 from groupwise.framework.config import shared_batch_shape
 from groupwise.framework.data.examples import check_data_size
 from groupwise.framework.grpo_trainer.arguments import GRPOArguments
@@ -139,6 +140,7 @@ class GRPOTrainer:
                 full_disk_as_user_error(self.output_dir),
                 out_of_memory_as_user_error(self.config),
             ):
+                self._check_sampler()
                 output = self.trl_trainer.train(
                     resume_from_checkpoint=str(resume_from) if resume_from else None
                 )
@@ -205,6 +207,17 @@ class GRPOTrainer:
         """Adapter or weights, and the tokenizer, as plain transformers + peft load them."""
         save_pretrained(self.model, self.tokenizer, Path(folder))
 
+    def _check_sampler(self) -> None:
+        from groupwise.framework.sampling.self_check import check_engine  # torch: not at start-up
+
+        prompts = [Prompt(e.id, e.prompt, token_ids=e.prompt_ids or None) for e in self.examples]
+        check_engine(self.rollouts.sampler, prompts, self._notify)
+
+    def _described_sampler(self) -> Any:
+        sampler = self.rollouts.sampler
+        described = getattr(sampler, "described", None)
+        return {"engine": sampler.name} if described is None else described()
+
     def _make_sampler(self) -> Sampler:
         from groupwise.framework.sampling import make_sampler  # imports torch: not at start-up
 
@@ -245,7 +258,7 @@ class GRPOTrainer:
                     RecordConfig(
                         self.output_dir,
                         self.config,
-                        sampler=type(self.rollouts.sampler).__name__,
+                        sampler=self._described_sampler,
                         rewards=dict(self.rollouts.rubric.weights),
                     ),
                     *self._callbacks,

@@ -2,7 +2,12 @@
 
 make_sampler(model, tokenizer).sample(prompts, num_samples, params)
 
-slots, cache          our engine: continuous batching over a KV cache of slots
+slots                 our engine: continuous batching on transformers' forward
+schedule, blocks      which samples run, and where in a paged pool their keys lie; no tensors
+buffers, cache        the same as tensors; keys and values
+attention, graphs     attention over blocks; a step as a CUDA graph
+forwards              transformers' forward where Unsloth has replaced it
+self_check            `slots` beside `generate` on a few tokens, before it is used
 generate, vllm        `model.generate`; Unsloth's vLLM
 draw, randomness      from logits to a token; the random numbers of a sample
 requests, stopping    prompts in tokens; where a completion ends
@@ -15,9 +20,12 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
+import torch
+
 from groupwise.evaluation.sampler import Sampler
 from groupwise.framework.sampling.generate import GenerateSampler
-from groupwise.framework.sampling.slots import SlotSampler
+from groupwise.framework.sampling.self_check import CheckedSampler
+from groupwise.framework.sampling.slots import Options, SlotSampler
 from groupwise.framework.sampling.state import sampling_mode
 from groupwise.framework.sampling.support import why_not_slots
 from groupwise.framework.sampling.vllm import VllmSampler, why_not_vllm
@@ -41,8 +49,12 @@ def make_sampler(
     *,
     max_rows: int | None = None,
     memory_budget_bytes: int | None = None,
+    cuda_graphs: bool = False,
 ) -> EngineSampler:
     """The sampling engine for a model; `auto` picks the fastest that serves it (see `reason`).
+
+    What `auto` picks as the slot engine is compared with `generate` before it is used, and gives
+    way to it if they disagree (`self_check.py`); an engine that is asked for is not checked.
 
     A sampler is cheap to make, keeps no memory between calls, and samples with the weights that the
     model has when `sample` is called.
@@ -50,25 +62,30 @@ def make_sampler(
     Args:
         max_rows: most samples at once (None: the engine's default for the device).
         memory_budget_bytes: memory for the samples in flight (None: a part of the free memory).
+        cuda_graphs: replay the slot engine's steps as CUDA graphs; ignored without a GPU.
 
     Raises UserError for an engine that does not exist or cannot serve this model.
     """
     if engine not in ENGINES:
         raise UserError(f"sampling: there is no engine {engine!r}; choose one of {ENGINES}.")
     reason = "asked for"
+    is_checked = engine == "auto"
     if engine == "auto":
         engine, reason = _pick(model)
-    if engine == "slots":
-        return SlotSampler(
-            model,
-            tokenizer,
-            max_rows=max_rows,
-            memory_budget_bytes=memory_budget_bytes,
-            reason=reason,
-        )
     if engine == "vllm":
         return VllmSampler(model, tokenizer, reason=reason)
-    return GenerateSampler(model, tokenizer, max_rows=max_rows, reason=reason)
+    generate = GenerateSampler(model, tokenizer, max_rows=max_rows, reason=reason)
+    if engine == "generate":
+        return generate
+    slots = SlotSampler(
+        model,
+        tokenizer,
+        max_rows=max_rows,
+        memory_budget_bytes=memory_budget_bytes,
+        reason=reason,
+        options=Options(cuda_graphs=cuda_graphs and torch.cuda.is_available()),
+    )
+    return CheckedSampler(slots, generate) if is_checked else slots
 
 
 def _pick(model: Any) -> tuple[Engine, str]:
@@ -82,6 +99,7 @@ def _pick(model: Any) -> tuple[Engine, str]:
 
 __all__ = [
     "ENGINES",
+    "CheckedSampler",
     "Engine",
     "EngineSampler",
     "GenerateSampler",

@@ -16,7 +16,12 @@ import torch
 from torch import Tensor
 
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
-from groupwise.framework.sampling.cache import PROMPT_STEP, is_steady, round_up, slot_attention
+from groupwise.framework.sampling.attention import (
+    PROMPT_STEP,
+    is_steady,
+    round_up,
+    slot_attention,
+)
 from groupwise.framework.sampling.cpu import prepacked_linears
 from groupwise.framework.sampling.draw import check_params, draw
 from groupwise.framework.sampling.memory import default_budget
@@ -83,7 +88,7 @@ class GenerateSampler:
         """The slots' batch-invariant attention, if the slot engine serves the model."""
         if not self._steady or why_not_slots(self.model) is not None:
             return nullcontext()
-        return slot_attention(base_model(self.model).config, steady=True)
+        return slot_attention(base_model(self.model).config)
 
     def _packed(self) -> AbstractContextManager[int]:
         device = self.model.get_input_embeddings().weight.device

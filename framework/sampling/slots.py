@@ -1,23 +1,25 @@
 """The slot engine: continuous batching, K answers for N prompts, on the plain transformers forward.
 
-Each prompt is prefilled once, and its keys and values are copied into the slots of its K samples. A
-slot whose sample has ended takes the next sample at once; when none is left, the batch shrinks to
-the rows that still run. `model.generate` runs the prompt of every row, and every row until the last
-one ends.
+Each prompt is prefilled once, and its K samples share its keys and values (or have copies, where
+results must not depend on the batch). A slot whose sample has ended takes the next sample at once;
+when none is left, the batch shrinks to the rows that still run. `model.generate` runs the prompt of
+every row, and every row until the last one ends.
 
 The last token of a prompt is not part of its prefill: it is the slot's first input, so that the
 first token of a completion is drawn by the same code as all others.
 
-Left out: paged memory (a slot has room for its prompt and `max_tokens`), speculative decoding,
-models spread over several devices.
+Memory is paged: rows are admitted by what they use (`schedule.py`), and attention reads blocks
+where they lie (`attention.py`). Under Unsloth's GPU code, the model runs transformers' forward
+meanwhile (`forwards.py`).
+
+Left out: speculative decoding, models spread over several devices.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,21 +27,25 @@ import torch
 from torch import Tensor
 
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
-from groupwise.framework.sampling.cache import (
+from groupwise.framework.sampling.attention import (
+    BLOCK,
     CHUNK,
     PROMPT_STEP,
-    PromptCache,
-    SlotCache,
     is_steady,
     round_up,
     slot_attention,
 )
+from groupwise.framework.sampling.buffers import Buffers, Sizes, bucketed, exact
+from groupwise.framework.sampling.cache import BlockCache, PromptCache
 from groupwise.framework.sampling.cpu import Threads, prepacked_linears
 from groupwise.framework.sampling.draw import check_params, draw
+from groupwise.framework.sampling.forwards import transformers_forwards
+from groupwise.framework.sampling.graphs import GraphedForward
 from groupwise.framework.sampling.lora import merged_adapters
-from groupwise.framework.sampling.memory import Room, default_budget, room_within
+from groupwise.framework.sampling.memory import DRAW_ROWS, Need, Room, default_budget, room_within
 from groupwise.framework.sampling.randomness import sample_key, uniforms
 from groupwise.framework.sampling.requests import PromptTokens, completion, encode_prompts
+from groupwise.framework.sampling.schedule import Row, Schedule
 from groupwise.framework.sampling.state import sampling_mode
 from groupwise.framework.sampling.stopping import Stopping
 from groupwise.framework.sampling.support import FAMILIES, base_model, mask_kinds, why_not_slots
@@ -51,19 +57,13 @@ MOST_ROWS_CPU = 128
 MOST_ROWS_GPU = 256
 
 
-@dataclass(slots=True)
-class Row:
-    """A sample in its slot."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the engine works; none of them changes an answer by more than rounding."""
 
-    prompt: PromptTokens
-    sample_index: int
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-    @property
-    def length(self) -> int:
-        """Positions in the cache: all but the newest token, which is the next input."""
-        return len(self.prompt.ids) - 1 + len(self.tokens)
+    block: int = BLOCK  # positions of a block of memory
+    cuda_graphs: bool = False
+    buckets: bool = False  # sizes of a step rounded up to few different ones; with graphs, always
 
 
 class SlotSampler:
@@ -79,6 +79,7 @@ class SlotSampler:
         max_rows: int | None = None,
         memory_budget_bytes: int | None = None,
         reason: str = "asked for",
+        options: Options | None = None,
     ) -> None:
         """Raise UserError if the model's family is not served.
 
@@ -96,6 +97,7 @@ class SlotSampler:
         self.model, self.tokenizer, self.reason = model, tokenizer, reason
         self.max_rows = max_rows
         self.memory_budget_bytes = memory_budget_bytes
+        self.options = options or Options()
 
     def sample(
         self, prompts: Sequence[Prompt], num_samples: int, params: SamplingParams
@@ -131,14 +133,16 @@ class SlotSampler:
         rows = min(most_rows(self.max_rows, base.device), sum(len(p.samples) for p in prompts))
         with (
             sampling_mode(self.model, self.tokenizer),
-            slot_attention(base.config, is_steady(base.get_input_embeddings().weight)),
+            transformers_forwards(self.model),
+            slot_attention(base.config),
             ExitStack() as stack,
         ):
             merged = stack.enter_context(merged_adapters(self.model, budget // 4))
             packed = stack.enter_context(prepacked_linears(base, budget // 4))
             most = Room(rows, PREFILL_TOKENS)
-            room = partial(room_within, budget - merged - packed, most=most)
-            yield Run(base, prompts, params, stopping, room)
+            budget -= merged + packed
+            room = partial(room_within, budget, config=base.config, most=most)
+            yield Run(base, prompts, params, stopping, room, self.options)
 
 
 def most_rows(max_rows: int | None, device: torch.device) -> int:
@@ -147,7 +151,7 @@ def most_rows(max_rows: int | None, device: torch.device) -> int:
 
 
 class Run:
-    """One call of `sample`: the slots, the prefilled prompts, and the samples left to draw."""
+    """One call of `sample`: the schedule, the pool of keys and values, and the model's steps."""
 
     def __init__(
         self,
@@ -155,52 +159,54 @@ class Run:
         prompts: list[PromptTokens],
         params: SamplingParams,
         stopping: Stopping,
-        room_for: Callable[[Tensor, int, int, Any], Room],
+        room_for: Callable[[Tensor, Need], Room],
+        options: Options,
     ) -> None:
         self.base, self.params, self.stopping = base, params, stopping
-        self.device = base.get_input_embeddings().weight.device
-        self.vocabulary = base.get_output_embeddings().weight.shape[0]
-        self.waiting = deque(prompts)  # not yet prefilled
-        # Prefilled: prompt, its keys and values, the samples left to start.
-        self.ready: deque[tuple[PromptTokens, Tensor, deque[int]]] = deque()
-        self.rows: list[Row] = []
+        weight = base.get_input_embeddings().weight
+        self.device = weight.device
         self.finished: list[Row] = []
-        self.both_masks = FAMILIES[base.config.model_type]
-        self.mask_full, self.mask_sliding = mask_kinds(base.config)
-        self.sliding_window: int = getattr(base.config, "sliding_window", None) or 0
-        # If results must not depend on the batch, lengths are padded to fixed multiples.
-        self.steady = is_steady(base.get_input_embeddings().weight)
+        self.takes_kinds = FAMILIES[base.config.model_type]
+        self.has_full, self.has_sliding = mask_kinds(base.config)
+        # If results must not depend on the batch, lengths are padded to fixed multiples, and a
+        # product has the queries of one row only.
+        self.steady = is_steady(weight)
         self.prompt_step = PROMPT_STEP if self.steady else 1
-        self.chunk = CHUNK if self.steady else 1
+        block = CHUNK if self.steady else options.block
+        shares = not self.steady and any(len(prompt.samples) > 1 for prompt in prompts)
 
-        # The first prompt is prefilled alone: the shape of its keys gives the size of a slot.
-        self.room = Room(rows=1, prompt_tokens=1)
-        longest = self._padded(prompts[0])
-        capacity = round_up(len(prompts[0].ids) + params.max_tokens - 1, self.chunk)
-        self._run_prompts()
-        kv = self.ready[0][1]
-        self.room = room_for(kv, capacity, longest, base.config)
-        self.max_rows = self.room.rows
-        self.threads = Threads(self.device, base.config, self.max_rows)
-        self.cache = SlotCache(kv[:, None], self.max_rows, capacity)
-        count = self.max_rows
-        self.inputs = torch.zeros(count, 1, dtype=torch.int64, device=self.device)
-        self.lengths = torch.zeros(count, 1, dtype=torch.int64, device=self.device)
-        self.steps = torch.zeros(count, 1, dtype=torch.int64, device=self.device)
-        self.origins = torch.arange(count, device=self.device) * capacity
-        self.columns = torch.arange(capacity, device=self.device)
-        self.noise = torch.zeros(
-            count, params.max_tokens, dtype=torch.float64, device=self.device
-        )  # (rows, max_tokens)
+        # The first prompt is run alone: the shape of its keys gives the size of a block.
+        self.prompt_tokens = 1
+        self.kept: dict[int, Tensor] = {}  # by prompt: keys and values, (2 * layers, H, P, D)
+        self._run_prompts(prompts[:1])
+        kv = self.kept[prompts[0].index]
+        need = Need(len(prompts[0].ids), self._padded(prompts[0]), params.max_tokens, block, shares)
+        room = room_for(kv, need)
+        self.max_rows, self.prompt_tokens = room.rows, room.prompt_tokens
+        self.threads = Threads(self.device, base.config, room.rows)
+        self.cache = BlockCache(kv, room.blocks, block)
+        self.schedule = Schedule(
+            prompts, room.rows, room.blocks, block, params.max_tokens, shares, self.cache.move
+        )
+        self.buffers = Buffers(self.schedule, base.config, self.cache.data, self.steady)
+        self.bucket = bucketed if options.buckets or options.cuda_graphs else exact
+        self.forward = GraphedForward(self._forward) if options.cuda_graphs else self._forward
         self.seen = None
         if params.repetition_penalty != 1.0:
-            self.seen = torch.zeros(count, self.vocabulary, dtype=torch.bool, device=self.device)
+            words = base.get_output_embeddings().weight.shape[0]
+            self.seen = torch.zeros(room.rows, words, dtype=torch.bool, device=self.device)
+
+    @property
+    def rows(self) -> list[Row]:
+        return self.schedule.rows
 
     def advance(self) -> bool:
         """Fill free slots and make one step; False when nothing is left to do."""
         with torch.no_grad(), self.threads:
-            while len(self.rows) < self.max_rows and (self.ready or self.waiting):
-                self._admit()
+            self.schedule.compact()
+            self.schedule.make_room()
+            while self.schedule.may_start():
+                self._start_samples()
             if not self.rows:
                 return False
             self._step()
@@ -210,19 +216,49 @@ class Run:
         finished, self.finished = self.finished, []
         return finished
 
+    def _start_samples(self) -> None:
+        """Starts as many samples of the next prompt as there is room for."""
+        prompt = self.schedule.head
+        needs_keys = not self.schedule.has_keys(prompt)
+        if needs_keys and prompt.index not in self.kept:
+            self._run_prompts([waiting.prompt for waiting in self.schedule.waiting])
+        started = []
+        while self.schedule.may_start() and self.schedule.head is prompt:
+            started.append(self.schedule.start())
+        if needs_keys:
+            prefix = started[0].prefix
+            if prefix is None:
+                blocks = [row.blocks for row in started]
+            else:
+                blocks = [[self.schedule.pool_index(number) for number in prefix.blocks]]
+            self.cache.fill(blocks, self.kept[prompt.index])
+        is_next = self.schedule.waiting and self.schedule.head is prompt
+        if self.schedule.shares or not is_next:
+            self.kept.pop(prompt.index, None)
+        if self.params.temperature > 0:
+            keys = [sample_key(self.params.seed, prompt.key, row.sample_index) for row in started]
+            for row, noise in zip(started, uniforms(keys, self.params.max_tokens), strict=True):
+                row.noise = noise.numpy()
+        if self.seen is not None:
+            homes = torch.tensor([row.home for row in started], device=self.device)
+            self.seen[homes] = False
+            self.seen[homes[:, None], torch.tensor(prompt.ids, device=self.device)] = True
+
     @torch.no_grad()
-    def _run_prompts(self) -> None:
+    def _run_prompts(self, prompts: Sequence[PromptTokens]) -> None:
         """Run the next few prompts, padded on the right: no row sees the padding of another."""
-        batch = [self.waiting.popleft()]
+        batch = [prompts[0]]
         longest = self._padded(batch[0])
-        while (
-            self.waiting
-            and len(batch) < PREFILL_PROMPTS
-            and longest * (len(batch) + 1) <= self.room.prompt_tokens
-            # Attention's rounding depends on the padded length, which must be the prompt's own.
-            and (not self.steady or self._padded(self.waiting[0]) == longest)
-        ):
-            batch.append(self.waiting.popleft())
+        for prompt in prompts[1:]:
+            if (
+                len(batch) == PREFILL_PROMPTS
+                or longest * (len(batch) + 1) > self.prompt_tokens
+                # Attention's rounding depends on the padded length, which must be the prompt's own.
+                or (self.steady and self._padded(prompt) != longest)
+            ):
+                break
+            if self._padded(prompt) <= longest and prompt.index not in self.kept:
+                batch.append(prompt)
         ids = torch.zeros(len(batch), longest, dtype=torch.int64)
         for i, prompt in enumerate(batch):
             known = prompt.ids[:longest]
@@ -235,96 +271,83 @@ class Run:
             use_cache=True,
             logits_to_keep=1,
         )
-        stacked = cache.stacked()  # (2 * layers, B, P, H, D)
+        stacked = cache.stacked()  # (2 * layers, B, H, P, D)
         for i, prompt in enumerate(batch):
-            kv = stacked[:, i, : len(prompt.ids) - 1]
-            self.ready.append((prompt, kv, deque(prompt.samples)))
+            self.kept[prompt.index] = stacked[:, i, :, : len(prompt.ids) - 1]
 
     def _padded(self, prompt: PromptTokens) -> int:
         """Positions of a prompt's prefill, padded; its last token is not among them."""
         return round_up(max(len(prompt.ids) - 1, 1), self.prompt_step)
 
-    def _admit(self) -> None:
-        """Give free slots to samples of the next prompt."""
-        if not self.ready:
-            self._run_prompts()
-        prompt, kv, left = self.ready[0]
-        first = len(self.rows)
-        count = min(self.max_rows - first, len(left))
-        indices = [left.popleft() for _ in range(count)]
-        if not left:
-            self.ready.popleft()
-        rows = slice(first, first + count)
-        self.rows.extend(Row(prompt, index) for index in indices)
-        self.cache.fill(rows, kv)
-        self.inputs[rows] = prompt.ids[-1]
-        self.lengths[rows] = len(prompt.ids) - 1
-        self.steps[rows] = 0
-        if self.params.temperature > 0:
-            keys = [sample_key(self.params.seed, prompt.key, i) for i in indices]
-            self.noise[rows] = uniforms(keys, self.params.max_tokens, self.device)
-        if self.seen is not None:
-            self.seen[rows] = False
-            self.seen[rows, list(prompt.ids)] = True
-
     def _step(self) -> None:
-        count = len(self.rows)
-        window = round_up(1 + max(row.length for row in self.rows), self.chunk)
-        lengths = self.lengths[:count]  # (B, 1)
-        self.cache.begin_step(count, window, self.origins[:count] + lengths[:, 0])
-        logits = self.base(
-            input_ids=self.inputs[:count],
-            position_ids=lengths,
-            attention_mask=self._masks(lengths, window),
+        rows, buffers = self.rows, self.buffers
+        count = len(rows)
+        buffers.inputs[:count] = [(row.tokens or row.prompt.ids)[-1] for row in rows]
+        if self.params.temperature > 0:
+            buffers.uniform[:count] = [row.noise[len(row.tokens)] for row in rows]
+        buffers.upload()
+        logits = self.forward(buffers.sizes(self.bucket))[:count]  # (B, V)
+        tokens, logprobs = self._draw(logits)
+        # The one time in a step that the host waits for the device.
+        values = torch.stack([tokens.double(), logprobs.double()]).tolist()
+        self.schedule.advance()
+        self._book([int(token) for token in values[0]], values[1])
+
+    def _forward(self, sizes: Sizes) -> Tensor:
+        """The logits of each row's next token: (rows, V)."""
+        buffers = self.buffers
+        lengths = buffers["lengths"][: sizes.rows]
+        blocks = buffers["write_block"][: sizes.rows]
+        block = self.cache.block
+        # A place that is only padding writes into block 0, whose start is out of reach.
+        positions = (lengths - buffers["begin"][blocks]).clamp(0, block - 1)
+        self.cache.begin_step(blocks, positions)
+        step = buffers.step(sizes, full=self.has_full, sliding=self.has_sliding)
+        # With four dimensions a mask is taken as it is; the attention has the step's own.
+        nothing = torch.zeros(1, 1, 1, 1, dtype=self.cache.data.dtype, device=self.device)
+        kinds = {"full_attention": nothing, "sliding_attention": nothing}
+        logits: Tensor = self.base(
+            input_ids=buffers["inputs"][: sizes.rows, None],
+            position_ids=lengths[:, None],
+            attention_mask=kinds if self.takes_kinds else nothing,
             past_key_values=self.cache,
             use_cache=True,
-        ).logits[:, -1]  # (B, V)
-        seen = None if self.seen is None else self.seen[:count]
-        uniform = self.noise[:count].gather(1, self.steps[:count])[:, 0]  # (B,)
-        tokens, logprobs = draw(logits, uniform, self.params, seen)
-        self.inputs[:count, 0] = tokens
-        self.lengths[:count] += 1
-        self.steps[:count] += 1
-        if seen is not None:
-            seen.scatter_(1, tokens[:, None], True)
-        self._book(tokens.tolist(), logprobs)
+            slots=step,
+        ).logits
+        return logits[:, -1]
 
-    def _masks(self, lengths: Tensor, window: int) -> Any:
-        """Additive masks, 0 or the least number: (B, 1, 1, W) for each kind of layer."""
-        columns = self.columns[:window]
-        dtype = self.cache.data.dtype
-        masks = {}
-        if self.mask_full:
-            masks["full_attention"] = _additive(columns > lengths, dtype)
-        if self.mask_sliding:
-            outside = (columns > lengths) | (columns <= lengths - self.sliding_window)
-            masks["sliding_attention"] = _additive(outside, dtype)
-        return masks if self.both_masks else next(iter(masks.values()))
+    def _draw(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The next token of each row, and its log-probability or 0."""
+        count = len(logits)
+        uniform = self.buffers["uniform"][:count]
+        seen = homes = None
+        if self.seen is not None:
+            homes = torch.tensor([row.home for row in self.rows], device=self.device)
+            seen = self.seen[homes]
+        tokens, logprobs = [], []
+        size = count if self.device.type == "cpu" else DRAW_ROWS
+        for start in range(0, count, size):
+            part = slice(start, start + size)
+            drawn, values = draw(
+                logits[part], uniform[part], self.params, None if seen is None else seen[part]
+            )
+            tokens.append(drawn)
+            logprobs.append(
+                torch.zeros(len(drawn), device=self.device) if values is None else values
+            )
+        drawn = torch.cat(tokens)
+        if self.seen is not None and homes is not None:
+            self.seen[homes, drawn] = True
+        return drawn, torch.cat(logprobs)
 
-    def _book(self, tokens: list[int], logprobs: Tensor | None) -> None:
+    def _book(self, tokens: list[int], logprobs: list[float]) -> None:
         """Append the new tokens, and give up the slots of samples that ended."""
-        for row, token in zip(self.rows, tokens, strict=True):
+        ended = []
+        for row, token, logprob in zip(self.rows, tokens, logprobs, strict=True):
             row.tokens.append(token)
-        if logprobs is not None:
-            for row, value in zip(self.rows, logprobs.tolist(), strict=True):
-                row.logprobs.append(value)
-        ended = [i for i, row in enumerate(self.rows) if self.stopping.ended(row.tokens)]
-        # From the back: the last row, which moves into the gap, is one that still runs.
-        for slot in reversed(ended):
-            self.finished.append(self.rows[slot])
-            last = len(self.rows) - 1
-            if slot != last:
-                self._move(last, slot)
-            self.rows.pop()
-
-    def _move(self, source: int, target: int) -> None:
-        self.rows[target] = self.rows[source]
-        self.cache.move(source, target, self.rows[source].length)
-        for state in (self.inputs, self.lengths, self.steps, self.noise, self.seen):
-            if state is not None:
-                state[target] = state[source]
-
-
-def _additive(outside: Tensor, dtype: torch.dtype) -> Tensor:
-    mask = torch.zeros(outside.shape, dtype=dtype, device=outside.device)
-    return mask.masked_fill_(outside, torch.finfo(dtype).min)[:, None, None]
+            row.logprobs.append(logprob)
+            if self.stopping.ended(row.tokens):
+                ended.append(row)
+        for row in reversed(ended):  # the last row, which takes a free place, still runs
+            self.schedule.end(row)
+        self.finished.extend(ended)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from groupwise.framework.sampling.forwards import COMPILED, forward_of
+
 # model_type -> whether its forward takes one mask for each kind of layer, as a dict.
 # tests/framework/sampling/test_sampling_families.py compares each with `model.generate`.
 FAMILIES: dict[str, bool] = {
@@ -34,8 +36,8 @@ def why_not_slots(model: Any) -> str | None:
             return f"it cannot carry the virtual tokens of {adapter.peft_type}"
     layers = base.get_decoder().layers
     for part in (base, base.get_decoder(), layers[0], layers[0].self_attn):
-        home = type(part).forward.__module__
-        if not home.startswith("transformers."):
+        home = forward_of(part).__module__
+        if not home.startswith(("transformers.", COMPILED)):
             return f"the forward of {type(part).__name__} was replaced by {home}"
     kinds = set(getattr(config, "layer_types", None) or ())
     if kinds - {"full_attention", "sliding_attention"}:

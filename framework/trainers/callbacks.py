@@ -144,7 +144,10 @@ class StopAfterStep(TrainerCallback):  # type: ignore[misc]
 
 
 class RecordConfig(TrainerCallback):  # type: ignore[misc]
-    """Writes `config.effective.yaml` to `folder` as the training begins."""
+    """Writes `config.effective.yaml` to `folder` as the training begins.
+
+    Values of `more` that are functions are called then.
+    """
 
     def __init__(self, folder: Path, asked: Any, **more: Any) -> None:
         self.folder, self.asked, self.more = folder, asked, more
@@ -153,9 +156,8 @@ class RecordConfig(TrainerCallback):  # type: ignore[misc]
         self, args: Any, state: Any, _control: Any, model: Any = None, **_: Any
     ) -> None:
         if processes.is_main():
-            write_effective_config(
-                self.folder, self.asked, args, int(state.max_steps), model, self.more
-            )
+            more = {name: v() if callable(v) else v for name, v in self.more.items()}
+            write_effective_config(self.folder, self.asked, args, int(state.max_steps), model, more)
 
 
 def _is_step(logs: Mapping[str, Any], state: Any) -> bool:

@@ -11,7 +11,7 @@ from sampling_toys import make_model, make_tokenizer
 
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
 from groupwise.framework.sampling import make_sampler, sampling_mode
-from groupwise.framework.sampling.memory import Room, room_within
+from groupwise.framework.sampling.memory import Need, Room, room_within
 from groupwise.rewards.errors import UserError
 
 pytestmark = pytest.mark.stack
@@ -387,13 +387,15 @@ def test_prompts_that_do_not_fit_are_named(model: Any, tokenizer: Any) -> None:
 
 def test_memory_budget_bounds_the_rows(model: Any, tokenizer: Any) -> None:
     params = SamplingParams(seed=5, max_tokens=24)
-    kv = torch.zeros(4, 10, 2, 16)  # two layers
+    kv = torch.zeros(4, 2, 10, 16)  # two layers
     most = Room(rows=64, prompt_tokens=2048)
-    budget = 600_000
-    room = room_within(budget, kv, 40, 20, model.config, most)
+    budget = 1_200_000
+    need = Need(prompt=17, padded=20, max_tokens=24, block=8, shares_prompts=False)
+    room = room_within(budget, kv, need, model.config, most)
     assert 1 <= room.rows < 64
-    slots = room.rows * (4 * 2 * 16 * 4 * 40 + 100 * 24)
-    assert slots + room.prompt_tokens * 4 * 2 * 16 * 4 <= budget
+    taken = room.blocks * 8 * 4 * 2 * 16 * 4 + room.rows * 100 * 24
+    assert taken + room.prompt_tokens * 4 * 2 * 16 * 4 <= budget
+    assert room.blocks >= 2 + 5, "one sample of 40 positions"
     small = answers(model, tokenizer, params, k=2, memory_budget_bytes=budget)
     assert small == answers(model, tokenizer, params, k=2)
     with pytest.raises(UserError, match="Lower max_tokens, or raise the memory budget"):

@@ -20,8 +20,9 @@ from sampling_toys import FAMILIES, make_model, make_tokenizer
 from test_sampling_engines import lora, nf4
 
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
-from groupwise.framework.sampling import cache, cpu, make_sampler
-from groupwise.framework.sampling.cache import CHUNK
+from groupwise.framework.sampling import attention as kernels
+from groupwise.framework.sampling import cpu, make_sampler
+from groupwise.framework.sampling.attention import CHUNK
 from groupwise.framework.sampling.cpu import prepacked_linears
 from groupwise.framework.sampling.draw import draw
 from groupwise.framework.sampling.randomness import sample_key, uniforms
@@ -188,7 +189,7 @@ def test_elsewhere_answers_differ_within_the_bound(
     bounded = BOUNDED[name]
     if not bounded.onednn:
         monkeypatch.setattr(cpu, "has_onednn", lambda: False)
-        monkeypatch.setattr(cache, "has_onednn", lambda: False)
+        monkeypatch.setattr(kernels, "has_onednn", lambda: False)
     model, prompts = bounded.make(), PROMPTS[1::3]
     expected = answers(model, engine, Case(rows=128), prompts)
     for case in (Case(rows=1, left=(5,)), Case(rows=7, threads=2, left=(0, 3, 4))):
@@ -280,8 +281,8 @@ def test_a_rows_attention_is_the_same_in_any_batch_and_window(
         query = torch.randn(rows, heads, group, width)[at]
         seen = (torch.arange(window) <= lengths[at, None])[:, None, None]
         key, value = (d[at, :window].transpose(1, 2) for d in data)
-        part = (lambda *a: cache._capped(*a, softcap=30.0)) if capped else cache._flash
-        return cache._in_chunks(part, query, key, value, seen, 0.125)
+        part = (lambda *a: kernels._weighted(*a, softcap=30.0)) if capped else kernels._flash
+        return kernels._in_chunks(part, query, key, value, seen, 0.125)
 
     for group in (1, 2, 3, 8):
         torch.set_num_threads(1)
@@ -289,7 +290,7 @@ def test_a_rows_attention_is_the_same_in_any_batch_and_window(
         torch.set_num_threads(count)
         assert torch.equal(attention(slice(None), 4 * CHUNK, group), expected)
         for row in range(0, rows, 3):
-            window = cache.round_up(int(lengths[row]) + 1, CHUNK)
+            window = kernels.round_up(int(lengths[row]) + 1, CHUNK)
             assert torch.equal(
                 attention(slice(row, row + 1), window, group), expected[row : row + 1]
             )

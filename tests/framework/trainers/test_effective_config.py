@@ -24,7 +24,8 @@ def test_a_run_keeps_its_effective_config(finished_run: FinishedRun) -> None:
     asked = json.loads((finished_run.folder / "config.resolved.json").read_text("utf-8"))
     training = asked["training"]
     assert found["num_steps"] == training["max_steps"] == 3
-    assert found["sampler"] == "SlotSampler"
+    assert found["sampler"]["engine"] == "slots"
+    assert found["sampler"]["self_check"]["agrees"] is True
     assert found["rewards"] == {"correctness": 1.0, "format": 0.25, "language": 0.1}
     model = found["model"]
     assert model["base"] == asked["model"]["name"]

@@ -1,0 +1,296 @@
+"""Attention of the slot engine: over blocks of keys and values, whatever row they belong to.
+
+One new token a row attends to the row's blocks. A step computes attention for each block by itself
+and then adds up what belongs to a row, weighted by the sums of the softmax ("split-K", as in Dao et
+al., Flash-Decoding, https://pytorch.org/blog/flash-decoding/). So the pool is read where it lies,
+without a copy for each row, and no further than it is in use. Blocks of a shared prompt are read
+once for all of its rows (Juravsky et al., "Hydragen", https://arxiv.org/abs/2402.05099).
+
+In float32 on a CPU, where results must not depend on the batch, rows share nothing, and a row's
+blocks are added one after the other.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from groupwise.framework.sampling.cpu import has_onednn
+
+ATTENTION = "groupwise_slots"
+CAPPED_ATTENTION = "groupwise_slots_capped"  # in place of eager attention: it may cap scores
+
+BLOCK = 64  # positions of a block, where results may depend on the batch
+# Positions of one attention call where they may not. Torch's attention multiplies with MKL, whose
+# rounding depends on the number of columns, masked ones too, and on the alignment of its buffers:
+# so each call has this many columns, whatever the window. The buffer of a thread holds
+# G * (CHUNK + D + 2) floats; with 126 that is a multiple of 64 bytes for heads of 16, 32, 64, …, so
+# all threads' are aligned alike.
+CHUNK = 126
+PROMPT_STEP = 16  # prompts are run together if their lengths, rounded up to this, are equal
+
+
+def is_steady(tensor: Tensor) -> bool:
+    """Whether results can be the same to the bit in any batch: for float32 on a CPU."""
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and has_onednn()
+
+
+def round_up(count: int, unit: int) -> int:
+    return count + -count % unit
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the attention of one step reads, beside keys and values.
+
+    S own and P shared blocks are read, of B rows; at most K rows share a block. Masks are added to
+    the scores; they come by whether the layer has a sliding window.
+    """
+
+    owner: Tensor  # (S,) each block's row
+    table: Tensor  # (B, M) each row's blocks, 0 where it has no more
+    masks: dict[bool, Tensor]  # (S, 1, 1, block)
+    is_steady: bool
+    members: Tensor | None = None  # (P, K) each shared block's rows, in the order of the pool
+    shared_table: Tensor | None = None  # (B, N) each row's seats: block * K + seat
+    shared_masks: dict[bool, Tensor] | None = None  # (P, 1, 1 or K * G, block)
+
+    def attend(
+        self,
+        part: _Part,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        scale: float | None,
+        *,
+        is_sliding: bool,
+    ) -> Tensor:
+        """query (B, H, G, D), keys and values (blocks, H, block, D) -> (B, H, G, D)."""
+        own = len(self.owner)
+        mask = self.masks[is_sliding]
+        outs, tops = _apply(part, query[self.owner], keys[:own], values[:own], mask, scale)
+        if self.is_steady:
+            return _added_in_order(outs, tops, self.table)
+        outs, tops = outs[self.table], tops[self.table]  # (B, M, H, G, D or 1)
+        if self.members is not None and self.shared_masks is not None:
+            shared, seats = self.members.shape
+            group = query.shape[2]
+            asked = query[self.members].transpose(1, 2).flatten(2, 3)  # (P, H, K * G, D)
+            mask = self.shared_masks[is_sliding]
+            out, top = _apply(part, asked, keys[-shared:], values[-shared:], mask, scale)
+            heads = query.shape[1]
+            out, top = (
+                t.view(shared, heads, seats, group, -1).transpose(1, 2).flatten(0, 1)
+                for t in (out, top)
+            )  # (P * K, H, G, D or 1)
+            outs = torch.cat([outs, out[self.shared_table]], dim=1)
+            tops = torch.cat([tops, top[self.shared_table]], dim=1)
+        weights = tops.float().softmax(dim=1)
+        return (outs * weights).sum(dim=1).to(query.dtype)
+
+
+def register_attention() -> None:
+    """Register the attentions below with transformers, under their names."""
+    from transformers import AttentionInterface, AttentionMaskInterface  # slow: not at start-up
+    from transformers.masking_utils import eager_mask, sdpa_mask  # slow: not at start-up
+
+    AttentionInterface.register(ATTENTION, _grouped_attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    AttentionInterface.register(CAPPED_ATTENTION, _capped_attention)
+    AttentionMaskInterface.register(CAPPED_ATTENTION, eager_mask)
+
+
+@contextmanager
+def slot_attention(config: Any) -> Iterator[None]:
+    """Use the engine's attention in place of sdpa and eager."""
+    was = config._attn_implementation
+    register_attention()
+    if was == "sdpa":
+        config._attn_implementation = ATTENTION
+    elif was == "eager":
+        config._attn_implementation = CAPPED_ATTENTION
+    try:
+        yield
+    finally:
+        config._attn_implementation = was
+
+
+def _grouped_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    slots: Step | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention of one new token a row, without copying the keys for each query head.
+
+    `transformers` repeats keys and values for grouped queries whenever there is a mask: at each
+    step and layer it writes the whole cache G times over. With one query position per row, the
+    query heads of a group can take the dimension of the positions, since all share one mask.
+    query (B, H, 1, D) -> (B, 1, H, D); key and value are blocks with `slots`, else (B, Hkv, W, D)
+    with a mask (B, 1, 1, W).
+    """
+    batch, heads, positions, width = query.shape
+    if positions > 1:  # a prompt
+        # Slow: not at start-up.
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        out: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+        return out
+    grouped = query.view(batch, key.shape[1], heads // key.shape[1], width)  # (B, Hkv, G, D)
+    part = _flash if query.device.type == "cpu" else partial(_weighted, softcap=None)
+    if slots is not None:
+        is_sliding = bool(kwargs.get("sliding_window"))
+        attended = slots.attend(part, grouped, key, value, scaling, is_sliding=is_sliding)
+    else:
+        attended = _in_chunks(part, grouped, key, value, attention_mask, scaling)
+    return attended.reshape(batch, 1, heads, width), None
+
+
+def _capped_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    softcap: float | None = None,
+    slots: Step | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Any]:
+    """The same in place of eager attention, with scores capped at `softcap` if it is given."""
+    batch, heads, positions, width = query.shape
+    if positions > 1:  # a prompt: the family's own
+        eager = sys.modules[type(module).__module__].eager_attention_forward
+        if softcap is not None:
+            kwargs["softcap"] = softcap
+        outs = []
+        for i in range(batch):  # one by one: a batched product rounds by the size of the batch
+            row = slice(i, i + 1)
+            mask = attention_mask
+            if mask is not None and len(mask) > 1:
+                mask = mask[row]
+            outs.append(
+                eager(module, query[row], key[row], value[row], mask, scaling=scaling, **kwargs)[0]
+            )
+        return torch.cat(outs), None
+    grouped = query.view(batch, key.shape[1], heads // key.shape[1], width)  # (B, Hkv, G, D)
+    part = partial(_weighted, softcap=softcap)
+    if slots is not None:
+        is_sliding = bool(kwargs.get("sliding_window"))
+        attended = slots.attend(part, grouped, key, value, scaling, is_sliding=is_sliding)
+    else:
+        attended = _in_chunks(part, grouped, key, value, attention_mask, scaling)
+    return attended.reshape(batch, 1, heads, width), None
+
+
+# Attention over one block: query, key, value, mask, scale -> output and log of the weights' sum.
+_Part = Callable[[Tensor, Tensor, Tensor, Tensor, float | None], tuple[Tensor, Tensor]]
+
+
+def _apply(
+    part: _Part, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None
+) -> tuple[Tensor, Tensor]:
+    """`part`, with the queries padded to buffers of whole 64 bytes, see CHUNK."""
+    group = query.shape[2]
+    if is_steady(query) and (part is not _flash or query.shape[3] % 16):
+        query = F.pad(query, (0, 0, 0, -group % 8))
+    out, top = part(query, key, value, mask, scale)
+    return out[:, :, :group], top[:, :, :group]
+
+
+def _in_chunks(
+    part: _Part,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scale: float | None,
+) -> Tensor:
+    """Attention summed chunk by chunk: (B, H, G, D); a chunk that a row does not see adds 0.
+
+    query (B, H, G, D), key and value (B, H, W, D), mask (B, 1, 1, W): True or 0 where visible.
+    """
+    window = key.shape[2]
+    mask = _additive(mask, query.new_zeros(1, 1, 1, window))
+    if missing := -window % CHUNK:
+        key, value = F.pad(key, (0, 0, 0, missing)), F.pad(value, (0, 0, 0, missing))
+        mask = F.pad(mask, (0, missing), value=torch.finfo(mask.dtype).min)
+    outs, tops = [], []
+    for start in range(0, window, CHUNK):
+        at = slice(start, start + CHUNK)
+        out, top = _apply(part, query, key[:, :, at], value[:, :, at], mask[..., at], scale)
+        outs.append(out)
+        tops.append(top)
+    rows = torch.arange(len(query), device=query.device)
+    table = rows[:, None] + len(query) * torch.arange(len(outs), device=query.device)
+    return _added_in_order(torch.cat(outs), torch.cat(tops), table)
+
+
+def _added_in_order(outs: Tensor, tops: Tensor, table: Tensor) -> Tensor:
+    """Each row's blocks added one after the other: a block that it does not see adds exactly 0.
+
+    outs (S, H, G, D), tops (S, H, G, 1), table (B, M) -> (B, H, G, D).
+    """
+    out, top = outs[table[:, 0]], tops[table[:, 0]]
+    if table.shape[1] == 1:
+        return out
+    total = torch.ones_like(top)  # (B, H, G, 1), of the weights, those of the `top` block being 1
+    for numbers in table[:, 1:].unbind(dim=1):
+        new, log_sum = outs[numbers], tops[numbers]
+        highest = torch.maximum(top, log_sum)
+        kept, added = (top - highest).exp_(), (log_sum - highest).exp_()
+        out, total, top = out * kept + new * added, total * kept + added, highest
+    return out / total
+
+
+def _additive(mask: Tensor | None, zeros: Tensor) -> Tensor:
+    """The mask as added to scores: 0 or the least number (-inf gives NaN if a chunk is masked)."""
+    if mask is None:
+        return zeros
+    if mask.dtype == torch.bool:
+        return zeros.masked_fill(~mask, torch.finfo(zeros.dtype).min)
+    return mask  # ours, or that of eager attention: both have the least number
+
+
+def _flash(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None
+) -> tuple[Tensor, Tensor]:
+    # What scaled_dot_product_attention calls on a CPU, without returning the second result.
+    out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, 0.0, False, attn_mask=mask, scale=scale
+    )
+    return out, log_sum[..., None]
+
+
+def _weighted(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    scale: float | None,
+    softcap: float | None,
+) -> tuple[Tensor, Tensor]:
+    """The same by matrix products, the softmax in float32; scores may be capped at `softcap`."""
+    scores = torch.matmul(query, key.transpose(2, 3)).float() * (scale or 1.0)  # (B, H, G, block)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores + mask
+    top = scores.amax(dim=-1, keepdim=True)
+    weights = (scores - top).exp()
+    total = weights.sum(dim=-1, keepdim=True)
+    out = torch.matmul(weights.to(value.dtype), value) / total  # (B, H, G, D)
+    return out, top + total.log()

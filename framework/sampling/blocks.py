@@ -1,0 +1,76 @@
+"""Which blocks of a memory pool are in use: numbers only, no tensors.
+
+A block holds the keys and values of a fixed number of positions. Blocks of single rows are taken
+from the front of the pool, blocks that rows share from its back, so that each kind lies together
+and is read as one piece. The scheme is vLLM's (Kwon et al., "Efficient memory management for large
+language model serving with PagedAttention", https://arxiv.org/abs/2309.06180), without its block
+tables in the attention kernel.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+LEAST_HOLES = 8  # fewer are not worth a compaction
+
+
+class Side:
+    """One kind of blocks, numbered from 0; the lowest free number is taken first.
+
+    Number 0 is never given out: it is the place of rows and blocks that are only padding.
+    """
+
+    def __init__(self) -> None:
+        self.span = 1  # numbers below are, or were, in use
+        self._free: list[int] = []  # a heap; all below `span`
+
+    @property
+    def used(self) -> int:
+        return self.span - 1 - len(self._free)
+
+    def take(self) -> int:
+        if self._free:
+            return heapq.heappop(self._free)
+        self.span += 1
+        return self.span - 1
+
+    def would_grow(self) -> bool:
+        return not self._free
+
+    def give_back(self, numbers: list[int]) -> None:
+        for number in numbers:
+            heapq.heappush(self._free, number)
+
+    def compaction(self, *, at_once: bool = False) -> list[tuple[int, int]]:
+        """Moves (from, to) that close the holes, if these are a quarter of what is used.
+
+        The caller copies the blocks and renumbers them. With `at_once`, whatever the holes.
+        """
+        if not self._free:
+            return []
+        worth_it = len(self._free) > max(LEAST_HOLES, self.used // 4)
+        if not (worth_it or at_once):
+            return []
+        end = 1 + self.used
+        free = set(self._free)
+        sources = [number for number in range(end, self.span) if number not in free]
+        targets = sorted(number for number in free if number < end)
+        self.span, self._free = end, []
+        return list(zip(sources, targets, strict=True))
+
+
+class Blocks:
+    """A pool of `total` blocks: `own` ones of a row, and `shared` ones."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.own, self.shared = Side(), Side()
+
+    @property
+    def free(self) -> int:
+        """How many more can be taken; holes count where the other side does not need them."""
+        return self.total - 2 - self.own.used - self.shared.used
+
+    def is_blocked(self, side: Side) -> bool:
+        """Whether `side` can take no more before the other one is compacted."""
+        return side.would_grow() and self.own.span + self.shared.span >= self.total

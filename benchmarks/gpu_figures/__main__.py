@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu_figures            no GPU needed; three minutes on two cores
     python -m benchmarks.gpu_figures --print    prints, and leaves the results alone
+    python -m benchmarks.gpu_figures --counts F keeps what was counted, to make the tables again
 
 Writes benchmarks/results/gpu_figures.md. How it counts: the package's docstring.
 """
@@ -25,13 +26,20 @@ RESULTS = Path(__file__).parents[1] / "results" / "gpu_figures.md"
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--print", action="store_true", help="leave the results as they are")
+    parser.add_argument(
+        "--counts", type=Path, help="counts of a run before: read if there, else kept"
+    )
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.part:
         arguments.into.write_bytes(pickle.dumps(make_part(arguments.part)))
         return 0
-    text = report(counted())
+    kept = arguments.counts
+    counts = pickle.loads(kept.read_bytes()) if kept and kept.is_file() else counted()
+    if kept:
+        kept.write_bytes(pickle.dumps(counts))
+    text = report(counts)
     if not arguments.print:
         RESULTS.write_text(text, encoding="utf-8")
     print(text)

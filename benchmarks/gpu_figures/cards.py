@@ -29,7 +29,9 @@ CARDS = (
     Card("RTX 3060 12 GB", 12, 360, 25.5, 3, 28, (8, 6), AMPERE),
     Card("RTX 4070", 12, 504, 58.3, 36, 46, (8, 9), ADA),
     Card("RTX 4090", 24, 1008, 165.2, 72, 128, (8, 9), ADA),
-    Card("T4", 16, 320, 65, 4, 40, (7, 5), "NVIDIA, T4 data sheet; float16, for it has no bfloat16"),
+    Card(
+        "T4", 16, 320, 65, 4, 40, (7, 5), "NVIDIA, T4 data sheet; float16, for it has no bfloat16"
+    ),
     Card("L4", 24, 300, 121, 48, 58, (8, 9), "NVIDIA, L4 data sheet (half of the sparse figure)"),
     Card("H100 SXM", 80, 3350, 989, 50, 132, (9, 0), "NVIDIA, H100 data sheet, dense"),
 )

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
@@ -40,10 +41,11 @@ LOOKUPS = {"embedding", "index_select", "gather", "index", "searchsorted", "take
 # Writes of the values given, and not of the whole target.
 SCATTERS = {"index_copy_", "index_put_", "scatter_", "index_add_", "_index_put_impl_"}
 
-# What attention is on a CPU, what it is called here, and products per pair of positions (2 or 5).
+# What attention is on a CPU, what it is called here, its operations for each pair of positions, and
+# which argument says that it is causal.
 CPU_ATTENTION = {
-    "_scaled_dot_product_flash_attention_for_cpu": ("attention", 4),
-    "_scaled_dot_product_flash_attention_for_cpu_backward": ("attention_backward", 10),
+    "_scaled_dot_product_flash_attention_for_cpu": ("attention", 4, 4),
+    "_scaled_dot_product_flash_attention_for_cpu_backward": ("attention_backward", 10, 7),
 }
 
 
@@ -257,9 +259,10 @@ def _operation(
         return Operation(name, touched(inputs[0]), touched(made[0]), flops, rows, (outputs, width))
     flops = 0
     if name in CPU_ATTENTION:  # in a recomputation, below `_Functions`
-        name, times = CPU_ATTENTION[name]
+        name, times, causal_at = CPU_ATTENTION[name]
         query, key = inputs[:2] if times == 4 else inputs[1:3]
-        flops = times * query.numel() * key.shape[-2] // 2  # causal, as all training is
+        causal = len(args) > causal_at and args[causal_at]
+        flops = times * query.numel() * key.shape[-2] // (2 if causal else 1)
     elif func.overloadpacket in flop_registry:
         flops = flop_registry[func.overloadpacket](*args, **kwargs, out_val=result)
     targets = _targets(func, args, kwargs)
@@ -301,6 +304,8 @@ class _Functions(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.nn.functional.scaled_dot_product_attention:
             return self._attention(func, *args, **kwargs)
+        if func is torch.Tensor.numpy and isinstance(args[0], FakeTensor):
+            return np.zeros(args[0].shape)  # of the host's own numbers: no reading of a device
         return func(*args, **kwargs)
 
     def _attention(

@@ -6,6 +6,7 @@ All of it is executed but the kernels of unsloth_kernels.py.
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import types
 from contextlib import suppress
@@ -94,6 +95,7 @@ def run(
     base = model.get_base_model()
 
     def before(*_: Any) -> None:
+        gc.collect()  # what hangs in circles is freed at some time in a run
         parts.append(counter.fresh())
         if len(parts) > 2 * STEPS:
             raise EnoughError

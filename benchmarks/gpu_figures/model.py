@@ -146,7 +146,7 @@ def _give_state(layer: Any) -> None:
         offset=torch.empty(()), state2=second,
     )  # fmt: skip
     packed = torch.empty(outputs * inputs // 2, 1, dtype=torch.uint8)
-    # A plain parameter: bitsandbytes' own class cannot be fake, and would quantise what it is given.
+    # A plain parameter: bitsandbytes' class cannot be fake, and quantises what it is given.
     weight: Any = torch.nn.Parameter(packed, requires_grad=False)
     weight.quant_state, weight.quant_type = state, "nf4"
     weight.compress_statistics, weight.bnb_quantized = True, True

@@ -11,6 +11,7 @@ PARTS = ("slots", "unsloth")
 PROMPT, LIMIT, GROUP = 256, 1024, 8
 ROWS = 16  # of our `generate`
 POSITIONS = ROWS * (PROMPT + LIMIT)  # of keys and values, for all engines
+POSITION_BYTES = 2 * 36 * 8 * 128 * 2
 PRESET = Rollout(4, GROUP, PROMPT, LIMIT)  # configs/qwen3_4b_gsm8k_8gb.yaml: 32 answers a step
 LARGE = Rollout(16, GROUP, PROMPT, LIMIT)
 ROLLOUTS = {"32 answers": PRESET, "128 answers": LARGE}
@@ -20,15 +21,14 @@ MEAN_LENGTH = PROMPT + round(0.35 * LIMIT)
 ENGINES = {
     "generate": "`generate` as the framework calls it, 16 rows",
     "stock": "stock Unsloth's GRPO, one group of 8 rows, CUDA graphs",
-    "slots": "`slots`, a slot as long as prompt and limit",
-    "blocks": "`slots`, blocks by use, prompt's keys shared",
+    "slots": "`slots`",
 }
 
 
 def schedule(engine: str, rollout: Rollout) -> Schedule:
     if engine in ("generate", "stock"):
         return batches(rollout, ROWS if engine == "generate" else GROUP)
-    return slots(rollout, POSITIONS, by_use=engine == "blocks")
+    return slots(rollout, POSITIONS)
 
 
 def cases() -> dict[str, tuple[str, int, int]]:
@@ -40,7 +40,8 @@ def cases() -> dict[str, tuple[str, int, int]]:
             alike = engine in ("generate", "stock")
             plan = schedule(engine, LARGE if alike else rollout)
             name = engine if alike else f"{engine}, {label}"
-            made[name] = (engine, round(plan.rows), round(plan.window))
+            positions = plan.window if alike else plan.positions
+            made[name] = (engine, round(plan.rows), round(positions))
     return made
 
 
@@ -57,8 +58,9 @@ def make_part(part: str) -> Counts:
     if part == "slots":
         from benchmarks.gpu_figures import slots as counting
 
-        wanted = [(name, *case[1:]) for name, case in every.items() if case[0] in ("slots", "blocks")]
-        wanted.append(("slots, peak", ROWS, PROMPT + LIMIT - 70))
+        wanted = [(name, *case[1:]) for name, case in every.items() if case[0] == "slots"]
+        # With the bytes that 16 rows of `generate` have for keys and values in the end.
+        wanted.append((f"slots, peak in {POSITIONS * POSITION_BYTES}", 64, PROMPT))
         return counting.count(settings, wanted, GROUP, PROMPT)
     from benchmarks.gpu_figures import generate, training
 

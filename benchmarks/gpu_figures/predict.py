@@ -8,7 +8,15 @@ from benchmarks.gpu_figures import training
 from benchmarks.gpu_figures.cards import Card, device_seconds
 from benchmarks.gpu_figures.counter import Tally
 from benchmarks.gpu_figures.counts import Counts, Step
-from benchmarks.gpu_figures.plan import ENGINES, GROUP, MEAN_LENGTH, PROMPT, ROWS, schedule, step_name
+from benchmarks.gpu_figures.plan import (
+    ENGINES,
+    GROUP,
+    MEAN_LENGTH,
+    PROMPT,
+    ROWS,
+    schedule,
+    step_name,
+)
 from benchmarks.gpu_figures.products import on_card
 from benchmarks.gpu_figures.schedule import Rollout
 
@@ -31,11 +39,11 @@ class Variant:
     """An engine, and how its launches reach the card."""
 
     engine: str
-    captured: str = ""  # "", "segments" as Unsloth does, "whole" step
+    captured: str = ""  # "", "segments" as Unsloth does, "forward" as our engine can
 
     @property
     def title(self) -> str:
-        how = {"": "", "segments": ", CUDA graphs", "whole": ", step as a CUDA graph"}
+        how = {"": "", "segments": ", CUDA graphs", "forward": ", forward as a CUDA graph"}
         name = ENGINES[self.engine].removesuffix(", CUDA graphs")
         return name + how[self.captured]
 
@@ -45,15 +53,14 @@ VARIANTS = (
     Variant("generate", "segments"),
     Variant("stock", "segments"),
     Variant("slots"),
-    Variant("blocks"),
-    Variant("blocks", "whole"),
+    Variant("slots", "forward"),
 )
 
 
 def host_launches(model: Tally, rest: Tally, captured: str) -> tuple[int, int]:
     """Launches by the host, and kernels that a graph starts."""
-    if captured == "whole":
-        return 1, model.launches + rest.launches
+    if captured == "forward":
+        return 1 + rest.launches, model.launches
     if captured == "segments":
         return SEGMENTS + BETWEEN + rest.launches, model.launches - LAYERS
     return model.launches + rest.launches, 0
@@ -77,9 +84,7 @@ def rollout_seconds(
     plan = schedule(variant.engine, rollout)
     step = counts.steps[step_name(variant.engine, label)]
     prefill, prompts = prefill_of(counts, variant.engine)
-    once = max(
-        device_seconds(on_card(prefill, card), card), prefill.launches * eager * 1e-6
-    )
+    once = max(device_seconds(on_card(prefill, card), card), prefill.launches * eager * 1e-6)
     return plan.steps * step_seconds(step, card, variant.captured, eager) + (
         once * plan.prompts_run / prompts
     )

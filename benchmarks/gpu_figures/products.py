@@ -68,9 +68,7 @@ def on_card(tally: Tally, card: Card, decode_rows: int | None = None) -> Tally:
     """
     made: Multiset[Operation] = Multiset()
     hands_over = (
-        decode_rows is not None
-        and decode_rows <= UNSLOTH_ROWS
-        and card.capability in UNSLOTH_ARCHS
+        decode_rows is not None and decode_rows <= UNSLOTH_ROWS and card.capability in UNSLOTH_ARCHS
     )
     for op, count in tally.operations.items():
         if op.name == "gemm_4bit":

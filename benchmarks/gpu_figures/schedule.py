@@ -10,14 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from groupwise.framework.sampling.attention import BLOCK
+from groupwise.framework.sampling.memory import TYPICAL_LENGTH, Need
+from groupwise.framework.sampling.requests import PromptTokens
+from groupwise.framework.sampling.schedule import Schedule as EngineSchedule
+
 SIGMA = 0.8
 MEAN = 0.35  # of the limit
-BLOCK = 64  # positions that a slot grows by
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """What is to be sampled: `prompts` of `prompt` tokens, `group` answers each, at most `limit`."""
+    """What is to be sampled: `prompts` of `prompt` tokens, `group` answers each, up to `limit`."""
 
     prompts: int
     group: int
@@ -58,6 +62,11 @@ class Schedule:
     def window(self) -> float:
         return self.window_steps / self.steps
 
+    @property
+    def positions(self) -> float:
+        """Positions of a row, in the mean."""
+        return self.position_steps / self.row_steps
+
 
 def batches(rollout: Rollout, rows: int) -> Schedule:
     """`generate`: each batch runs until its longest answer ends, and each row runs its prompt."""
@@ -78,49 +87,43 @@ def batches(rollout: Rollout, rows: int) -> Schedule:
     )  # fmt: skip
 
 
-def slots(rollout: Rollout, positions: int, by_use: bool, most_rows: int = 256) -> Schedule:
-    """Slots within `positions` of keys and values.
+def slots(rollout: Rollout, positions: int, most_rows: int = 256) -> Schedule:
+    """The slot engine's own schedule, within `positions` of keys and values.
 
-    Args:
-        by_use: slots grow in blocks and a group shares its prompt's keys; when there is no more
-            room the youngest row is put back. Else a slot is as long as prompt and limit.
+    Rows at most: as many as would fit if each drew the typical length (`memory.py`).
     """
-    waiting = [(i // rollout.group, n) for i, n in enumerate(rollout.lengths)][::-1]
-    running: list[list[int]] = []  # prompt, length, done
-    steps = tokens = row_steps = position_steps = window_steps = put_back = most = 0
-    seen: set[int] = set()
-    whole = rollout.prompt + rollout.limit
-
-    def used(rows: list[list[int]]) -> int:
-        if not by_use:
-            return whole * len(rows)
-        own = sum(-(-(done + 1) // BLOCK) * BLOCK for _, _, done in rows)
-        return own + rollout.prompt * len({prompt for prompt, _, _ in rows})
-
-    while waiting or running:
-        while waiting and len(running) < most_rows:
-            prompt, length = waiting[-1]
-            # A block in hand for each row: admitting what must be put back at once is no use.
-            spare = BLOCK * len(running) if by_use else 0
-            if used([*running, [prompt, length, 0]]) + spare > positions and running:
-                break
-            waiting.pop()
-            running.append([prompt, length, 0])
-            seen.add(prompt)
-        while used(running) > positions and len(running) > 1:
-            prompt, length, _ = running.pop()
-            waiting.append((prompt, length))
-            put_back += 1
+    lengths = rollout.lengths
+    ids, samples = tuple(range(rollout.prompt)), tuple(range(rollout.group))
+    prompts = [PromptTokens(i, str(i), ids, samples) for i in range(rollout.prompts)]
+    need = Need(rollout.prompt, rollout.prompt - 1, rollout.limit, BLOCK, shares_prompts=True)
+    typical = need.blocks(int(TYPICAL_LENGTH * rollout.limit))
+    blocks = positions // BLOCK
+    rows = min(most_rows, blocks // typical, len(lengths))
+    plan = EngineSchedule(
+        prompts, rows, blocks, BLOCK, rollout.limit, shares_prompts=True, move=lambda _: None
+    )
+    steps = row_steps = position_steps = window_steps = most = 0
+    while True:
+        plan.compact()
+        plan.make_room()
+        while plan.may_start():
+            plan.start()
+        if not plan.rows:
+            break
         steps += 1
-        most = max(most, len(running))
-        row_steps += len(running)
-        position_steps += sum(rollout.prompt + done for _, _, done in running)
-        window_steps += rollout.prompt + max(done for _, _, done in running)
-        for row in running:
-            row[2] += 1
-        tokens += sum(row[1] for row in running if row[2] == row[1])
-        running = [row for row in running if row[2] < row[1]]
+        most = max(most, len(plan.rows))
+        row_steps += len(plan.rows)
+        position_steps += sum(row.length + 1 for row in plan.rows)
+        window_steps += max(row.length + 1 for row in plan.rows)
+        plan.advance()
+        ended = []
+        for row in plan.rows:
+            row.tokens.append(0)
+            if len(row.tokens) == lengths[row.prompt.index * rollout.group + row.sample_index]:
+                ended.append(row)
+        for row in reversed(ended):
+            plan.end(row)
     return Schedule(
-        steps, tokens, row_steps, position_steps, window_steps, -(-len(seen) // 8), len(seen),
-        most, put_back,
+        steps, sum(lengths), row_steps, position_steps, window_steps, 1, rollout.prompts, most,
+        plan.put_back,
     )  # fmt: skip

@@ -19,15 +19,16 @@ from groupwise.framework.sampling.slots import SlotSampler
 from groupwise.framework.sampling.stopping import Stopping
 
 AMPLE = 10**12  # bytes: the rows are given, not what fits
+LIMIT = 1024
 
 
 def count(settings: Any, cases: list[tuple[str, int, int]], group: int, prompt: int) -> Counts:
-    """Counts of steps.
+    """Counts of steps, and of the prefill of four prompts.
 
     Args:
-        cases: name, rows, window. A prompt of `window` tokens stands for prompt and answer so far.
-        group: samples of a prompt.
-        prompt: tokens of a prompt that is prefilled.
+        cases: name, rows, positions of each row.
+        group: samples of a prompt, which share its keys.
+        prompt: tokens of a prompt.
     """
     counts = Counts()
     with models.fake_mode():
@@ -36,15 +37,28 @@ def count(settings: Any, cases: list[tuple[str, int, int]], group: int, prompt: 
         counts.load_bytes = models.nbytes(model)
         counts.adapter_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
         leave_adapters(model)
-        for name, rows, window in cases:
-            first, step = one_step(model, rows, window, rows)
-            counts.steps[name] = Step("slots", rows, window, *step)
-        prompts = 4
-        first, step = one_step(model, prompts * group, prompt, group)
+        for name, rows, positions in cases:
+            budget = int(name.split()[-1]) if name.startswith("slots, peak") else AMPLE
+            first, step = one_step(model, rows, prompt, group, positions - prompt, budget)
+            counts.steps[name] = Step("slots", rows, positions, *step)
+            if budget != AMPLE:
+                counts.prefill_peaks["slots"] = first.peak_bytes
+        first, step = one_step(model, 4 * group, prompt, group)
         counts.prefills["slots"] = minus(first, plus(*step))
-        counts.prefill_peaks["slots"] = first.peak_bytes
     counts.host_microseconds["slots"] = host_microseconds()
+    counts.checked["2 layers of width 256"] = checked()
     return counts
+
+
+def checked() -> tuple[int, int]:
+    """Bytes of a small model: counted on fake tensors, and quantised for real."""
+    sizes = {"vocab_size": 1024, "hidden_size": 256, "intermediate_size": 512, "head_dim": 64}
+    small = models.config(
+        **sizes, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
+    )
+    with models.fake_mode():
+        fake = models.nbytes(models.build(small))
+    return fake, models.nbytes(models.build_real(small))
 
 
 def leave_adapters(model: Any) -> None:
@@ -54,24 +68,36 @@ def leave_adapters(model: Any) -> None:
             module.forward = module.forward
 
 
-def one_step(model: Any, rows: int, window: int, group: int) -> tuple[Tally, tuple[Tally, Tally]]:
-    """The first step with the prefill of all prompts, and a later one in two parts."""
-    params = SamplingParams(max_tokens=64, temperature=1.0)
+def one_step(
+    model: Any, rows: int, prompt: int, group: int, ahead: int = 0, budget: int = AMPLE
+) -> tuple[Tally, tuple[Tally, Tally]]:
+    """The first step with the prefill of all prompts, and a later one in two parts.
+
+    The later one is where each row has drawn `ahead` tokens: the schedule is numbers only, and is
+    taken there without steps of the model.
+    """
+    params = SamplingParams(max_tokens=LIMIT, temperature=1.0)
     prompts = [
-        PromptTokens(i, str(i), tuple(range(3, 3 + window)), tuple(range(min(group, rows - start))))
+        PromptTokens(i, str(i), tuple(range(3, 3 + prompt)), tuple(range(min(group, rows - start))))
         for i, start in enumerate(range(0, rows, group))
     ]
+    tokenizer = make_tokenizer()
     counter = Counter(models.tensors(model))
-    sampler = SlotSampler(model, make_tokenizer(), max_rows=rows, memory_budget_bytes=AMPLE)
-    stopping = Stopping(model, make_tokenizer(), (), params.max_tokens)
+    sampler = SlotSampler(model, tokenizer, max_rows=rows, memory_budget_bytes=budget)
+    stopping = Stopping(model, tokenizer, (), params.max_tokens)
     with counter, sampler.running(prompts, params, stopping) as run:
         run.advance()
         first = counter.fresh()
-        run.advance()
+        for _ in range(max(ahead - 1, 0)):
+            for row in run.rows:
+                row.tokens.append(0)
+                row.logprobs.append(0.0)
+            run.schedule.advance()
+            run.schedule.make_room()
         counter.fresh()
         with split(model.get_base_model(), counter) as parts:
             run.advance()
-        if len(run.rows) != rows:
+        if len(run.rows) != rows and budget == AMPLE:
             raise RuntimeError(f"{len(run.rows)} rows are in flight, and {rows} were asked for")
     return first, (parts["model"], plus(parts["before"], counter.fresh()))
 

@@ -65,7 +65,9 @@ def head(settings: Any, tokens: int) -> Tally:
     for start in range(0, tokens, TILE_TOKENS):
         part = min(TILE_TOKENS, tokens - start)
         weight, logits = 2 * words * width // tiles, 4 * part * words // tiles
-        product = Operation("mm", weight + 2 * part * width, logits, 2 * part * words * width // tiles)
+        product = Operation(
+            "mm", weight + 2 * part * width, logits, 2 * part * words * width // tiles
+        )
         tally.operations[product] += 3 * tiles
         tally.operations[Operation("loss", logits, 4 * part)] += 2 * tiles
     tally.peak_bytes = min(TILE_TOKENS, tokens) * (4 * TILE_WORDS + 4 * width)

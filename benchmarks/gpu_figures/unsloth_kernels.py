@@ -152,8 +152,8 @@ def _scratch(size: int) -> Tensor:
 class Offloaded(torch.autograd.Function):
     """Checkpointing "unsloth": a layer's input waits in the host's memory.
 
-    A model of it: Unsloth's own keeps buffers that fake tensors cannot be. One copy each way, and on
-    the device the input of one layer.
+    A model of it: Unsloth's own keeps buffers that fake tensors cannot be. One copy each way, and
+    on the device the input of one layer.
     """
 
     @staticmethod

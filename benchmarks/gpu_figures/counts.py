@@ -49,7 +49,6 @@ class Counts:
     load_bytes: int = 0
     adapter_parameters: int = 0
     checked: dict[str, tuple[int, int]] = field(default_factory=dict)  # counted, real bytes
-    host_microseconds: dict[str, float] = field(default_factory=dict)
 
     def merge(self, other: Counts) -> None:
         self.steps |= other.steps
@@ -59,7 +58,6 @@ class Counts:
         self.load_bytes = other.load_bytes or self.load_bytes
         self.adapter_parameters = other.adapter_parameters or self.adapter_parameters
         self.checked |= other.checked
-        self.host_microseconds |= other.host_microseconds
 
 
 def plus(*tallies: Tally) -> Tally:

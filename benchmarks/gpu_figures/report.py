@@ -58,7 +58,7 @@ def _sections(counts: Counts) -> Iterator[str]:
     yield "## A rollout, simulated"
     yield _rollouts(counts)
     yield "## Prediction"
-    yield _cards(counts)
+    yield _cards()
     for label, rollout in ROLLOUTS.items():
         yield _tokens(counts, label)
         yield _step_times(counts, label, rollout)
@@ -85,8 +85,8 @@ data sheets. GB = 1e9 bytes.
 - Prompts of {PROMPT} tokens, answers of at most {LIMIT}: log-normal, sigma 0.8, mean 35 % of the
   limit, from a fixed seed. {GROUP} answers a prompt. Prompts in one batch are of one length;
   with mixed lengths `generate` copies its keys for every query head (the row "mixed" below).
-- All engines have room for the same {POSITIONS:,} positions of keys and values, {KEYS} GB, as many as
-  {ROWS} rows of prompt and limit take; stock Unsloth uses half of it, one group of {GROUP} rows.
+- All engines have room for the same {POSITIONS:,} positions of keys and values, {KEYS} GB, as many
+  as {ROWS} rows of prompt and limit take; stock Unsloth uses half of it, one group of {GROUP} rows.
 - Rows in flight are simulated with these lengths: for `slots` by the engine's own schedule. A step
   is counted at the mean rows and positions that come out. Not counted: some ten small copies to the
   card before a step of `slots`, which a CPU does not make; padding to sizes of captured graphs."""
@@ -108,18 +108,26 @@ def _weights(counts: Counts) -> str:
 
 def _rollout_bytes(counts: Counts) -> str:
     rows = []
-    for name, step, prefill in (
-        (f"`generate`, {ROWS} rows at prompt + limit", "generate, peak", "generate, prefill"),
-        (f"`slots`, {gb(POSITIONS * POSITION_BYTES)} GB allowed", PEAK, "slots"),
+    long = counts.steps["generate, peak"]
+    # What a prompt of that length leaves, and one of PROMPT does not: the prefill's cache, which
+    # stays beside Unsloth's, and the 512 positions that this one is made longer than the prompt.
+    extra = (long.window - PROMPT) + (long.window + 513 - (PROMPT + LIMIT + 1))
+    for name, prefill, held in (
+        (
+            f"`generate`, {ROWS} rows at prompt + limit",
+            "generate, prefill",
+            long.held_bytes - extra * ROWS * POSITION_BYTES,
+        ),
+        (f"`slots`, {KEYS} GB allowed", "slots", counts.steps[PEAK].held_bytes),
     ):
-        held = counts.steps[step].held_bytes
-        rows.append(
-            [name, gb(counts.prefill_peaks[prefill]), gb(held), gb(held - counts.load_bytes)]
-        )
+        above = held - counts.load_bytes
+        rows.append([name, gb(counts.prefill_peaks[prefill]), gb(held), gb(above)])
     return (
         "Most bytes that live in a rollout, as torch would allocate them (without the CUDA "
-        "context of "
-        "some 0.5 GB, and without what the allocator keeps in reserve):\n\n"
+        "context of some 0.5 GB, and without what the allocator keeps in reserve). `generate` was "
+        f"counted behind a prompt of {long.window} tokens, and corrected for what a prompt of "
+        f"{PROMPT} leaves less. Its prefill's cache stays beside Unsloth's own. After a rollout "
+        "`slots` holds nothing; `generate` its cache, until it is released:\n\n"
         + table(["", "prefill GB", "decoding GB", "above the weights"], rows)
     )
 
@@ -182,7 +190,7 @@ def _steps(counts: Counts) -> str:
             [
                 "step",
                 "rows",
-                "window",
+                "positions",
                 "launches: model",
                 "rest",
                 "host reads",
@@ -268,18 +276,7 @@ def _rollouts(counts: Counts) -> str:
     )
 
 
-def _host(counts: Counts) -> str:
-    found = counts.host_microseconds.get("slots")
-    if not found:
-        return ""
-    return (
-        ", and a step of a tiny model on the CPU that wrote this page, one thread, took "
-        f"{found:.0f} "
-        "µs an operation, computing included"
-    )
-
-
-def _cards(counts: Counts) -> str:
+def _cards() -> str:
     rows = [
         [c.name, f"{c.bandwidth:,.0f}", f"{c.teraflops:g}", f"{c.cache:g}", c.processors, c.source]
         for c in CARDS
@@ -289,9 +286,8 @@ def _cards(counts: Counts) -> str:
         "its "
         "bytes and its products at these peaks; and its launches, "
         f"{EAGER:g} µs each by the host, {REPLAYED:g} µs from a CUDA graph. Both are assumptions: "
-        "descriptions of torch's dispatch give 5 to 25 µs an operation, Python included"
-        f"{_host(counts)}. A dequantised "
-        "weight that fits into the L2 cache is not charged (which favours `generate` on cards of "
+        "descriptions of torch's dispatch give 5 to 25 µs an operation, Python included. A "
+        "dequantised weight that fits into the L2 cache is not charged (which favours `generate` on cards of "
         "the "
         "Ada generation). Real kernels reach less than peaks; take ratios more seriously than "
         "seconds.\n\n" + table(["card", "GB/s", "TFLOP/s, 16 bit", "L2 MB", "SMs", "source"], rows)
@@ -381,6 +377,9 @@ def _verdict(counts: Counts) -> str:
     mixed = counts.steps["generate, mixed"]
     given = counts.steps["generate"]
     more = on_card(mixed.whole, CARD, ROWS).moved / on_card(given.whole, CARD, ROWS).moved
+    lines.append(
+        "- Where a verdict hangs on launches (brackets above), it hangs on the assumed time of one."
+    )
     lines.append(
         f"- Prompts of mixed lengths in a batch make `generate` move {more:.2f} times the bytes, "
         "and "

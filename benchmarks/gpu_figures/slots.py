@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,7 +44,6 @@ def count(settings: Any, cases: list[tuple[str, int, int]], group: int, prompt: 
                 counts.prefill_peaks["slots"] = first.peak_bytes
         first, step = one_step(model, 4 * group, prompt, group)
         counts.prefills["slots"] = minus(first, plus(*step))
-    counts.host_microseconds["slots"] = host_microseconds()
     counts.checked["2 layers of width 256"] = checked()
     return counts
 
@@ -119,29 +117,3 @@ def split(base: Any, counter: Counter) -> Iterator[dict[str, Tally]]:
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def host_microseconds() -> float:
-    """Host time for an operation: a tiny real model's step, by its number of operations."""
-    small = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
-    settings = models.config(
-        **small, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2
-    )
-    torch.manual_seed(0)
-    model = models.build_real(settings).eval()
-    ids = torch.ones(16, 1, dtype=torch.int64)
-    counter = Counter()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.no_grad():
-            with counter:
-                model(input_ids=ids, use_cache=False)
-            times = []
-            for _ in range(20):
-                start = time.perf_counter()
-                model(input_ids=ids, use_cache=False)
-                times.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(threads)
-    return 1e6 * min(times) / counter.tally.launches

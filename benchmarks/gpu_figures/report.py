@@ -283,13 +283,11 @@ def _cards() -> str:
     ]
     return (
         "A step takes the longer of two: its operations one after the other, each the longer of "
-        "its "
-        "bytes and its products at these peaks; and its launches, "
+        "its bytes and its products at these peaks; and its launches, "
         f"{EAGER:g} µs each by the host, {REPLAYED:g} µs from a CUDA graph. Both are assumptions: "
         "descriptions of torch's dispatch give 5 to 25 µs an operation, Python included. A "
-        "dequantised weight that fits into the L2 cache is not charged (which favours `generate` on cards of "
-        "the "
-        "Ada generation). Real kernels reach less than peaks; take ratios more seriously than "
+        "dequantised weight that fits into the L2 cache is not charged (which favours `generate` "
+        "on cards of the Ada generation). Real kernels reach less than peaks; take ratios more seriously than "
         "seconds.\n\n" + table(["card", "GB/s", "TFLOP/s, 16 bit", "L2 MB", "SMs", "source"], rows)
     )
 

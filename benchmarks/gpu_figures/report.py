@@ -287,7 +287,8 @@ def _cards() -> str:
         f"{EAGER:g} µs each by the host, {REPLAYED:g} µs from a CUDA graph. Both are assumptions: "
         "descriptions of torch's dispatch give 5 to 25 µs an operation, Python included. A "
         "dequantised weight that fits into the L2 cache is not charged (which favours `generate` "
-        "on cards of the Ada generation). Real kernels reach less than peaks; take ratios more seriously than "
+        "on cards of the Ada generation). Real kernels reach less than peaks; take "
+        "ratios more seriously than "
         "seconds.\n\n" + table(["card", "GB/s", "TFLOP/s, 16 bit", "L2 MB", "SMs", "source"], rows)
     )
 

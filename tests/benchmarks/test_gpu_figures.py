@@ -72,13 +72,14 @@ def test_writes_in_place_lookups_and_host_reads() -> None:
 
 def test_inference_mode_counts_the_same() -> None:
     """There compositions such as `linear` reach a mode whole."""
-    layer, x = torch.nn.Linear(16, 16), torch.ones(2, 3, 16)
     tallies = []
     for mode in (torch.no_grad, torch.inference_mode):
-        with mode(), Counter() as counter:
-            F.silu(layer(x)).contiguous()
+        with mode():
+            layer, x = torch.nn.Linear(16, 16), torch.ones(2, 3, 16)
+            with Counter() as counter:
+                F.silu(layer(x)).reshape(-1)
         tallies.append(counter.tally)
-    assert tallies[0].launches == tallies[1].launches == 2
+    assert tallies[0].by_name() == tallies[1].by_name() == {"addmm": 1, "silu": 1}
     assert tallies[0].moved == tallies[1].moved
 
 

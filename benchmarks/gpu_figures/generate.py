@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.gpu.model import TINY, make_model
 from benchmarks.gpu_figures import model as models
 from benchmarks.gpu_figures import unsloth_kernels
 from benchmarks.gpu_figures.counter import Counter, Tally
 from benchmarks.gpu_figures.counts import Counts, Step, plus
-from benchmarks.gpu_memory import TINY, make_parts
 
 STEPS = 3  # the first prefills, the second makes the cache
 
@@ -34,7 +34,7 @@ def patched() -> Any:
     from unsloth import FastLanguageModel  # slow: not at start-up; after the emulation
 
     with tempfile.TemporaryDirectory() as name:
-        make_parts(Path(name), TINY)
+        make_model(Path(name) / "model", TINY, quantised=False)
         tiny, tokenizer = FastLanguageModel.from_pretrained(
             f"{name}/model", max_seq_length=512, load_in_4bit=True, fast_inference=False
         )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
-from benchmarks.gpu_memory import QWEN3_4B
+from benchmarks.gpu.model import QWEN3_4B
 
 BLOCK = 64  # weights that share a scale
 SCALES = 256  # scales that share a second scale

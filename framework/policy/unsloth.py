@@ -17,6 +17,7 @@ The workarounds, each with the version it was written for and what would make it
 | `GroupwiseTrainer.create_model_card` (also in `trainers/group_scores.py`) | TRL 1.15, transformers 5.17 | the model card of each checkpoint may look up the hub | there is an option for it |
 | `warm_start` (`experiment/run.py`) | TRL 1.15, GRPOTrainer | with full fine-tuning the reference is loaded from `config._name_or_path`, the model before its warm start | TRL takes a reference model |
 | `sampling_mode` (`sampling/state.py`) | bitsandbytes 0.50 | 4-bit layers are repacked irreversibly at a forward in evaluation mode (AVX512-BF16) | bitsandbytes unpacks in training mode |
+| `MinimalGRPOTrainer.sample` (`minimal_grpo.py`) | Unsloth 2026.10.9, models/llama.py, `unsloth_fast_generate` | on a GPU, `generate` gives tensors of inference mode | it samples under `no_grad` |
 | `machine_arguments` (`trainers/common.py`) | bitsandbytes 0.50 | its optimisers have no CPU kernels | it has them |
 | `processes.py` (`run/`) | accelerate 1.15 | without a GPU, several processes are taken for one, on "cpu:0" | accelerate asks for the CPU itself |
 """  # noqa: E501 (a table)

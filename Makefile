@@ -19,7 +19,8 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 0
 
-.PHONY: quickstart install dev test test-fast test-long test-invariance lint format types lock clean
+.PHONY: quickstart install dev test test-fast test-long test-invariance test-emulated lint format
+.PHONY: types lock clean
 
 quickstart: install
 	@$(BIN)/groupwise quickstart
@@ -57,6 +58,10 @@ test-invariance: dev
 	@ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q -n $(JOBS) -m invariance
 	@ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
 	  $(BIN)/python -m pytest -q -n $(JOBS) -m invariance
+
+# The tests of the stack on Unsloth's GPU code, which runs on CPU tensors (tests/gpu_emulation.py).
+test-emulated: dev
+	@EMULATE_GPU=1 $(PYTEST) -m "stack and not long and not timing" tests/framework
 
 test-long: dev
 	@$(PYTEST) -m long

@@ -105,7 +105,8 @@ class MinimalGRPOTrainer:
             chat(question), add_generation_prompt=True, return_tensors="pt", return_dict=True
         ).to(self.model.device)
         self.model.eval()
-        tokens = self.model.generate(**prompt, **self.drawn)
+        # A copy: on a GPU, Unsloth samples in inference mode, whose tensors no gradient passes.
+        tokens = self.model.generate(**prompt, **self.drawn).clone()
         self.model.train()
         completions = tokens[:, prompt["input_ids"].shape[1] :]
         ended = (completions == self.tokenizer.eos_token_id).long()

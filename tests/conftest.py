@@ -48,6 +48,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited: a background
 EMULATES_GPU = bool(os.environ.get(gpu_emulation.VARIABLE))
 """Whether the tests meet Unsloth as it is on a GPU: `make test-emulated`."""
 
+
+def on_the_cpu_backend(why: str) -> pytest.MarkDecorator:
+    """Marks what holds for Unsloth's CPU backend alone, and is skipped in emulation."""
+    return pytest.mark.skipif(EMULATES_GPU, reason=f"Unsloth's CPU backend: {why}")
+
+
 PRETRAINING_STEPS = 60  # far fewer than the real toy's: it writes sums, and gets few of them right
 
 
@@ -72,11 +78,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
+def pytest_pycollect_makemodule() -> None:
+    """The emulation comes before the first test file, which may import Unsloth at its top."""
+    if EMULATES_GPU and "unsloth" not in sys.modules:
+        gpu_emulation.install()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Unsloth patches transformers, peft and TRL: it has to come first, whatever test does."""
     if any(item.get_closest_marker("stack") for item in session.items):
-        if EMULATES_GPU:
-            gpu_emulation.install()
         from groupwise.framework.policy.unsloth import load_unsloth
 
         load_unsloth()

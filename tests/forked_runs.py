@@ -9,6 +9,8 @@ shared but what was imported.
         run.until(lambda: log.exists())
         run.signal(signal.SIGKILL)
         assert run.wait() == -signal.SIGKILL
+
+`ForkedRuns(emulated=True)`: in each of them Unsloth is as on a GPU (gpu_emulation.py).
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
+
+import gpu_emulation
 
 DEADLINE_S = 600.0  # for whatever is waited for; machines can be very busy
 _LOOK_EVERY_S = 0.002
@@ -32,8 +36,8 @@ _LOOK_EVERY_S = 0.002
 class ForkedRun:
     """A run that was started; `wait` for its exit code, which is minus the signal that ended it."""
 
-    def __init__(self, server: subprocess.Popen[str], pid: int, out: Path, err: Path) -> None:
-        self._server, self.pid, self._out, self._err = server, pid, out, err
+    def __init__(self, replies: TextIO, pid: int, out: Path, err: Path) -> None:
+        self._replies, self.pid, self._out, self._err = replies, pid, out, err
         self._code: int | None = None
 
     @property
@@ -50,9 +54,8 @@ class ForkedRun:
 
     def ends_within(self, seconds: float) -> bool:
         """Waits so long at most; whether it has ended by then."""
-        assert self._server.stdout is not None
-        if self._code is None and select.select([self._server.stdout], [], [], seconds)[0]:
-            self._code = int(self._server.stdout.readline())
+        if self._code is None and select.select([self._replies], [], [], seconds)[0]:
+            self._code = int(self._replies.readline())
         return self._code is not None
 
     def until(self, holds: Callable[[], bool]) -> None:
@@ -71,10 +74,19 @@ class ForkedRun:
 class ForkedRuns:
     """Starts runs, one at a time: one that has not ended is killed when the next is started."""
 
-    def __init__(self) -> None:
+    def __init__(self, emulated: bool = bool(os.environ.get(gpu_emulation.VARIABLE))) -> None:
+        reading, writing = os.pipe()  # libraries greet on the standard output
+        emulation = [gpu_emulation.__file__] if emulated else []
         self._server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, *emulation, __file__, str(writing)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[writing],
+            env=gpu_emulation.outside(),
+            text=True,
         )
+        os.close(writing)
+        self._replies = os.fdopen(reading, encoding="utf-8")
         self._count = 0
         self._last: ForkedRun | None = None
 
@@ -84,10 +96,13 @@ class ForkedRuns:
         cwd: Path,
         largest_file: int | None = None,
         environment: Mapping[str, str] | None = None,
+        typed: str = "",
+        probe: Path | None = None,
     ) -> ForkedRun:
         """`largest_file`: bytes at which writing a file fails, as it does on a full disk.
 
-        `environment`: what the run has beside that of this process.
+        `environment`: what the run has beside that of this process; `typed`: its standard input;
+        `probe`: where `emulation_probe.py`, in the run, writes what it has seen of the model.
         """
         if self._last is not None and not self._last.ends_within(0):
             self._last.signal(signal.SIGKILL)  # what a failed test left
@@ -102,13 +117,14 @@ class ForkedRuns:
             "err": str(err),
             "largest_file": largest_file,
             "environment": dict(environment or {}),
+            "typed": typed,
+            "probe": probe and str(probe),
         }
         assert self._server.stdin is not None
-        assert self._server.stdout is not None
         self._server.stdin.write(json.dumps(job) + "\n")
         self._server.stdin.flush()
-        pid = int(self._server.stdout.readline())
-        self._last = ForkedRun(self._server, pid, out, err)
+        pid = int(self._replies.readline())
+        self._last = ForkedRun(self._replies, pid, out, err)
         return self._last
 
     def __enter__(self) -> Self:
@@ -116,11 +132,10 @@ class ForkedRuns:
 
     def __exit__(self, *_: object) -> None:
         self._server.communicate()
+        self._replies.close()
 
 
-def _serve() -> None:
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries greet there
+def _serve(replies: TextIO) -> None:
     from groupwise.framework.policy.unsloth import load_unsloth
 
     load_unsloth()
@@ -150,11 +165,20 @@ def _run(job: dict[str, Any]) -> None:
         for descriptor, name in ((1, "out"), (2, "err")):
             file = os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
             os.dup2(file, descriptor)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        typed, typing = os.pipe()
+        os.write(typing, job["typed"].encode())
+        os.close(typing)
+        os.dup2(typed, 0)
+        sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # without the server's jobs
         if job["largest_file"] is not None:
             limit = job["largest_file"]
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        code = main(job["arguments"])
+        if job["probe"] is None:
+            code = main(job["arguments"])
+        else:
+            import emulation_probe
+
+            code = emulation_probe.watched(main, job["arguments"], Path(job["probe"]))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -164,4 +188,4 @@ def _run(job: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(os.fdopen(int(sys.argv[1]), "w", encoding="utf-8"))

@@ -12,22 +12,26 @@ What runs is Unsloth's own Python code. Replaced are the places where it asks CU
 the 4-bit kernels, by bitsandbytes' for the CPU. Not covered: CUDA kernels and their rounding,
 bfloat16 autocast, torch.compile, CUDA graphs, memory, speed, vLLM.
 
-Written for Unsloth 2026.10.9. Where another version has moved something, `install` raises
+Written for the Unsloth named below. Where another version has moved something, `install` raises
 EmulationError and names it: look there, and update this file.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import os
 import runpy
+import shutil
 import sys
+import tempfile
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+WRITTEN_FOR = "2026.10.9"
 VARIABLE = "EMULATE_GPU"
 _ENVIRONMENT = {
     "UNSLOTH_ALLOW_CPU": "1",
@@ -36,6 +40,8 @@ _ENVIRONMENT = {
     "TORCHDYNAMO_DISABLE": "1",
     "TRITON_INTERPRET": "1",
 }
+_REWRITTEN = "UNSLOTH_COMPILE_LOCATION"
+"""Where Unsloth writes the trainers it makes; by default into the current folder."""
 CARD = types.SimpleNamespace(
     name="Emulated",
     total_memory=8 * 2**30,
@@ -59,6 +65,9 @@ def install() -> None:
     if "unsloth" in sys.modules:
         raise EmulationError("unsloth was imported before the emulation, as its CPU backend")
     os.environ.update(_ENVIRONMENT)
+    # A folder for each process: two that write one file would read halves of it.
+    os.environ[_REWRITTEN] = tempfile.mkdtemp(prefix="unsloth_rewritten_")
+    atexit.register(shutil.rmtree, os.environ[_REWRITTEN], ignore_errors=True)
     import torch
 
     _stand_in_for_cuda(torch)
@@ -75,7 +84,8 @@ def install() -> None:
 
 def outside() -> dict[str, str]:
     """The environment for a child process, without what `install` has set in this one's."""
-    return {name: value for name, value in os.environ.items() if name not in _ENVIRONMENT}
+    ours = {*_ENVIRONMENT, _REWRITTEN}
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 def _get(module: str, name: str) -> Any:
@@ -85,7 +95,7 @@ def _get(module: str, name: str) -> Any:
 
         raise EmulationError(
             f"Unsloth {__version__} has no {module}.{name}: tests/gpu_emulation.py was written for "
-            "2026.10.9 and has to follow"
+            f"{WRITTEN_FOR} and has to follow"
         )
     return found
 
@@ -279,9 +289,31 @@ def _rewrite_trainers() -> None:
             raise EmulationError(f"trl.{name} is {found} and not Unsloth's: it was not rewritten")
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps greetings of libraries from a command's own output; shows them if something fails."""
+    with tempfile.TemporaryFile() as greetings:
+        streams = [(stream, os.dup(stream)) for stream in (1, 2)]
+        for stream, _ in streams:
+            os.dup2(greetings.fileno(), stream)
+        try:
+            yield
+        except BaseException:
+            greetings.seek(0)
+            os.write(streams[1][1], greetings.read())
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for stream, copy in streams:
+                os.dup2(copy, stream)
+                os.close(copy)
+
+
 def main(arguments: list[str]) -> None:
     """Runs a script or `-m module` with its arguments, as `python` would, in emulation."""
-    install()
+    with _quiet():
+        install()
     is_module = arguments[0] == "-m"
     target, *rest = arguments[1:] if is_module else arguments
     sys.argv = [target, *rest]

@@ -84,3 +84,6 @@ METRICS = set(
     """.split()  # noqa: SIM905 (a table)
 )
 """What a line of `metrics.jsonl` has in any GRPO training with the default rewards."""
+
+NULL_ON_A_GPU = {"entropy"}
+"""Unsloth's `compute_loss` does not log it."""

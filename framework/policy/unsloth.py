@@ -30,6 +30,7 @@ The workarounds, each with the version it was written for and what would make it
 | `_folder_of` (`sampling/vllm.py`) | Unsloth 2026.10.9, unsloth_zoo/vllm_utils.py, `_LIVE_LORA_CONFIGS` | each path of an adapter is remembered for good | it forgets them |
 | `_sleep` (`sampling/vllm.py`) | Unsloth 2026.10.9, unsloth_zoo/vllm_utils.py | with standby, `generate` wakes the engine and leaves it awake | it puts it back to sleep |
 | `sampling_mode` (`sampling/state.py`) | bitsandbytes 0.50 | 4-bit layers are repacked irreversibly at a forward in evaluation mode (AVX512-BF16) | bitsandbytes unpacks in training mode |
+| `MinimalGRPOTrainer.sample` (`minimal_grpo.py`) | Unsloth 2026.10.9, models/llama.py, `unsloth_fast_generate` | on a GPU, `generate` gives tensors of inference mode | it samples under `no_grad` |
 | `machine_arguments` (`trainers/common.py`) | bitsandbytes 0.50 | its optimisers have no CPU kernels | it has them |
 | `processes.py` (`run/`) | accelerate 1.15 | without a GPU, several processes are taken for one, on "cpu:0" | accelerate asks for the CPU itself |
 """  # noqa: E501 (a table)

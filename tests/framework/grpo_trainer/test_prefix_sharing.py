@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import on_the_cpu_backend
 from sampling_toys import FAMILIES, make_model
 
 from groupwise.framework.grpo_trainer.prefix_sharing import (
@@ -72,6 +73,7 @@ def gradients(model: Any, log_probs: torch.Tensor) -> dict[str, torch.Tensor]:
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
+@on_the_cpu_backend("prompts are shared with TRL's trainer and transformers' forwards only")
 @pytest.mark.parametrize("family", FULL_ATTENTION)
 def test_values_and_gradients_are_those_of_whole_rows(family: str) -> None:
     model = tuned(family)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import lines
+from conftest import lines, on_the_cpu_backend
 from grpo_toys import odd_problems_only, toy_trainer
 
 from groupwise.framework.grpo_trainer.batching import rows, sorted_batches, trimmed
@@ -94,6 +94,7 @@ def test_dropping_rows_gives_the_same_weights(toy: Any, tmp_path: Path, loss_typ
         torch.testing.assert_close(dropping[name], weights, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@on_the_cpu_backend("elsewhere the trainer's own forward computes them")
 def test_old_log_probabilities_come_from_the_sampler(toy: Any, tmp_path: Path) -> None:
     """They are the forward's, which is saved; with several iterations, and in float32."""
     from groupwise.framework.grpo_trainer import trl_subclass

@@ -39,6 +39,9 @@ WEIGHT_TRAFFIC = LINEAR_PARAMETERS * (0.516 + 2 + 2) + 2 * 151_936 * 2560
 # Attention by blocks writes a result for each block of a row, copies it together and adds it up:
 # 36 layers, 32 heads of 128, 16 bytes in all for each number.
 RESULT_BYTES = 36 * 32 * 128 * 16
+# A paused row's keys go to main memory and back over a bus that is 30 times slower than the card's
+# memory (12 and 360 GB/s).
+BUS = 2 * 30
 BLOCK = 64
 MOST_ROWS = 256
 
@@ -64,7 +67,7 @@ class Outcome:
     steps: int
     rows: float
     traffic: float
-    put_back: int = 0
+    pauses: int = 0
 
     def per_byte(self, tokens: int) -> float:
         return tokens / self.traffic
@@ -102,10 +105,21 @@ def paged(work: Workload, budget: float, *, shares: bool) -> Outcome:
     prompts.sort(key=lambda prompt: -len(prompt.ids))
     total = int((budget - MOST_ROWS * LOGIT_BYTES) // (BLOCK * KEY_BYTES))
     total = max(total, least_blocks(max(work.prompts), work.max_tokens, BLOCK, shares))
+    steps, in_flight, traffic, moved = 0, 0, 0.0, [0]
+
+    def save(blocks: list[int]) -> None:
+        moved[0] += BLOCK * KEY_BYTES * len(blocks)
+
     schedule = Schedule(
-        prompts, MOST_ROWS, total, BLOCK, work.max_tokens, shares, lambda _moves: None
+        prompts,
+        MOST_ROWS,
+        total,
+        BLOCK,
+        work.max_tokens,
+        shares,
+        move=lambda _moves: None,
+        save=save,
     )
-    steps, in_flight, traffic = 0, 0, 0.0
     while True:
         schedule.compact()
         schedule.make_room()
@@ -113,7 +127,7 @@ def paged(work: Workload, budget: float, *, shares: bool) -> Outcome:
             schedule.start()
         rows = schedule.rows
         if not rows:
-            return Outcome(steps, in_flight / steps, traffic, schedule.put_back)
+            return Outcome(steps, in_flight / steps, traffic + BUS * moved[0], schedule.pauses)
         steps += 1
         in_flight += len(rows)
         read = schedule.blocks.own.span + schedule.blocks.shared.span
@@ -160,7 +174,7 @@ def table(measured: dict[str, Any], budgets: Sequence[float]) -> str:
         "whole slots.",
         "",
         "| work | GB for keys | whole slots: rows | paged: rows | x | paged, prompts shared: rows "
-        "| x | rows put back |",
+        "| x | rows paused |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for work in workloads(measured):
@@ -172,7 +186,7 @@ def table(measured: dict[str, Any], budgets: Sequence[float]) -> str:
             lines.append(
                 f"| {work.name} | {budget:g} | {before.rows:.1f} | {own.rows:.1f} "
                 f"| {own.per_byte(work.tokens) / base:.2f} | {shared.rows:.1f} "
-                f"| {shared.per_byte(work.tokens) / base:.2f} | {shared.put_back} |"
+                f"| {shared.per_byte(work.tokens) / base:.2f} | {shared.pauses} |"
             )
     return "\n".join([*lines, ""])
 

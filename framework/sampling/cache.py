@@ -89,6 +89,14 @@ class BlockCache:
         numbers = torch.tensor([numbers[:count] for numbers in blocks], device=prompt.device)
         self.data[:, numbers] = cut[:, None].to(self.data.dtype)
 
+    def save(self, blocks: list[int]) -> Tensor:
+        """A copy of blocks in main memory: (2 * layers, len(blocks), H, block, D)."""
+        return self.data[:, blocks].to("cpu")
+
+    def restore(self, blocks: list[int], saved: Tensor) -> None:
+        """Copy what `save` returned into the first of `blocks`."""
+        self.data[:, blocks[: saved.shape[1]]] = saved.to(self.data.device)
+
     def move(self, moves: list[tuple[int, int]]) -> None:
         """Copy blocks, (from, to); no target is a source."""
         sources, targets = zip(*moves, strict=True)

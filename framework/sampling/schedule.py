@@ -7,8 +7,8 @@
     schedule.end(row)
 
 Rows are admitted by the memory that is used, not by the worst case: a row takes another block when
-it has filled its last one. If none is left, the youngest row is put back and drawn again later;
-its tokens are functions of seed, example, sample and position, and come out the same.
+it has filled its last one. If none is left, the youngest row is paused: its keys wait in main
+memory, and it goes on, before any new sample starts, when there is room again.
 
 The arrays say the same to the model's step: `owner` and `begin` of each block, each row's `table`
 of blocks, and for shared prompts which rows sit in which `seats`. They are numpy arrays that the
@@ -51,15 +51,16 @@ class Row:
 
     prompt: PromptTokens
     sample_index: int
-    place: int
     first: int  # the position of its own first key; those before it are the prefix's
-    home: int  # a number that stays the same while the row runs, unlike `place`
+    place: int = 0
+    home: int = 0  # a number that stays the same while the row runs, unlike `place`
     prefix: Prefix | None = None
     seat: int = 0
     blocks: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     noise: Any = None  # (max_tokens,) uniform numbers
+    saved: Any = None  # its keys, if it is paused
 
     @property
     def length(self) -> int:
@@ -96,21 +97,25 @@ class Schedule:
         max_tokens: int,
         shares_prompts: bool,
         move: Callable[[list[tuple[int, int]]], None],
+        save: Callable[[list[int]], Any],
     ) -> None:
         """The arguments are:
 
         block: positions of a block.
         num_blocks: at least what `least_blocks` says.
         move: copies blocks of the pool, (from, to), when they are renumbered.
+        save: takes a row's blocks out of the pool; what it returns is the row's `saved`, from which
+            its keys are to be filled in again when it starts the second time.
         """
-        self._move = move
+        self._move, self._save = move, save
         self.max_rows, self.block, self.shares = max_rows, block, shares_prompts
         self.blocks = Blocks(num_blocks)
         self.waiting = deque(_Waiting(prompt, deque(prompt.samples)) for prompt in prompts)
         self.rows: list[Row] = []
         self._homes = list(range(max_rows))
         self.prefixes: dict[int, Prefix] = {}
-        self.put_back = 0  # rows that had to be drawn again
+        self.paused: deque[Row] = deque()
+        self.pauses = 0
         self.changed: set[str] = set()
         longest = max(len(prompt.ids) for prompt in prompts)
         samples = max(len(prompt.samples) for prompt in prompts)
@@ -131,35 +136,41 @@ class Schedule:
 
     def may_start(self) -> bool:
         """Whether a sample waits, and there is a place and memory to start it in."""
-        if not self.waiting or len(self.rows) >= self.max_rows:
+        if not (self.paused or self.waiting) or len(self.rows) >= self.max_rows:
             return False
         if not self.rows:
             return True
-        prompt = self.waiting[0].prompt
-        needed = self._start_blocks(prompt)
+        prompt = self.head
+        needed = self._start_blocks(prompt, self.paused[0] if self.paused else None)
         if self.shares and not self.has_keys(prompt):
             needed += self._prefix_blocks(prompt)
         return self.blocks.free >= needed + len(self.rows) // RESERVE
 
     def start(self) -> Row:
-        """Starts the next sample; its keys, or its prefix's if that is new, are to be filled in."""
-        head = self.waiting[0]
-        place = len(self.rows)
-        prompt = head.prompt
-        first = len(prompt.ids) - 1 if self.shares else 0
-        row = Row(prompt, head.samples.popleft(), place, first, self._homes.pop())
-        if not head.samples:
-            self.waiting.popleft()
+        """Starts the next sample, or a paused row; its keys are to be filled in.
+
+        These are what the row has `saved`, else the prompt's; and the prefix's, if it is new.
+        """
+        row = self.paused.popleft() if self.paused else self._next_row()
+        row.place, row.home = len(self.rows), self._homes.pop()
         if self.shares:
             self._sit_down(row)
         self.rows.append(row)  # before its blocks: taking one may renumber those of all rows
-        for _ in range(self._start_blocks(prompt)):
+        for _ in range(self._start_blocks(row.prompt, row)):
             self._extend(row)
         self._show(row)
         return row
 
+    def _next_row(self) -> Row:
+        head = self.waiting[0]
+        first = len(head.prompt.ids) - 1 if self.shares else 0
+        row = Row(head.prompt, head.samples.popleft(), first)
+        if not head.samples:
+            self.waiting.popleft()
+        return row
+
     def make_room(self) -> None:
-        """Gives each row a block for its next key; puts rows back where there is none."""
+        """Gives each row a block for its next key; pauses rows where there is none."""
         for row in [row for row in self.rows if self._is_full(row)]:
             while row.place < len(self.rows) and self.rows[row.place] is row:
                 if self.blocks.free > 0:
@@ -194,8 +205,8 @@ class Schedule:
 
     @property
     def head(self) -> PromptTokens:
-        """The prompt of the next sample to start."""
-        return self.waiting[0].prompt
+        """The prompt of the next sample to start; there is one."""
+        return self.paused[0].prompt if self.paused else self.waiting[0].prompt
 
     def has_keys(self, prompt: PromptTokens) -> bool:
         """Whether the prompt's keys are in the pool already."""
@@ -221,8 +232,11 @@ class Schedule:
     def prefix_width(self) -> int:
         return max((len(prefix.blocks) for prefix in self.prefixes.values()), default=1)
 
-    def _start_blocks(self, prompt: PromptTokens) -> int:
-        return 1 if self.shares else (len(prompt.ids) - 1) // self.block + 1
+    def _start_blocks(self, prompt: PromptTokens, row: Row | None) -> int:
+        """Blocks up to the next key of a row, or of a new one."""
+        tokens = 0 if row is None else len(row.tokens)
+        before = 0 if self.shares else len(prompt.ids) - 1
+        return (before + tokens) // self.block + 1
 
     def _prefix_blocks(self, prompt: PromptTokens) -> int:
         return -(-(len(prompt.ids) - 1) // self.block)
@@ -295,8 +309,8 @@ class Schedule:
             prefix.seats[row.seat] = None
             self.members[prefix.blocks, row.seat] = 0
             self.changed.add("members")
-            waits = self.waiting and self.waiting[0].prompt.index == row.prompt.index
-            if prefix.is_idle and not waits:
+            is_next = (self.paused or self.waiting) and self.head.index == row.prompt.index
+            if prefix.is_idle and not is_next:
                 self._drop(prefix)
 
     def _drop(self, prefix: Prefix) -> None:
@@ -307,20 +321,18 @@ class Schedule:
         del self.prefixes[prefix.prompt.index]
 
     def _free_some(self) -> None:
-        """Gives up what is cheapest to make again: an idle prefix, else the youngest row."""
+        """Gives up what is cheapest to have again: an idle prefix, else the youngest row's keys."""
         for prefix in self.prefixes.values():
             if prefix.is_idle:
                 self._drop(prefix)
                 return
         assert len(self.rows) > 1, "one sample always fits"
         youngest = min(reversed(self.rows), key=lambda row: len(row.tokens))
-        head = self.waiting[0] if self.waiting else None
-        if head is None or head.prompt.index != youngest.prompt.index:
-            head = _Waiting(youngest.prompt, deque())
-            self.waiting.appendleft(head)
-        head.samples.appendleft(youngest.sample_index)
-        self.put_back += 1
+        youngest.saved = self._save(youngest.blocks)
+        self.pauses += 1
         self.end(youngest)
+        youngest.blocks, youngest.prefix = [], None
+        self.paused.append(youngest)
 
     def _renumber_own(self, new: dict[int, int]) -> None:
         for row in self.rows:

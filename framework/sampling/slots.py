@@ -186,7 +186,14 @@ class Run:
         self.threads = Threads(self.device, base.config, room.rows)
         self.cache = BlockCache(kv, room.blocks, block)
         self.schedule = Schedule(
-            prompts, room.rows, room.blocks, block, params.max_tokens, shares, self.cache.move
+            prompts,
+            room.rows,
+            room.blocks,
+            block,
+            params.max_tokens,
+            shares,
+            self.cache.move,
+            self.cache.save,
         )
         self.buffers = Buffers(self.schedule, base.config, self.cache.data, self.steady)
         self.bucket = bucketed if options.buckets or options.cuda_graphs else exact
@@ -218,31 +225,35 @@ class Run:
 
     def _start_samples(self) -> None:
         """Starts as many samples of the next prompt as there is room for."""
-        prompt = self.schedule.head
-        needs_keys = not self.schedule.has_keys(prompt)
-        if needs_keys and prompt.index not in self.kept:
-            self._run_prompts([waiting.prompt for waiting in self.schedule.waiting])
+        schedule, prompt = self.schedule, self.schedule.head
+        has_prefix = schedule.has_keys(prompt)
         started = []
-        while self.schedule.may_start() and self.schedule.head is prompt:
-            started.append(self.schedule.start())
-        if needs_keys:
-            prefix = started[0].prefix
-            if prefix is None:
-                blocks = [row.blocks for row in started]
-            else:
-                blocks = [[self.schedule.pool_index(number) for number in prefix.blocks]]
+        while schedule.may_start() and schedule.head is prompt:
+            started.append(schedule.start())
+        new = [row for row in started if row.saved is None]
+        if (schedule.shares and not has_prefix) or (new and not schedule.shares):
+            if prompt.index not in self.kept:
+                self._run_prompts([prompt, *(waiting.prompt for waiting in schedule.waiting)])
+            blocks = [row.blocks for row in new]
+            if started[0].prefix is not None:
+                blocks = [[schedule.pool_index(number) for number in started[0].prefix.blocks]]
             self.cache.fill(blocks, self.kept[prompt.index])
-        is_next = self.schedule.waiting and self.schedule.head is prompt
-        if self.schedule.shares or not is_next:
+        is_next = schedule.waiting and schedule.waiting[0].prompt is prompt
+        if schedule.shares or not is_next:
             self.kept.pop(prompt.index, None)
+        for row in started:
+            if row.saved is not None:
+                self.cache.restore(row.blocks, row.saved)
+                row.saved = None
         if self.params.temperature > 0:
-            keys = [sample_key(self.params.seed, prompt.key, row.sample_index) for row in started]
-            for row, noise in zip(started, uniforms(keys, self.params.max_tokens), strict=True):
+            keys = [sample_key(self.params.seed, prompt.key, row.sample_index) for row in new]
+            for row, noise in zip(new, uniforms(keys, self.params.max_tokens), strict=True):
                 row.noise = noise.numpy()
         if self.seen is not None:
-            homes = torch.tensor([row.home for row in started], device=self.device)
-            self.seen[homes] = False
-            self.seen[homes[:, None], torch.tensor(prompt.ids, device=self.device)] = True
+            for row in started:
+                self.seen[row.home] = False
+                known = torch.tensor([*prompt.ids, *row.tokens], device=self.device)
+                self.seen[row.home, known] = True
 
     @torch.no_grad()
     def _run_prompts(self, prompts: Sequence[PromptTokens]) -> None:
@@ -250,6 +261,8 @@ class Run:
         batch = [prompts[0]]
         longest = self._padded(batch[0])
         for prompt in prompts[1:]:
+            if prompt is batch[0]:
+                continue
             if (
                 len(batch) == PREFILL_PROMPTS
                 or longest * (len(batch) + 1) > self.prompt_tokens

@@ -1,4 +1,4 @@
-"""The paged pool under a real model: shared prompts, rows put back, buckets, one wait a step."""
+"""The paged pool under a real model: shared prompts, paused rows, buckets, one wait a step."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_shared_prompts_give_the_same_answers(family: str, tokenizer: Any) -> No
             assert one.logprobs == pytest.approx(expected[at].logprobs, abs=1e-4)
 
 
-def test_rows_that_are_put_back_are_drawn_again_to_the_bit() -> None:
+def test_paused_rows_go_on_to_the_bit() -> None:
     """Answers of full length, where memory is for a third of them: the worst case."""
     model, tokenizer = make_model("qwen3", eos_token_id=None), make_tokenizer()
     tokenizer.eos_token = None
@@ -74,7 +74,7 @@ def test_rows_that_are_put_back_are_drawn_again_to_the_bit() -> None:
     with SlotSampler(model, tokenizer, **how).running(encoded, params, stopping) as run:
         while run.advance():
             run.take_finished()
-        assert run.schedule.put_back > 0
+        assert run.schedule.pauses > 0
 
 
 class Waits(TorchDispatchMode):

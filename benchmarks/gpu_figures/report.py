@@ -251,7 +251,7 @@ def _rollouts(counts: Counts) -> str:
             launches = predict.launches_per_token(counts, variant, label, rollout)
             moved = predict.bytes_per_token(counts, variant, label, rollout, CARD)
             rows.append([
-                label, title, plan.steps, f"{plan.rows:.1f}", plan.most_rows, plan.put_back,
+                label, title, plan.steps, f"{plan.rows:.1f}", plan.most_rows, plan.pauses,
                 f"{plan.tokens / plan.steps:.1f}", plan.prompts_run, f"{launches:.0f}",
                 f"{moved / 1e6:.0f}",
             ])  # fmt: skip

@@ -52,7 +52,7 @@ class Schedule:
     prefills: int  # calls that run prompts
     prompts_run: int  # prompts in them
     most_rows: int
-    put_back: int = 0  # rows that had to make room and ran again
+    pauses: int = 0  # of rows that had to make room
 
     @property
     def rows(self) -> float:
@@ -100,7 +100,14 @@ def slots(rollout: Rollout, positions: int, most_rows: int = 256) -> Schedule:
     blocks = positions // BLOCK
     rows = min(most_rows, blocks // typical, len(lengths))
     plan = EngineSchedule(
-        prompts, rows, blocks, BLOCK, rollout.limit, shares_prompts=True, move=lambda _: None
+        prompts,
+        rows,
+        blocks,
+        BLOCK,
+        rollout.limit,
+        shares_prompts=True,
+        move=lambda _: None,
+        save=lambda _: None,
     )
     steps = row_steps = position_steps = window_steps = most = 0
     while True:
@@ -125,5 +132,5 @@ def slots(rollout: Rollout, positions: int, most_rows: int = 256) -> Schedule:
             plan.end(row)
     return Schedule(
         steps, sum(lengths), row_steps, position_steps, window_steps, 1, rollout.prompts, most,
-        plan.put_back,
+        plan.pauses,
     )  # fmt: skip

@@ -13,10 +13,11 @@ blocks are added one after the other.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -60,7 +61,8 @@ class Step:
     masks: dict[bool, Tensor]  # (S, 1, 1, block)
     is_steady: bool
     members: Tensor | None = None  # (P, K) each shared block's rows, in the order of the pool
-    shared_table: Tensor | None = None  # (B, N) each row's seats: block * K + seat
+    shared_table: Tensor | None = None  # (B, N) each row's shared blocks
+    seats: Tensor | None = None  # (B, 1) each row's seat in them
     shared_masks: dict[bool, Tensor] | None = None  # (P, 1, 1 or K * G, block)
 
     def attend(
@@ -86,13 +88,11 @@ class Step:
             asked = query[self.members].transpose(1, 2).flatten(2, 3)  # (P, H, K * G, D)
             mask = self.shared_masks[is_sliding]
             out, top = _apply(part, asked, keys[-shared:], values[-shared:], mask, scale)
-            heads = query.shape[1]
+            places = self.shared_table, slice(None), self.seats
             out, top = (
-                t.view(shared, heads, seats, group, -1).transpose(1, 2).flatten(0, 1)
-                for t in (out, top)
-            )  # (P * K, H, G, D or 1)
-            outs = torch.cat([outs, out[self.shared_table]], dim=1)
-            tops = torch.cat([tops, top[self.shared_table]], dim=1)
+                t.view(shared, query.shape[1], seats, group, -1)[places] for t in (out, top)
+            )  # (B, N, H, G, D or 1)
+            outs, tops = torch.cat([outs, out], dim=1), torch.cat([tops, top], dim=1)
         weights = tops.float().softmax(dim=1)
         return (outs * weights).sum(dim=1).to(query.dtype)
 
@@ -151,7 +151,7 @@ def _grouped_attention(
         )
         return out
     grouped = query.view(batch, key.shape[1], heads // key.shape[1], width)  # (B, Hkv, G, D)
-    part = _flash if query.device.type == "cpu" else partial(_weighted, softcap=None)
+    part = _flash if query.device.type == "cpu" else fused_part(query.device, query.dtype, width)
     if slots is not None:
         is_sliding = bool(kwargs.get("sliding_window"))
         attended = slots.attend(part, grouped, key, value, scaling, is_sliding=is_sliding)
@@ -274,6 +274,44 @@ def _flash(
         query, key, value, 0.0, False, attn_mask=mask, scale=scale
     )
     return out, log_sum[..., None]
+
+
+def _efficient(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None
+) -> tuple[Tensor, Tensor]:
+    """What scaled_dot_product_attention calls on a GPU with a mask, with the log-sums it keeps."""
+    heads, asked = query.shape[1:3]
+    bias = mask.expand(-1, heads, asked, -1)
+    out, log_sum, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
+        query, key, value, bias, True, scale=scale
+    )
+    return out, log_sum[:, :, :asked, None]  # the kernel pads them to whole blocks of queries
+
+
+@lru_cache(maxsize=16)
+def fused_part(device: torch.device, dtype: torch.dtype, width: int) -> _Part:
+    """One kernel if this torch and card have it and it computes the same, else `_weighted`.
+
+    The operation is one that torch keeps to itself; the check takes milliseconds, once.
+    """
+    by_products: _Part = partial(_weighted, softcap=None)
+    generator = torch.Generator(device).manual_seed(0)
+    query, key, value = (
+        torch.randn(3, 2, size, width, dtype=dtype, device=device, generator=generator)
+        for size in (4, BLOCK, BLOCK)
+    )
+    mask = torch.zeros(3, 1, 1, BLOCK, dtype=dtype, device=device)
+    mask[..., BLOCK // 2 :] = torch.finfo(dtype).min
+    try:
+        fused = _efficient(query, key, value, mask, 0.1)
+    except RuntimeError as error:  # not a memory error: these tensors are tiny
+        warnings.warn(
+            f"sampling: attention by products, in place of one kernel: {error}", stacklevel=2
+        )
+        return by_products
+    pairs = zip(fused, by_products(query, key, value, mask, 0.1), strict=True)
+    agrees = all(torch.allclose(a.float(), b.float(), atol=0.02, rtol=0.02) for a, b in pairs)
+    return _efficient if agrees else by_products
 
 
 def _weighted(

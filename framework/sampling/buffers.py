@@ -70,8 +70,7 @@ class Buffers:
             self._staged = {name: host.pin_memory() for name, host in self._host.items()}
             self._device = {name: host.to(device) for name, host in self._host.items()}
         self._columns = torch.arange(schedule.block, device=device)
-        # On a CPU the kernel adds masks of the queries' own type, else the softmax is in float32.
-        self._dtype = torch.float32 if self.is_mirrored else cache_data.dtype
+        self._dtype = cache_data.dtype  # kernels take masks in the queries' own type
         self._group = config.num_attention_heads // cache_data.shape[2]
         self._sliding_window: int = getattr(config, "sliding_window", None) or 0
 
@@ -118,8 +117,8 @@ class Buffers:
         members, shared_masks = self._shared(sizes, kinds)
         # Shared blocks lie in the pool from its end: the first number is the last one read.
         blocks = sizes.shared - 1 - self["shared_table"][: sizes.rows, : sizes.prefix_width]
-        seats = blocks * sizes.seats + self["seat"][: sizes.rows, None]
-        return Step(owner, table, masks, self.is_steady, members, seats, shared_masks)
+        seats = self["seat"][: sizes.rows, None]
+        return Step(owner, table, masks, self.is_steady, members, blocks, seats, shared_masks)
 
     def _shared(self, sizes: Sizes, kinds: list[bool]) -> tuple[Tensor, dict[bool, Tensor]]:
         members = self["members"][: sizes.shared, : sizes.seats].flip(0)  # (P, K)

@@ -41,6 +41,7 @@ from groupwise.framework.sampling.cpu import Threads, prepacked_linears
 from groupwise.framework.sampling.draw import check_params, draw
 from groupwise.framework.sampling.forwards import transformers_forwards
 from groupwise.framework.sampling.graphs import GraphedForward
+from groupwise.framework.sampling.lean import lean_layers
 from groupwise.framework.sampling.lora import merged_adapters
 from groupwise.framework.sampling.memory import DRAW_ROWS, Need, Room, default_budget, room_within
 from groupwise.framework.sampling.randomness import sample_key, uniforms
@@ -139,6 +140,8 @@ class SlotSampler:
         ):
             merged = stack.enter_context(merged_adapters(self.model, budget // 4))
             packed = stack.enter_context(prepacked_linears(base, budget // 4))
+            if not is_steady(base.get_input_embeddings().weight):
+                stack.enter_context(lean_layers(self.model, base.dtype))
             most = Room(rows, PREFILL_TOKENS)
             budget -= merged + packed
             room = partial(room_within, budget, config=base.config, most=most)

@@ -126,3 +126,28 @@ def test_buckets_are_few_and_near() -> None:
     assert len(sizes) <= 28
     for count in range(1, 257):
         assert count <= bucketed(count) <= count + count // 3 + 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_kernel_of_a_gpu_takes_what_a_step_gives(dtype: torch.dtype) -> None:
+    """Shapes alone, on no device: numbers are compared on a card, before it is used there."""
+    query = torch.empty(5, 2, 24, 128, dtype=dtype, device="meta")
+    keys = torch.empty(5, 2, 64, 128, dtype=dtype, device="meta")
+    mask = torch.empty(5, 1, 1, 64, dtype=dtype, device="meta")
+    for part in (kernels._efficient, lambda *a: kernels._weighted(*a, softcap=None)):
+        out, top = part(query, keys, keys, mask, 0.1)
+        assert out.shape == query.shape
+        assert out.dtype == dtype
+        assert top.shape == (5, 2, 24, 1)
+        assert top.dtype == torch.float32
+
+
+def test_both_ways_of_attention_compute_the_same() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, keys, values = (torch.randn(5, 2, size, 16, generator=generator) for size in (3, 64, 64))
+    mask = torch.zeros(5, 1, 1, 64)
+    mask[:, :, :, 40:] = torch.finfo(torch.float32).min
+    by_flash = kernels._flash(query, keys, values, mask, 0.25)
+    by_products = kernels._weighted(query, keys, values, mask, 0.25, softcap=None)
+    for one, other in zip(by_flash, by_products, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)

@@ -97,7 +97,6 @@ def peak(result: Result, work: Path, tiny: bool, card_gib: int) -> None:
         "data.answer_after": None,
         "data.config_name": None,
         "training.max_steps": STEPS,
-        "training.prompts_per_step": (training.max_rows or 8) // training.num_generations,
         "rewards.parts": {"noise": {"use": "benchmarks.gpu.peaks:noise"}},
         "evaluation.before": False,
         "evaluation.after": False,

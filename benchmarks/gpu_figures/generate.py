@@ -117,12 +117,12 @@ def run(
 
 def _ours(model: Any, tokenizer: Any, rows: int, width: int) -> None:
     from groupwise.evaluation.sampler import SamplingParams  # slow, all: not at start-up
-    from groupwise.framework.sampling.generate import GenerateSampler, _Job
+    from groupwise.framework.sampling.generate import GenerateSampler, Job
     from groupwise.framework.sampling.requests import PromptTokens
     from groupwise.framework.sampling.stopping import Stopping
 
     prompt = PromptTokens(0, "0", tuple(range(3, 3 + width)), tuple(range(rows)))
-    jobs = [_Job(prompt, i) for i in range(rows)]
+    jobs = [Job(prompt, i) for i in range(rows)]
     params = SamplingParams(max_tokens=STEPS + 1, temperature=1.0)
     sampler = GenerateSampler(model, tokenizer, max_rows=rows)
     sampler._generate(jobs, params, Stopping(model, tokenizer, (), STEPS + 1))

@@ -24,7 +24,7 @@ from groupwise.framework.sampling.attention import (
 )
 from groupwise.framework.sampling.cpu import prepacked_linears
 from groupwise.framework.sampling.draw import check_params, draw
-from groupwise.framework.sampling.memory import default_budget
+from groupwise.framework.sampling.memory import default_budget, rows_at_full_length
 from groupwise.framework.sampling.randomness import sample_key, uniforms
 from groupwise.framework.sampling.requests import PromptTokens, completion, encode_prompts
 from groupwise.framework.sampling.state import fast_decoding, sampling_mode
@@ -84,9 +84,10 @@ class GenerateSampler:
         encoded.sort(key=lambda p: -len(p.ids))
         jobs = [Job(prompt, index) for prompt in encoded for index in prompt.samples]
         stopping = Stopping(self.model, self.tokenizer, params.stop, params.max_tokens)
+        most = self._most_rows(jobs, params)
         # Once for all batches: on leaving, what Unsloth keeps from one batch to the next is freed.
         with sampling_mode(self.model, self.tokenizer), self._packed(), self._attention():
-            for batch in self._batches(jobs):
+            for batch in self._batches(jobs, most):
                 made = self._generate(batch, params, stopping)
                 for job, (tokens, logprobs) in zip(batch, made, strict=True):
                     yield completion(job.prompt.index, job.sample_index, tokens, logprobs, stopping)
@@ -105,14 +106,23 @@ class GenerateSampler:
         """The padded length of a prompt. It must not depend on the batch if results must not."""
         return round_up(len(prompt.ids), PROMPT_STEP) if self._steady else len(prompt.ids)
 
-    def _batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    def _most_rows(self, jobs: Sequence[Job], params: SamplingParams) -> int:
+        """`max_rows`, or what a GPU has room for if each answer takes all of `max_tokens`."""
+        device = self.model.get_input_embeddings().weight.device
+        config = base_model(self.model).config
+        if device.type != "cuda" or not jobs or not hasattr(config, "num_hidden_layers"):
+            return self.max_rows
+        positions = len(jobs[0].prompt.ids) + params.max_tokens
+        return min(self.max_rows, rows_at_full_length(default_budget(device), positions, config))
+
+    def _batches(self, jobs: Sequence[Job], most: int) -> Iterator[list[Job]]:
         """Jobs, longest first, in batches; of one padded length each if batches must not matter."""
         if self._has_unsloths_forward:
-            yield from equal_lengths(jobs, self.max_rows)
+            yield from equal_lengths(jobs, most)
             return
         batch: list[Job] = []
         for job in jobs:
-            if len(batch) == self.max_rows or (
+            if len(batch) == most or (
                 batch and self._steady and self._width(job.prompt) != self._width(batch[0].prompt)
             ):
                 yield batch

@@ -93,5 +93,14 @@ def room_within(budget: int, kv: Tensor, need: Need, config: Any, most: Room) ->
     return Room(rows, prompt_tokens, max(blocks, whole) + 2)
 
 
+def rows_at_full_length(budget: int, positions: int, config: Any) -> int:
+    """Rows of `positions` each whose keys, in 16 bits, and logits take at most `budget` bytes."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    keys = 2 * config.num_hidden_layers * heads * width * 2
+    row: int = keys * positions + config.vocab_size * _BYTES_PER_WORD
+    return max(1, budget // row)
+
+
 def _mib(count: int) -> str:
     return f"{count / 2**20:.1f} MiB"

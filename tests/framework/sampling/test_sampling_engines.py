@@ -11,7 +11,7 @@ from sampling_toys import make_model, make_tokenizer
 
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
 from groupwise.framework.sampling import make_sampler, sampling_mode
-from groupwise.framework.sampling.memory import Need, Room, room_within
+from groupwise.framework.sampling.memory import Need, Room, room_within, rows_at_full_length
 from groupwise.rewards.errors import UserError
 
 pytestmark = pytest.mark.stack
@@ -400,3 +400,11 @@ def test_memory_budget_bounds_the_rows(model: Any, tokenizer: Any) -> None:
     assert small == answers(model, tokenizer, params, k=2)
     with pytest.raises(UserError, match="Lower max_tokens, or raise the memory budget"):
         answers(model, tokenizer, params, k=2, memory_budget_bytes=1000)
+
+
+def test_generate_takes_the_rows_that_fit_at_full_length() -> None:
+    config = make_model("qwen3").config  # 2 layers, 2 heads of 16 keys, 100 words
+    row = 2 * 2 * 2 * 16 * 2 * 40 + 100 * 24
+    assert rows_at_full_length(8 * row, 40, config) == 8
+    assert rows_at_full_length(8 * row - 1, 40, config) == 7
+    assert rows_at_full_length(1, 40, config) == 1

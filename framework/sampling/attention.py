@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -80,7 +80,7 @@ class Step:
         mask = self.masks[is_sliding]
         outs, tops = _apply(part, query[self.owner], keys[:own], values[:own], mask, scale)
         if self.is_steady:
-            return _added_in_order(outs, tops, self.table)
+            return _added_in_order((outs[at], tops[at]) for at in self.table.unbind(dim=1))
         outs, tops = outs[self.table], tops[self.table]  # (B, M, H, G, D or 1)
         if self.members is not None and self.shared_masks is not None:
             shared, seats = self.members.shape
@@ -229,32 +229,26 @@ def _in_chunks(
     if missing := -window % CHUNK:
         key, value = F.pad(key, (0, 0, 0, missing)), F.pad(value, (0, 0, 0, missing))
         mask = F.pad(mask, (0, missing), value=torch.finfo(mask.dtype).min)
-    outs, tops = [], []
-    for start in range(0, window, CHUNK):
-        at = slice(start, start + CHUNK)
-        out, top = _apply(part, query, key[:, :, at], value[:, :, at], mask[..., at], scale)
-        outs.append(out)
-        tops.append(top)
-    rows = torch.arange(len(query), device=query.device)
-    table = rows[:, None] + len(query) * torch.arange(len(outs), device=query.device)
-    return _added_in_order(torch.cat(outs), torch.cat(tops), table)
+    chunks = (slice(start, start + CHUNK) for start in range(0, window, CHUNK))
+    return _added_in_order(
+        _apply(part, query, key[:, :, at], value[:, :, at], mask[..., at], scale) for at in chunks
+    )
 
 
-def _added_in_order(outs: Tensor, tops: Tensor, table: Tensor) -> Tensor:
-    """Each row's blocks added one after the other: a block that it does not see adds exactly 0.
+def _added_in_order(parts: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Results of blocks, (B, H, G, D) and log-sums (B, H, G, 1), added one after the other.
 
-    outs (S, H, G, D), tops (S, H, G, 1), table (B, M) -> (B, H, G, D).
+    A block that a row does not see adds exactly 0 to it.
     """
-    out, top = outs[table[:, 0]], tops[table[:, 0]]
-    if table.shape[1] == 1:
-        return out
-    total = torch.ones_like(top)  # (B, H, G, 1), of the weights, those of the `top` block being 1
-    for numbers in table[:, 1:].unbind(dim=1):
-        new, log_sum = outs[numbers], tops[numbers]
+    parts = iter(parts)
+    out, top = next(parts)
+    total = None  # (B, H, G, 1), of the weights, those of the `top` block being 1
+    for new, log_sum in parts:
+        total = torch.ones_like(top) if total is None else total
         highest = torch.maximum(top, log_sum)
         kept, added = (top - highest).exp_(), (log_sum - highest).exp_()
         out, total, top = out * kept + new * added, total * kept + added, highest
-    return out / total
+    return out if total is None else out / total
 
 
 def _additive(mask: Tensor | None, zeros: Tensor) -> Tensor:

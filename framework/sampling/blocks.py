@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import heapq
 
-LEAST_HOLES = 8  # fewer are not worth a compaction
+LEAST_HOLES = 2  # fewer are not worth a compaction
+HOLES = 16  # used blocks for each hole that is left: a hole is read at each step, and moved once
 
 
 class Side:
@@ -42,13 +43,13 @@ class Side:
             heapq.heappush(self._free, number)
 
     def compaction(self, *, at_once: bool = False) -> list[tuple[int, int]]:
-        """Moves (from, to) that close the holes, if these are a quarter of what is used.
+        """Moves (from, to) that close the holes, if there are more than one for `HOLES` blocks.
 
         The caller copies the blocks and renumbers them. With `at_once`, whatever the holes.
         """
         if not self._free:
             return []
-        worth_it = len(self._free) > max(LEAST_HOLES, self.used // 4)
+        worth_it = len(self._free) > max(LEAST_HOLES, self.used // HOLES)
         if not (worth_it or at_once):
             return []
         end = 1 + self.used

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -73,3 +76,28 @@ def make_tokenizer() -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token="<eos>", pad_token="<pad>", unk_token="<unk>"
     )
+
+
+READS = ("tolist", "item", "cpu", "numpy", "__bool__", "__int__", "__float__", "__index__")
+
+
+@contextmanager
+def counted_reads() -> Iterator[Counter[str]]:
+    """Inside, counts the ways in which Python reads a tensor; on a GPU, each waits for it."""
+    reads: Counter[str] = Counter()
+    originals = {name: getattr(torch.Tensor, name) for name in READS}
+
+    def counted(name: str) -> Any:
+        def read(self: torch.Tensor, *arguments: Any) -> Any:
+            reads[name] += 1
+            return originals[name](self, *arguments)
+
+        return read
+
+    for name in READS:
+        setattr(torch.Tensor, name, counted(name))
+    try:
+        yield reads
+    finally:
+        for name, original in originals.items():
+            setattr(torch.Tensor, name, original)

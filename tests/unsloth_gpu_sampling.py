@@ -16,14 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sampling_toys import make_model, make_tokenizer
+from sampling_toys import counted_reads, make_model, make_tokenizer
 from torch import Tensor
 
 from groupwise.evaluation.sampler import Prompt, SamplingParams
 from groupwise.framework.config import ExperimentConfig, ModelConfig
 from groupwise.framework.experiment.chat import chat
 from groupwise.framework.policy import Policy, load
-from groupwise.framework.sampling import EngineSampler, make_sampler
+from groupwise.framework.sampling import (
+    CheckedSampler,
+    Engine,
+    EngineSampler,
+    SlotSampler,
+    make_sampler,
+)
+from groupwise.framework.sampling.requests import encode_prompts
+from groupwise.framework.sampling.stopping import Stopping
 from groupwise.rewards.errors import UserError
 
 LENGTH = 96
@@ -69,8 +77,8 @@ def in_training(policy: Policy) -> Policy:
     return policy
 
 
-def sampler_of(policy: Policy, max_rows: int) -> EngineSampler:
-    return make_sampler(policy.model, policy.tokenizer, "generate", max_rows=max_rows)
+def sampler_of(policy: Policy, max_rows: int, engine: Engine = "generate") -> EngineSampler:
+    return make_sampler(policy.model, policy.tokenizer, engine, max_rows=max_rows)
 
 
 def state_of(policy: Policy) -> dict[str, Any]:
@@ -102,13 +110,13 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, list[Any
     }
 
 
-def what_is_left(folder: Path) -> dict[str, Any]:
+def what_is_left(folder: Path, engine: Engine = "generate") -> dict[str, Any]:
     """After a whole sample, and after one whose iterator is closed in the middle."""
     policy = in_training(policy_of(folder, dtype="float16"))
     before = state_of(policy)
-    whole = list(sampler_of(policy, 16).sample(PROMPTS, 4, PARAMS))
+    whole = list(sampler_of(policy, 16, engine).sample(PROMPTS, 4, PARAMS))
     after_whole = changes(before, state_of(policy))
-    part = sampler_of(policy, 4).sample(PROMPTS, 4, PARAMS)
+    part = sampler_of(policy, 4, engine).sample(PROMPTS, 4, PARAMS)
     next(part)
     meanwhile = kv_bytes(policy)
     part.close()  # type: ignore[attr-defined]
@@ -119,6 +127,40 @@ def what_is_left(folder: Path) -> dict[str, Any]:
         "KV bytes meanwhile": meanwhile,
         "after closing": changes(before, state_of(policy)),
     }
+
+
+def slots(folder: Path) -> dict[str, Any]:
+    """The slot engine: what it leaves, that it agrees with `generate`, and when the host waits."""
+    found = {"left": what_is_left(folder, "slots")}
+    for name, settings in PRECISIONS.items():
+        policy = in_training(policy_of(folder, **settings))
+        sampler = make_sampler(policy.model, policy.tokenizer)
+        assert isinstance(sampler, CheckedSampler)
+        found[name] = {
+            "said": str(sampler.check(PROMPTS)),
+            "engine": sampler.name,
+            "waits": waits_of_a_step(policy),
+        }
+    return found
+
+
+PRECISIONS: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "float16": {"dtype": "float16"},
+    "4 bits": {"dtype": "float16", "load_in_4bit": True},
+}
+
+
+def waits_of_a_step(policy: Policy) -> dict[str, int]:
+    """How often a step in the middle reads a value of a tensor, by method."""
+    sampler = SlotSampler(policy.model, policy.tokenizer)
+    encoded = encode_prompts(PROMPTS, 4, PARAMS, policy.model, policy.tokenizer)
+    stopping = Stopping(policy.model, policy.tokenizer, (), PARAMS.max_tokens)
+    with sampler.running(encoded, PARAMS, stopping) as run:
+        run.advance()
+        with counted_reads() as reads:
+            run._step()
+    return dict(reads)
 
 
 class Recorded:
@@ -187,7 +229,7 @@ def too_long(folder: Path) -> dict[str, Any]:
     }
 
 
-PARTS = {part.__name__: part for part in (what_is_left, how_it_decodes, too_long)}
+PARTS = {part.__name__: part for part in (what_is_left, how_it_decodes, too_long, slots)}
 
 
 def main(folder: str, *names: str) -> None:

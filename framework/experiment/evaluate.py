@@ -66,7 +66,7 @@ def measure(
         terminal.stage(f"Evaluate: {label}") as stage,
         evaluation_out_of_memory(config),
     ):
-        check_engine(sampler, prompts, terminal.notice)
+        check_engine(sampler, prompts, config.eval_sampling_params.max_tokens, terminal.notice)
         summary = evaluate(
             held_out,
             sampler,

@@ -217,7 +217,9 @@ class GRPOTrainer:
         from groupwise.framework.sampling.self_check import check_engine  # torch: not at start-up
 
         prompts = [Prompt(e.id, e.prompt, token_ids=e.prompt_ids or None) for e in self.examples]
-        check_engine(self.rollouts.sampler, prompts, self._notify)
+        check_engine(
+            self.rollouts.sampler, prompts, self.config.max_completion_length, self._notify
+        )
 
     def _described_sampler(self) -> Any:
         sampler = self.rollouts.sampler

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from groupwise.framework.sampling.attention import Step
+from groupwise.framework.sampling.attention import Step, least
 from groupwise.framework.sampling.schedule import Schedule
 
 _EACH_STEP = ("inputs", "lengths", "uniform")
@@ -20,6 +20,7 @@ _ARRAYS = (
     "begin",
     "table",
     "seat",
+    "home",
     "shared_table",
     "shared_begin",
     "shared_end",
@@ -53,12 +54,23 @@ class Buffers:
     """On a CPU the tensors are the arrays; on a GPU they are copied, without waiting."""
 
     def __init__(
-        self, schedule: Schedule, config: Any, cache_data: Tensor, is_steady: bool
+        self,
+        schedule: Schedule,
+        config: Any,
+        cache_data: Tensor,
+        *,
+        is_steady: bool,
+        mirrors: bool = False,
     ) -> None:
-        """`config`: the model's; `cache_data`: (2 * layers, blocks, H, block, D)."""
+        """The arguments are:
+
+        config: the model's.
+        cache_data: (2 * layers, blocks, H, block, D).
+        mirrors: copy the arrays on a CPU too, as on a GPU.
+        """
         self.schedule, self.is_steady = schedule, is_steady
         device = cache_data.device
-        self.is_mirrored = device.type != "cpu"
+        self.is_mirrored = mirrors or device.type != "cpu"
         rows = schedule.max_rows
         self.inputs = np.zeros(rows, dtype=np.int64)
         self.uniform = np.zeros(rows, dtype=np.float64)
@@ -67,8 +79,12 @@ class Buffers:
         self._host = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self._device, self._staged = dict(self._host), dict(self._host)
         if self.is_mirrored:
-            self._staged = {name: host.pin_memory() for name, host in self._host.items()}
-            self._device = {name: host.to(device) for name, host in self._host.items()}
+            pinned = device.type == "cuda"  # what is not pinned is copied with a wait
+            self._staged = {
+                name: host.pin_memory() if pinned else host.clone()
+                for name, host in self._host.items()
+            }
+            self._device = {name: host.to(device, copy=True) for name, host in self._host.items()}
         self._columns = torch.arange(schedule.block, device=device)
         self._dtype = cache_data.dtype  # kernels take masks in the queries' own type
         self._group = config.num_attention_heads // cache_data.shape[2]
@@ -139,7 +155,7 @@ class Buffers:
         return members, masks
 
     def _mask(self, outside: Tensor) -> Tensor:
-        """(…, block) as added to scores: 0, or the least number where `outside`."""
+        """(…, block) as added to scores: 0, or `least` where `outside`."""
         mask = torch.zeros(outside.shape, dtype=self._dtype, device=outside.device)
-        mask.masked_fill_(outside, torch.finfo(self._dtype).min)
+        mask.masked_fill_(outside, least(self._dtype))
         return mask.view(-1, 1, 1, outside.shape[-1])

@@ -83,7 +83,7 @@ class BlockCache:
         count = -(-prompt.shape[2] // self.block)
         if not count:
             return
-        padded = F.pad(prompt.contiguous(), (0, 0, 0, count * self.block - prompt.shape[2]))
+        padded = F.pad(prompt, (0, 0, 0, count * self.block - prompt.shape[2]))
         planes, heads, _, width = prompt.shape
         cut = padded.view(planes, heads, count, self.block, width).transpose(1, 2)
         numbers = torch.tensor([numbers[:count] for numbers in blocks], device=prompt.device)
@@ -98,6 +98,7 @@ class BlockCache:
         self.data[:, blocks[: saved.shape[1]]] = saved.to(self.data.device)
 
     def move(self, moves: list[tuple[int, int]]) -> None:
-        """Copy blocks, (from, to); no target is a source."""
-        sources, targets = zip(*moves, strict=True)
-        self.data[:, list(targets)] = self.data[:, list(sources)]
+        """Copy blocks, (from, to), two at a time, to need little memory; no target is a source."""
+        for at in range(0, len(moves), 2):
+            sources, targets = zip(*moves[at : at + 2], strict=True)
+            self.data[:, list(targets)] = self.data[:, list(sources)]

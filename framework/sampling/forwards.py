@@ -17,11 +17,12 @@ May go when Unsloth's attention takes a cache of the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
 _GATE = "_unsloth_fast_path"
 COMPILED = "unsloth_compiled_module"
@@ -29,18 +30,50 @@ COMPILED = "unsloth_compiled_module"
 
 
 @contextmanager
-def transformers_forwards(model: Any) -> Iterator[None]:
-    """Inside, the model runs transformers' forward; afterwards the one that it had."""
-    gated = [module for module in model.modules() if vars(module).get(_GATE) is True]
-    is_compiled = any(type(m).forward.__module__.startswith(COMPILED) for m in model.modules())
-    for module in gated:
-        setattr(module, _GATE, False)
+def transformers_forwards(model: Any, positions: int) -> Iterator[None]:
+    """Inside, the model runs transformers' forward; afterwards the one that it had.
+
+    `positions`: of the longest text that will be run.
+    """
+    modules = list(model.modules())
+    gated = [module for module in modules if vars(module).get(_GATE) is True]
+    rotary = [m for m in modules if _is_unsloths_rotary(m) and "forward" not in vars(m)]
+    is_compiled = any(type(m).forward.__module__.startswith(COMPILED) for m in modules)
+    embeddings = model.get_input_embeddings().weight
     try:
+        for module in rotary:
+            module.forward = _table_forward(module, positions, embeddings)
+        for module in gated:
+            setattr(module, _GATE, False)
         with torch.compiler.set_stance("force_eager") if is_compiled else nullcontext():
             yield
     finally:
         for module in gated:
             setattr(module, _GATE, True)
+        for module in rotary:
+            vars(module).pop("forward", None)
+
+
+def _is_unsloths_rotary(module: Any) -> bool:
+    return type(module).__module__.startswith("unsloth.") and hasattr(
+        module, "extend_rope_embedding"
+    )
+
+
+@torch.no_grad()
+def _table_forward(rotary: Any, positions: int, like: Tensor) -> Callable[..., Any]:
+    """Looks cosines and sines up: (B, T) -> (B, T, D), twice.
+
+    Unsloth's forward reads the highest position first, for which the host waits for the GPU at each
+    step, and which a CUDA graph cannot capture.
+    """
+    every = torch.arange(positions, device=like.device)[None]
+    cos, sin = (t[0] for t in rotary(like[:1], position_ids=every))  # (positions, D)
+
+    def forward(x: Tensor, position_ids: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        return cos[position_ids].to(x.dtype), sin[position_ids].to(x.dtype)
+
+    return forward
 
 
 def forward_of(module: Any) -> Any:

@@ -21,9 +21,10 @@ TYPICAL_LENGTH = 0.25  # of max_tokens; a guess: most answers are far shorter th
 def default_budget(device: torch.device) -> int:
     """Bytes: a quarter of the free main memory on a CPU, four fifths of the free GPU memory."""
     if device.type == "cuda":
+        # What torch keeps in reserve may lie in pieces that no pool fits into.
+        torch.cuda.empty_cache()
         free, _ = torch.cuda.mem_get_info(device)
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(0.8 * (free + cached))
+        return int(0.8 * free)
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4
 
 

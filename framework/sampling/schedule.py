@@ -123,8 +123,9 @@ class Schedule:
         width = -(-((0 if shares_prompts else longest) + max_tokens) // block)
         prefix_width = -(-longest // block) if shares_prompts else 1
         shared = min(num_blocks, (max_rows + 2) * prefix_width) if shares_prompts else 1
-        # By row: the position of its next key, and the block that this goes to.
+        # By row: the position of its next key, and the block that this goes to; its home.
         self.lengths, self.write_block = _zeros(max_rows), _zeros(max_rows)
+        self.home = _zeros(max_rows)
         # By row: its own blocks, in order; its seat, and the blocks of its prefix.
         self.table, self.seat = _zeros(max_rows, width), _zeros(max_rows)
         self.shared_table = _zeros(max_rows, prefix_width)
@@ -282,12 +283,12 @@ class Schedule:
     def _show(self, row: Row) -> None:
         """Writes what the arrays say of a row in its place."""
         place = row.place
-        self.lengths[place] = row.length
+        self.lengths[place], self.home[place] = row.length, row.home
         self.write_block[place] = row.blocks[-1]
         self.table[place, : len(row.blocks)] = row.blocks
         self.table[place, len(row.blocks) :] = 0
         self.owner[row.blocks] = place
-        self.changed |= {"write_block", "table", "owner"}
+        self.changed |= {"home", "write_block", "table", "owner"}
         if row.prefix is not None:
             numbers = row.prefix.blocks
             self.seat[place] = row.seat

@@ -40,7 +40,7 @@ from groupwise.framework.sampling.cache import BlockCache, PromptCache
 from groupwise.framework.sampling.cpu import Threads, prepacked_linears
 from groupwise.framework.sampling.draw import check_params, draw
 from groupwise.framework.sampling.forwards import transformers_forwards
-from groupwise.framework.sampling.graphs import GraphedForward
+from groupwise.framework.sampling.graphs import Graphs
 from groupwise.framework.sampling.lean import lean_layers
 from groupwise.framework.sampling.lora import merged_adapters
 from groupwise.framework.sampling.memory import DRAW_ROWS, Need, Room, default_budget, room_within
@@ -65,6 +65,7 @@ class Options:
     block: int = BLOCK  # positions of a block of memory
     cuda_graphs: bool = False
     buckets: bool = False  # sizes of a step rounded up to few different ones; with graphs, always
+    mirrors: bool = False  # the schedule's arrays are copied; on a GPU, always
 
 
 class SlotSampler:
@@ -134,7 +135,7 @@ class SlotSampler:
         rows = min(most_rows(self.max_rows, base.device), sum(len(p.samples) for p in prompts))
         with (
             sampling_mode(self.model, self.tokenizer),
-            transformers_forwards(self.model),
+            transformers_forwards(self.model, len(prompts[0].ids) + params.max_tokens),
             slot_attention(base.config),
             ExitStack() as stack,
         ):
@@ -145,7 +146,11 @@ class SlotSampler:
             most = Room(rows, PREFILL_TOKENS)
             budget -= merged + packed
             room = partial(room_within, budget, config=base.config, most=most)
-            yield Run(base, prompts, params, stopping, room, self.options)
+            run = Run(base, prompts, params, stopping, room, self.options)
+            try:
+                yield run
+            finally:
+                run.close()
 
 
 def most_rows(max_rows: int | None, device: torch.device) -> int:
@@ -198,9 +203,15 @@ class Run:
             self.cache.move,
             self.cache.save,
         )
-        self.buffers = Buffers(self.schedule, base.config, self.cache.data, self.steady)
+        self.buffers = Buffers(
+            self.schedule,
+            base.config,
+            self.cache.data,
+            is_steady=self.steady,
+            mirrors=options.mirrors,
+        )
         self.bucket = bucketed if options.buckets or options.cuda_graphs else exact
-        self.forward = GraphedForward(self._forward) if options.cuda_graphs else self._forward
+        self.graphs = Graphs() if options.cuda_graphs else None
         self.seen = None
         if params.repetition_penalty != 1.0:
             words = base.get_output_embeddings().weight.shape[0]
@@ -221,6 +232,13 @@ class Run:
                 return False
             self._step()
         return True
+
+    def close(self) -> None:
+        """Frees keys, buffers and graphs: a caller may hold the run for longer."""
+        self.kept.clear()
+        del self.cache, self.schedule, self.buffers, self.graphs
+        if self.device.type == "cuda":  # libraries plan by what is free, and see no reserves
+            torch.cuda.empty_cache()
 
     def take_finished(self) -> list[Row]:
         finished, self.finished = self.finished, []
@@ -289,7 +307,8 @@ class Run:
         )
         stacked = cache.stacked()  # (2 * layers, B, H, P, D)
         for i, prompt in enumerate(batch):
-            self.kept[prompt.index] = stacked[:, i, :, : len(prompt.ids) - 1]
+            # A copy, so that one prompt does not keep the keys of all.
+            self.kept[prompt.index] = stacked[:, i, :, : len(prompt.ids) - 1].contiguous()
 
     def _padded(self, prompt: PromptTokens) -> int:
         """Positions of a prompt's prefill, padded; its last token is not among them."""
@@ -302,7 +321,12 @@ class Run:
         if self.params.temperature > 0:
             buffers.uniform[:count] = [row.noise[len(row.tokens)] for row in rows]
         buffers.upload()
-        logits = self.forward(buffers.sizes(self.bucket))[:count]  # (B, V)
+        sizes = buffers.sizes(self.bucket)
+        if self.graphs is None:
+            logits = self._forward(sizes)
+        else:
+            logits = self.graphs(self._forward, sizes, self.max_rows)
+        logits = logits[:count]  # (B, V)
         tokens, logprobs = self._draw(logits)
         # The one time in a step that the host waits for the device.
         values = torch.stack([tokens.double(), logprobs.double()]).tolist()
@@ -338,7 +362,7 @@ class Run:
         uniform = self.buffers["uniform"][:count]
         seen = homes = None
         if self.seen is not None:
-            homes = torch.tensor([row.home for row in self.rows], device=self.device)
+            homes = self.buffers["home"][:count]
             seen = self.seen[homes]
         tokens, logprobs = [], []
         size = count if self.device.type == "cpu" else DRAW_ROWS

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import math
+import weakref
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from sampling_toys import FAMILIES, make_model, make_tokenizer
+from sampling_toys import FAMILIES, counted_reads, make_model, make_tokenizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from groupwise.evaluation.sampler import Prompt, SamplingParams
 from groupwise.framework.sampling import attention as kernels
-from groupwise.framework.sampling import make_sampler
+from groupwise.framework.sampling import graphs, make_sampler
 from groupwise.framework.sampling.buffers import bucketed
 from groupwise.framework.sampling.requests import encode_prompts
 from groupwise.framework.sampling.slots import Options, SlotSampler
@@ -95,30 +99,99 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.usefixtures("shared_prompts")
 @pytest.mark.parametrize("family", ["qwen3", "gemma3"])
-def test_the_host_waits_once_a_step(
-    family: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_host_waits_once_a_step(family: str, tokenizer: Any) -> None:
     model = make_model(family)
     params = SamplingParams(seed=3, max_tokens=20, logprobs=True)
     sampler = SlotSampler(model, tokenizer, options=Options(block=4))
     encoded = encode_prompts(PROMPTS, 4, params, model, tokenizer)
-    reads: Counter[str] = Counter()
-    for name in ("tolist", "item", "cpu", "numpy", "__bool__", "__int__", "__float__"):
-        original = getattr(torch.Tensor, name)
-
-        def counted(self: Any, *args: Any, _name: str = name, _as: Any = original) -> Any:
-            reads[_name] += 1
-            return _as(self, *args)
-
-        monkeypatch.setattr(torch.Tensor, name, counted)
     with sampler.running(encoded, params, Stopping(model, tokenizer, (), 20)) as run:
         run.advance()  # the first fills the slots
         for _ in range(4):
-            reads.clear()
-            with Waits() as waits:
+            with counted_reads() as reads, Waits() as waits:
                 run._step()
             assert dict(reads) == {"tolist": 1}
             assert not waits.seen
+
+
+def as_on_a_gpu(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention whose scores are multiplied by log2(e), as torch's kernel for GPUs does.
+
+    A score that overflows is not in the softmax; a row of nothing else has output and log-sum 0.
+    """
+    query, key, value, mask, scale = arguments
+    scores = (query @ key.transpose(2, 3) * scale + mask) * math.log2(math.e)
+    top = scores.amax(dim=-1, keepdim=True)
+    weights = torch.where(scores.isinf(), 0.0, torch.exp2(scores - top.clamp(min=-3e38)))
+    total = weights.sum(dim=-1, keepdim=True)
+    out = weights @ value / total.clamp(min=1e-30)
+    log_sum = (top + total.log2()) / math.log2(math.e)
+    return out, torch.where(total == 0, 0.0, log_sum)
+
+
+@pytest.mark.usefixtures("shared_prompts")
+@pytest.mark.parametrize("family", ["qwen3", "mistral_sliding"])
+def test_a_block_that_a_row_does_not_see_weighs_nothing(
+    family: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the numbers of a GPU's kernel, rows refilled, and blocks that are only padding."""
+    model = make_model(family)
+    params = SamplingParams(seed=1, max_tokens=60, logprobs=True)
+    how: dict[str, Any] = {"options": Options(block=8), "max_rows": 6}
+    expected = drawn(model, tokenizer, params, PROMPTS, 4, **how)
+    monkeypatch.setattr(kernels, "_flash", as_on_a_gpu)
+    found = drawn(model, tokenizer, params, PROMPTS, 4, **how)
+    assert {at: c.token_ids for at, c in found.items()} == {
+        at: c.token_ids for at, c in expected.items()
+    }
+    for at, one in found.items():
+        assert one.logprobs == pytest.approx(expected[at].logprobs, abs=1e-4)
+
+
+def test_arrays_that_are_copied_give_the_same_answers(tokenizer: Any) -> None:
+    """As on a GPU: a step sees the copies, and only what has changed is copied."""
+    model = make_model("qwen3")
+    params = SamplingParams(seed=3, max_tokens=14, logprobs=True, repetition_penalty=1.2)
+    expected = drawn(model, tokenizer, params, PROMPTS, 4, max_rows=5)
+    how: dict[str, Any] = {"options": Options(mirrors=True), "max_rows": 5}
+    assert drawn(model, tokenizer, params, PROMPTS, 4, **how) == expected
+
+
+@pytest.mark.usefixtures("shared_prompts")
+def test_captured_steps_give_the_same_answers(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is captured reads the buffers again and nothing else, as a CUDA graph does."""
+    model = make_model("qwen3")
+    params = SamplingParams(seed=3, max_tokens=40, logprobs=True)
+    expected = drawn(model, tokenizer, params, PROMPTS, 4, options=Options(buckets=True))
+    captured = []
+
+    def capture(run: Callable[[], None]) -> Callable[[], None]:
+        captured.append(run)
+        return run
+
+    monkeypatch.setattr(graphs, "cuda_capture", lambda: capture)
+    made = drawn(model, tokenizer, params, PROMPTS, 4, options=Options(cuda_graphs=True))
+    assert made == expected
+    assert 0 < len(captured) <= graphs.MOST_GRAPHS
+
+
+def test_nothing_of_a_run_outlives_it(tokenizer: Any) -> None:
+    """Without the garbage collector: a pool of gigabytes is not to wait for it."""
+    model = make_model("qwen3")
+    params = SamplingParams(max_tokens=6)
+    sampler = SlotSampler(model, tokenizer)
+    encoded = encode_prompts(PROMPTS, 2, params, model, tokenizer)
+    gc.collect()
+    gc.disable()
+    try:
+        with sampler.running(encoded, params, Stopping(model, tokenizer, (), 6)) as run:
+            pool = weakref.ref(run.cache.data)
+            while run.advance():
+                run.take_finished()
+        assert pool() is None
+    finally:
+        gc.enable()
 
 
 def test_buckets_are_few_and_near() -> None:

@@ -55,6 +55,25 @@ def test_everything_is_as_it_was_after_a_closed_iterator(found: dict[str, Any]) 
     assert left["after closing"] == {}
 
 
+def test_slots_leave_everything_as_it_was(found: dict[str, Any]) -> None:
+    """Unsloth's gate, its rotary tables and the layers' forwards too."""
+    left = found["slots"]["left"]
+    assert left["drawn"] == 12
+    assert left["after"] == {}
+    assert left["after closing"] == {}
+    assert left["KV bytes meanwhile"] == 0  # nothing on the layers
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "4 bits"])
+def test_slots_agree_with_unsloths_decoding_and_wait_once(
+    found: dict[str, Any], precision: str
+) -> None:
+    made = found["slots"][precision]
+    assert made["engine"] == "slots"
+    assert made["said"].startswith("it agrees with generate: over ")
+    assert made["waits"] == {"tolist": 1}
+
+
 def test_cuda_graphs_are_asked_for_and_released_once(found: dict[str, Any]) -> None:
     decoding = found["how_it_decodes"]
     assert decoding["asked for graphs"] > 0

@@ -76,7 +76,7 @@ def loaded(folder: Path, name: str, tiny: bool, tokens: int) -> Work:
 def parity(result: Result, folder: Path, tiny: bool) -> None:
     """Answers and log-probabilities of `slots` and of Unsloth's decoding beside `generate`'s."""
     for name in ("model", "model16"):
-        work = loaded(folder, name, tiny, tokens=32)
+        work = loaded(folder, name, tiny, tokens=96)
         for temperature in (0.0, 1.0):
             compare(result, work, name, temperature)
         self_check(result, work, name)
@@ -90,16 +90,16 @@ def parity(result: Result, folder: Path, tiny: bool) -> None:
 
 def compare(result: Result, work: Work, name: str, temperature: float) -> None:
     params = SamplingParams(temperature=temperature, max_tokens=work.tokens, logprobs=True)
-    prompts = work.prompts[:16]
     said = {"model": name, "temperature": temperature}
 
-    def answers(engine: str) -> dict[int, SampledCompletion]:
-        sampler = make_sampler(work.model, work.policy.tokenizer, engine)
+    def answers(engine: str, prompts: list[Prompt], rows: int) -> dict[int, SampledCompletion]:
+        sampler = make_sampler(work.model, work.policy.tokenizer, engine, max_rows=rows)
         return {made.prompt_index: made for made in sampler.sample(prompts, 1, params)}
 
-    reference = answers("generate")
+    prompts = of_many_lengths(work)
+    reference = answers("generate", prompts, 16)
     with result.guarded(**said, compared="slots"):
-        made = answers("slots")
+        made = answers("slots", prompts, 6)  # refilled: rows are at different places
         pairs = [(reference[n], made[n]) for n in reference]
         result.row(
             **said,
@@ -111,9 +111,19 @@ def compare(result: Result, work: Work, name: str, temperature: float) -> None:
     if temperature > 0.0:  # Unsloth's own draws are others
         return
     with result.guarded(**said, compared="Unsloth's generate"):
-        stock = unsloth_generate(work, prompts, greedy=True)
+        reference = answers("generate", work.prompts[:16], 16)
+        stock = unsloth_generate(work, work.prompts[:16], greedy=True)
         equal = [list(reference[n].token_ids) == tokens for n, tokens in enumerate(stock)]
         result.row(**said, compared="Unsloth's generate", equal=sum(equal), of=len(equal))
+
+
+def of_many_lengths(work: Work) -> list[Prompt]:
+    """The ends of 16 prompts: some have more blocks of keys than others, in the same batch."""
+    found = []
+    for n, prompt in enumerate(work.prompts[:16]):
+        ids = work.policy.tokenizer(prompt.text, add_special_tokens=False)["input_ids"]
+        found.append(Prompt(prompt.key, "", token_ids=tuple(ids[-(4 + 16 * n) :])))
+    return found
 
 
 def largest_difference(one: SampledCompletion, other: SampledCompletion) -> float:

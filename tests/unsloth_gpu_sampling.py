@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
@@ -140,8 +141,38 @@ def slots(folder: Path) -> dict[str, Any]:
             "said": str(sampler.check(PROMPTS)),
             "engine": sampler.name,
             "waits": waits_of_a_step(policy),
+            "4-bit products": four_bit_products_of_a_step(policy),
         }
     return found
+
+
+def compiled_blocks(folder: Path) -> dict[str, Any]:
+    """The slot engine on layers that Unsloth has wrapped to compile them, as it does on a card."""
+    from unsloth.models._block_compile import patch_block_compile
+
+    policy = in_training(policy_of(folder, dtype="float16", load_in_4bit=True))
+    disabled, is_available = os.environ["UNSLOTH_COMPILE_DISABLE"], torch.cuda.is_available
+    os.environ["UNSLOTH_COMPILE_DISABLE"] = "0"
+    torch.cuda.is_available = lambda: True
+    try:
+        wrapped = patch_block_compile(policy.model)
+    finally:
+        os.environ["UNSLOTH_COMPILE_DISABLE"] = disabled
+        torch.cuda.is_available = is_available
+    sampler = make_sampler(policy.model, policy.tokenizer)
+    drawn = list(sampler.sample(PROMPTS, 2, PARAMS))
+    return {"wrapped": wrapped, "engine": sampler.name, "said": sampler.reason, "drawn": len(drawn)}
+
+
+def short_answers(folder: Path) -> int:
+    """A prompt is padded by more positions than its answers have tokens."""
+    policy = policy_of(folder)
+    tokens = tuple(policy.tokenizer("3" * 18)["input_ids"])
+    assert len(tokens) == 18, "the prompt is to be padded from 17 positions to 32"
+    sampler = sampler_of(policy, 4, "slots")
+    return len(
+        list(sampler.sample([Prompt("p", "", token_ids=tokens)], 2, SamplingParams(max_tokens=2)))
+    )
 
 
 PRECISIONS: dict[str, dict[str, Any]] = {
@@ -149,6 +180,24 @@ PRECISIONS: dict[str, dict[str, Any]] = {
     "float16": {"dtype": "float16"},
     "4 bits": {"dtype": "float16", "load_in_4bit": True},
 }
+
+
+def four_bit_products_of_a_step(policy: Policy) -> int:
+    """How many of bitsandbytes' 4-bit layers a step runs: those that multiply packed weights."""
+    from bitsandbytes.nn import Linear4bit  # PEFT's class around it has the same name
+
+    sampler = SlotSampler(policy.model, policy.tokenizer)
+    encoded = encode_prompts(PROMPTS, 4, PARAMS, policy.model, policy.tokenizer)
+    stopping = Stopping(policy.model, policy.tokenizer, (), PARAMS.max_tokens)
+    calls: list[Any] = []
+    with sampler.running(encoded, PARAMS, stopping) as run:
+        run.advance()
+        layers = [m for m in policy.model.modules() if type(m) is Linear4bit]
+        hooks = [m.register_forward_hook(lambda *_: calls.append(1)) for m in layers]
+        run.advance()
+        for hook in hooks:
+            hook.remove()
+    return len(calls)
 
 
 def waits_of_a_step(policy: Policy) -> dict[str, int]:
@@ -229,7 +278,11 @@ def too_long(folder: Path) -> dict[str, Any]:
     }
 
 
-PARTS = {part.__name__: part for part in (what_is_left, how_it_decodes, too_long, slots)}
+# The last one changes classes of transformers for good.
+PARTS = {
+    part.__name__: part
+    for part in (what_is_left, how_it_decodes, too_long, slots, short_answers, compiled_blocks)
+}
 
 
 def main(folder: str, *names: str) -> None:

@@ -79,6 +79,9 @@ def _table_forward(rotary: Any, positions: int, like: Tensor) -> Callable[..., A
 def forward_of(module: Any) -> Any:
     """The forward that `module` runs inside `transformers_forwards`."""
     forward = type(module).forward
+    # On a GPU each decoder layer is compiled for training (models/_block_compile.py); in evaluation
+    # mode the wrapper calls what it has wrapped.
+    forward = getattr(forward, "_unsloth_block_original", forward)
     if getattr(forward, "_unsloth_gated", False):
         # functools.wraps left the name of Unsloth's function on it; the original is in its closure.
         cells = dict(zip(forward.__code__.co_freevars, forward.__closure__ or (), strict=True))

@@ -5,6 +5,9 @@ copies, casts, scales and adds around three products; transformers' RMS norm is 
 Both are one to three here, with the adapter in the type that the hidden states have (which is what
 Unsloth's own decoding does). Results are the same up to the rounding of that type.
 
+Unsloth's fused MLP is taken off meanwhile: it writes 4-bit weights out in 16 bits at each call,
+where bitsandbytes' layer multiplies few rows by the packed ones.
+
 Not for float32 on a CPU, where rounding is not to depend on the batch (`cpu.py`, `lora.py`).
 """
 
@@ -26,7 +29,11 @@ _NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Phi3RMSNorm", "Qwen2RMSNorm", "Qwen
 def lean_layers(model: Any, dtype: torch.dtype) -> Iterator[None]:
     """Inside, LoRA layers and norms compute in `dtype`, that of the hidden states."""
     replaced = []
+    fused = [module for module in model.modules() if _is_fused_mlp(module)]
+    forwards = [module.forward for module in fused]
     try:
+        for module in fused:
+            del module.forward  # transformers' own is behind it
         for layer in model.modules():
             if "forward" in vars(layer):  # a hook of another library, or merged already
                 continue
@@ -42,6 +49,14 @@ def lean_layers(model: Any, dtype: torch.dtype) -> Iterator[None]:
     finally:
         for layer in replaced:
             del layer.forward  # the class's own is behind it
+        for module, forward in zip(fused, forwards, strict=True):
+            module.forward = forward
+
+
+def _is_fused_mlp(module: Any) -> bool:
+    """Whether Unsloth 2026.10.9 has put its LoRA MLP on it (models/llama.py, patch_peft_model)."""
+    forward = getattr(vars(module).get("forward"), "__func__", None)
+    return getattr(forward, "__module__", None) == "unsloth.kernels.fast_lora"
 
 
 def _only_adapter(layer: Any) -> str | None:

@@ -135,7 +135,9 @@ class SlotSampler:
         rows = min(most_rows(self.max_rows, base.device), sum(len(p.samples) for p in prompts))
         with (
             sampling_mode(self.model, self.tokenizer),
-            transformers_forwards(self.model, len(prompts[0].ids) + params.max_tokens),
+            transformers_forwards(
+                self.model, round_up(len(prompts[0].ids), PROMPT_STEP) + params.max_tokens
+            ),
             slot_attention(base.config),
             ExitStack() as stack,
         ):

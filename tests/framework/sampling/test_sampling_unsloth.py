@@ -74,6 +74,22 @@ def test_slots_agree_with_unsloths_decoding_and_wait_once(
     assert made["waits"] == {"tolist": 1}
 
 
+def test_a_step_multiplies_packed_weights(found: dict[str, Any]) -> None:
+    """All seven projections of both layers: Unsloth's fused MLP writes three out in 16 bits."""
+    assert found["slots"]["4 bits"]["4-bit products"] == 14
+
+
+def test_slots_serve_layers_that_unsloth_has_wrapped_to_compile(found: dict[str, Any]) -> None:
+    made = found["compiled_blocks"]
+    assert made["wrapped"] == ["Qwen3DecoderLayer"]
+    assert made["engine"] == "slots", made["said"]
+    assert made["drawn"] == 6
+
+
+def test_answers_may_be_shorter_than_the_padding_of_a_prompt(found: dict[str, Any]) -> None:
+    assert found["short_answers"] == 2
+
+
 def test_cuda_graphs_are_asked_for_and_released_once(found: dict[str, Any]) -> None:
     decoding = found["how_it_decodes"]
     assert decoding["asked for graphs"] > 0

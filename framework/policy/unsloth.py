@@ -29,6 +29,8 @@ The workarounds, each with the version it was written for and what would make it
 | `transformers_forwards`, `forward_of` (`sampling/forwards.py`) | Unsloth 2026.10.9, models/llama.py, `_gated_method` | its decoding keeps one cache for all rows, and its forward takes no other | its attention takes a cache of the caller's |
 | `transformers_forwards` (`sampling/forwards.py`) | Unsloth 2026.10.9, models/llama.py, LlamaRotaryEmbedding | its forward reads the highest position, for which the host waits at each step | it does not |
 | `transformers_forwards` (`sampling/forwards.py`) | unsloth_zoo 2026.10.9, compiler.py | forwards that it has written are compiled anew for each size | they take sizes that change |
+| `forward_of` (`sampling/forwards.py`) | Unsloth 2026.10.9, models/_block_compile.py | each decoder layer's class gets a wrapper that compiles it for training | never: it is asked by its own mark |
+| `lean_layers` (`sampling/lean.py`) | Unsloth 2026.10.9, kernels/fast_lora.py, LoRA_MLP | its MLP writes 4-bit weights out in 16 bits at each call | it multiplies few rows by the packed ones |
 | `lean_layers` (`sampling/lean.py`) | PEFT 0.21, tuners/lora; transformers 5.17, models/*/modeling_*.py | a LoRA layer copies, casts, scales and adds around three products, an RMS norm is eight operations | they are as few kernels themselves |
 | `limit_of` (`sampling/requests.py`) | Unsloth 2026.10.9, models/llama.py | a prompt beyond `max_seq_length` is cut off | it raises |
 | `_folder_of` (`sampling/vllm.py`) | Unsloth 2026.10.9, unsloth_zoo/vllm_utils.py, `_LIVE_LORA_CONFIGS` | each path of an adapter is remembered for good | it forgets them |

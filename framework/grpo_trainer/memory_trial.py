@@ -5,7 +5,7 @@ length (`training.longest_first`). No optimiser step follows, the gradients are 
 random states restored, so that the run's results are the same to the bit.
 
 Left out: the optimiser's state, which the first step allocates, and the sampling engine's KV cache,
-which `training.max_rows` bounds.
+which the free memory and `training.max_rows` bound.
 """
 
 from __future__ import annotations

@@ -26,6 +26,10 @@ The workarounds, each with the version it was written for and what would make it
 | `sampling_mode` (`sampling/state.py`) | Unsloth 2026.10.9, models/llama.py, unsloth_fast_generate | `generate` turns the modules' checkpointing off for good, and keeps its KV cache on the layers | it restores and frees them in evaluation mode too |
 | `fast_decoding` (`sampling/state.py`) | Unsloth 2026.10.9, models/_decode_graphs.py | decoding with CUDA graphs is on only inside a trainer's own `generate` | it is on by default |
 | `equal_lengths` (`sampling/generate.py`) | Unsloth 2026.10.9, models/qwen3.py | with a mask, decoding copies keys and values for every query head | it does not |
+| `transformers_forwards`, `forward_of` (`sampling/forwards.py`) | Unsloth 2026.10.9, models/llama.py, `_gated_method` | its decoding keeps one cache for all rows, and its forward takes no other | its attention takes a cache of the caller's |
+| `transformers_forwards` (`sampling/forwards.py`) | Unsloth 2026.10.9, models/llama.py, LlamaRotaryEmbedding | its forward reads the highest position, for which the host waits at each step | it does not |
+| `transformers_forwards` (`sampling/forwards.py`) | unsloth_zoo 2026.10.9, compiler.py | forwards that it has written are compiled anew for each size | they take sizes that change |
+| `lean_layers` (`sampling/lean.py`) | PEFT 0.21, tuners/lora; transformers 5.17, models/*/modeling_*.py | a LoRA layer copies, casts, scales and adds around three products, an RMS norm is eight operations | they are as few kernels themselves |
 | `limit_of` (`sampling/requests.py`) | Unsloth 2026.10.9, models/llama.py | a prompt beyond `max_seq_length` is cut off | it raises |
 | `_folder_of` (`sampling/vllm.py`) | Unsloth 2026.10.9, unsloth_zoo/vllm_utils.py, `_LIVE_LORA_CONFIGS` | each path of an adapter is remembered for good | it forgets them |
 | `_sleep` (`sampling/vllm.py`) | Unsloth 2026.10.9, unsloth_zoo/vllm_utils.py | with standby, `generate` wakes the engine and leaves it awake | it puts it back to sleep |

@@ -5,8 +5,8 @@
     ... python -m benchmarks.sampling_revisions 799e062 --mib 192 --max-tokens 512 --model FOLDER
 
 Writes results/sampling_revisions.md; with --mib, where both have as many bytes for keys and logits,
-results/sampling_budget.md, with the rows in flight. The revision is checked out beside the tree for as long as
-this runs; each side is a process that stays, and the two take turns, call by call, so that a busy
+results/sampling_budget.md, with the rows in flight. The revision is checked out beside the tree for
+as long as this runs; each side is a process that stays, and the two take turns, call by call, so that a busy
 machine slows both. Processor time on one thread counts; the ratio is the median over paired calls.
 """
 

@@ -6,8 +6,9 @@
 
 Writes results/sampling_revisions.md; with --mib, where both have as many bytes for keys and logits,
 results/sampling_budget.md, with the rows in flight. The revision is checked out beside the tree for
-as long as this runs; each side is a process that stays, and the two take turns, call by call, so that a busy
-machine slows both. Processor time on one thread counts; the ratio is the median over paired calls.
+as long as this runs; each side is a process that stays, and the two take turns, call by call, so
+that a busy machine slows both. Processor time on one thread counts; the ratio is the median over
+paired calls.
 """
 
 from __future__ import annotations

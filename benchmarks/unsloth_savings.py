@@ -283,11 +283,12 @@ def table(runs: list[dict[str, Any]], steps: int, settings: Sequence[str]) -> st
                 )
     lines += [
         "",
-        "Left out are forwards, and rows of a forward, whose advantages are all zero; padding; and "
-        "the pass for old log-probabilities, which in float32 are the sampler's. Losses and "
-        "gradients are those of stock Unsloth up to rounding "
+        "Left out are forwards, and rows of a forward, whose advantages are all zero; and the pass "
+        "for old log-probabilities, which in float32 are the sampler's. Losses and gradients are "
+        "those of stock Unsloth up to rounding "
         "(`tests/framework/grpo_trainer/test_emulated_trainer.py`). With a KL every completion has "
-        "a gradient, and nothing is left out.",
+        "a gradient: those forwards, and the reference's, are as many as stock's. The difference "
+        "that remains there is the check, as at one iteration.",
         "",
     ]
     return "\n".join(lines)

@@ -28,6 +28,8 @@ from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Completion, Example, Score
 
 MAY_GROW = ("num_samples",)
+# Engines whose answers are the same up to rounding: one may finish what the other has begun.
+ALIKE = {"sampler": frozenset({"slots", "generate"})}
 _LONGEST_WAIT_S = 2.0
 
 
@@ -105,7 +107,8 @@ def evaluate(
 
     Examples need distinct ids and rendered prompts. Scores are taken at the end of any schedule
     (`progress=1.0`), so that two checkpoints are judged alike. On an exception or Ctrl-C all
-    finished samples are in the log.
+    finished samples are in the log. `slots` may finish a log of `generate`, and the other way
+    round; `settings.json` names both then.
 
     Raises:
         UserError: the log was made with other settings, or another process is writing it.
@@ -113,7 +116,7 @@ def evaluate(
     out_dir = Path(out_dir)
     by_id = _by_id(examples)
     fingerprint = log_settings(examples, sampler.name, settings)
-    with RecordLog(out_dir / SAMPLES, SampleRecord, fingerprint, MAY_GROW) as log:
+    with RecordLog(out_dir / SAMPLES, SampleRecord, fingerprint, MAY_GROW, ALIKE) as log:
         prompts = _owed(by_id, settings.num_samples, log.path)
         if prompts:
             run = _Run(by_id, prompts, scorer, settings, log, on_progress)
@@ -181,6 +184,7 @@ class _Run:
                 now = time.monotonic()
                 if sample is None:
                     break
+                self.log.note("sampler", sampler.name)  # which may change at its first sample
                 self._take(sample, sampler.name)
                 if not self.waiting:
                     first_waited = now

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,9 @@ def kl_after_a_warm_start(config: ExperimentConfig, out: Path) -> dict[str, Any]
         )
         checkpoint = out / name / "checkpoints" / "checkpoint-2"
         found["in the checkpoint"] = sorted(p.name for p in checkpoint.iterdir() if p.is_dir())
+        if name == "first":  # as a user does who has stopped it: the same trainer goes on
+            trainer.train(checkpoint)
+            found["resumed by itself"] = lines(out / name / "metrics.jsonl")
     # As `run` does: the model as it was when the training began, and the checkpoint over it.
     again = warm(config, out / "warm again")
     trainer_for(config, again, out / "first").train(out / "first/checkpoints/checkpoint-2")
@@ -80,6 +85,55 @@ def kl_of_a_fresh_adapter(config: ExperimentConfig, out: Path) -> dict[str, Any]
         "lines": lines(out / "metrics.jsonl"),
         "adapters": sorted(policy.model.peft_config),
     }
+
+
+def longest_first_with_a_kl(config: ExperimentConfig, out: Path) -> dict[str, Any]:
+    """Prompts of different lengths, several completions a forward, an old and a reference pass."""
+    config = config.with_values(
+        KL
+        | {
+            "training.max_steps": 2,
+            "training.save_steps": 2,
+            "training.num_iterations": 2,
+            "training.completions_per_forward": 4,
+        }
+    )
+    found: dict[str, Any] = {}
+    for tries in (False, True):
+        config = config.with_values({"training.longest_first": tries})
+        policy = warm(config, out / f"warm {tries}")
+        examples = problems(config, policy)
+        by_length = sorted(examples, key=lambda e: len(policy.tokenizer(e.prompt).input_ids))
+        few = (by_length[0], by_length[-1])
+        trainer = trainer_for(config, policy, out / str(tries), train_dataset=few)
+        found[f"lengths {tries}"] = sorted(len(trainer.rollouts.prompt_ids(e.prompt)) for e in few)
+        with shapes_of(trainer.trl_trainer) as found[f"shapes {tries}"]:
+            trainer.train()
+        found[f"lines {tries}"] = lines(out / str(tries) / "metrics.jsonl")
+    return found
+
+
+@contextmanager
+def shapes_of(trl: Any) -> Iterator[dict[str, list[dict[str, Any]]]]:
+    """The shapes of each batch that the trainer below gets inside: of the trial, and of steps."""
+    from groupwise.framework.grpo_trainer.trl_subclass import TRLTrainer
+
+    made: dict[str, list[dict[str, Any]]] = {"trial": [], "step": []}
+    below, in_trial = TRLTrainer.compute_loss, trl.try_forward
+
+    def compute(self: Any, model: Any, inputs: Any, *more: Any) -> Any:
+        made["step"].append({k: list(getattr(v, "shape", [])) for k, v in inputs.items()})
+        return below(self, model, inputs, *more)
+
+    def attempt(inputs: Any) -> None:
+        in_trial(inputs)
+        made["trial"].append(made["step"].pop())
+
+    TRLTrainer.compute_loss, trl.try_forward = compute, attempt
+    try:
+        yield made
+    finally:
+        TRLTrainer.compute_loss = below
 
 
 GROUPS = [
@@ -316,6 +370,7 @@ SCENARIOS = {
     "all skipped": all_skipped,
     "KL after a warm start": kl_after_a_warm_start,
     "KL of a fresh adapter": kl_of_a_fresh_adapter,
+    "longest first": longest_first_with_a_kl,
     "scored groups": scored_groups,
 }
 

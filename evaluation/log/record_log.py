@@ -27,8 +27,10 @@ class RecordLog(Generic[RecordT]):
     """Opens or creates a log for appending; locked against a second writer until it is closed.
 
     `settings` must be JSON values. Those named in `may_grow` may be larger than in the log
-    (num_samples: existing samples stay valid). Raises UserError if the log was made with other
-    settings, or is in use.
+    (num_samples: existing samples stay valid). Of those named in `alike`, all the values given are
+    as good as each other; the log keeps those that were in use (`note`), as "one, other".
+
+    Raises UserError if the log was made with other settings, or is in use.
     """
 
     def __init__(
@@ -37,8 +39,12 @@ class RecordLog(Generic[RecordT]):
         kind: type[RecordT],
         settings: Mapping[str, Any],
         may_grow: tuple[str, ...] = (),
+        alike: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
         self.path, self.kind = path, kind
+        self._alike = dict(alike or {})
+        self._settings: dict[str, Any] = {}
+        self._is_new = True
         self._log = JsonlWriter(
             path,
             parse=partial(from_line, kind=kind),
@@ -49,6 +55,15 @@ class RecordLog(Generic[RecordT]):
     def append(self, records: Iterable[RecordT]) -> None:
         """Appends the records; a kill loses none of them once this returns."""
         self._log.append(map(to_line, records))
+
+    def note(self, name: str, value: str) -> None:
+        """Says which value of a setting in `alike` the records that follow are made with."""
+        used = [] if self._is_new else str(self._settings[name]).split(", ")
+        self._is_new = False
+        text = ", ".join(dict.fromkeys([*used, value]))
+        if self._settings[name] != text:
+            self._settings[name] = text
+            write_json(self.path.parent / SETTINGS, self._settings)
 
     def close(self) -> None:
         self._log.close()
@@ -62,6 +77,9 @@ class RecordLog(Generic[RecordT]):
     def _keep_settings(self, settings: Mapping[str, Any], may_grow: tuple[str, ...]) -> None:
         """Refuses a log of other settings; writes those of a new one."""
         before = load_settings(self.path.parent)
+        self._is_new = self.path.stat().st_size == 0
+        if before is not None:
+            settings = {**settings, **self._kept(before, settings)}
         if before is None:
             if self.path.stat().st_size:
                 raise UserError(
@@ -81,5 +99,14 @@ class RecordLog(Generic[RecordT]):
                 + "\n".join(f"  {line}" for line in differences)
                 + "\nRun it with the settings of the log, or choose another folder or label."
             )
+        self._settings = dict(settings)
         if before != settings:
             write_json(self.path.parent / SETTINGS, settings)
+
+    def _kept(self, before: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The log's values of the settings in `alike`, where the new one is as good."""
+        return {
+            name: before[name]
+            for name, values in self._alike.items()
+            if name in before and {*str(before[name]).split(", "), settings[name]} <= values
+        }

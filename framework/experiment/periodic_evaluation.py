@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.log.files import replacing_folder, write_json
+from groupwise.evaluation.sampler import Prompt
 from groupwise.evaluation.text import percent, rounded
 from groupwise.framework.policy import Policy
 from groupwise.framework.policy.loading import save_pretrained
@@ -52,6 +53,7 @@ class PeriodicEvaluation:
         self.settings, self.run_folder, self.tell = settings, run_folder, tell
         self.guard = guard  # around each evaluation: makes errors of the user's out of others
         self.history: list[tuple[int, float]] = []  # (step, metric), in order
+        self._is_checked = False
 
     @property
     def metric(self) -> str:
@@ -62,6 +64,7 @@ class PeriodicEvaluation:
         from groupwise.evaluation import evaluate  # NumPy and SciPy: not at start-up
 
         with self.guard():
+            self._check_engine()
             summary = evaluate(
                 self.examples,
                 self.sampler,
@@ -82,6 +85,16 @@ class PeriodicEvaluation:
             shown = rounded(value, 3) if self.metric == "mean_score" else percent(value, 1)
         self.tell(f"step {step}: {self.metric} {shown}")
         return {f"eval/{name}": number for name, number in numbers.items()}
+
+    def _check_engine(self) -> None:
+        """Before the log is opened, which says what engine its samples are from."""
+        from groupwise.framework.sampling.self_check import check_engine  # torch: not at start-up
+
+        if self._is_checked:
+            return
+        prompts = [Prompt(e.id, e.prompt, token_ids=e.prompt_ids or None) for e in self.examples]
+        check_engine(self.sampler, prompts, self.settings.params.max_tokens, self.tell)
+        self._is_checked = True
 
     @property
     def is_exhausted(self) -> bool:

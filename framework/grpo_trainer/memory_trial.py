@@ -54,10 +54,12 @@ def try_longest(trainer: Any, config: TrainingConfig, prompt_ids: Sequence[Seque
     """
     longest = sorted(prompt_ids, key=len, reverse=True)
     size = config.completions_per_forward
+    # Of a step that has the shortest prompt beside the longest.
+    shift = len(longest[0]) - len(longest[-1]) if trainer.shifts_rows else None
 
     def attempt(count: int) -> None:
         batch = longest_batch(
-            longest, count, config, trainer._tokenizer.pad_token_id, trainer.args.device
+            longest, count, config, trainer._tokenizer.pad_token_id, trainer.args.device, shift
         )
         trainer.try_forward(batch)
 
@@ -105,8 +107,13 @@ def longest_batch(
     config: TrainingConfig,
     pad_token_id: int,
     device: Any,
+    shift: int | None = None,
 ) -> dict[str, Any]:
-    """TRL's inputs of one forward: B = `count` rows of the longest prompts, completions full."""
+    """TRL's inputs of one forward: B = `count` rows of the longest prompts, completions full.
+
+    `shift`: the columns that Unsloth's trainer adds to log-probabilities (`batching.shifted_left`);
+    None for TRL's own.
+    """
     prompts = [list(longest[i % len(longest)]) for i in range(count)]
     width = max(map(len, prompts))
     shape = (count, config.max_completion_length)
@@ -121,10 +128,13 @@ def longest_batch(
         "advantages": torch.ones(count, device=device),  # (B,)
         "num_items_in_batch": completion_ids.new_tensor(float(completion_ids.numel())).float(),
     }
+    wide = (count, config.max_completion_length + (shift or 0))
+    if shift is not None:
+        batch["max_left_pad"] = torch.full((count, 1), shift)
     if config.beta > 0:
-        batch["ref_per_token_logps"] = torch.zeros(shape, device=device)
+        batch["ref_per_token_logps"] = torch.zeros(wide, device=device)
     if config.num_iterations > 1:
-        batch["old_per_token_logps"] = torch.zeros(shape, device=device)
+        batch["old_per_token_logps"] = torch.zeros(wide, device=device)
     return batch
 
 

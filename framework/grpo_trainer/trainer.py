@@ -28,7 +28,12 @@ from groupwise.framework.grpo_trainer.rollouts import Rollouts
 from groupwise.framework.grpo_trainer.trl_config import refuse_dropped, trl_arguments, trl_classes
 from groupwise.framework.policy import Policy
 from groupwise.framework.policy.loading import save_pretrained
-from groupwise.framework.policy.unsloth import adapter_precision, plain_precision
+from groupwise.framework.policy.unsloth import (
+    adapter_precision,
+    drop_reference,
+    plain_precision,
+    restore_reference,
+)
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import step_of
 from groupwise.framework.run.health import Finding, HealthLog, RunHealth, parts_of
@@ -39,9 +44,11 @@ from groupwise.framework.trainers.common import TrainResult, training_dtype
 from groupwise.rewards import Rubric
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
     from groupwise.evaluation.sampler import Sampler
+    from groupwise.rewards.types import Example
 
 
 class GRPOTrainer:
@@ -115,6 +122,7 @@ class GRPOTrainer:
         self.log = TrainingLog(
             self.output_dir / "metrics.jsonl", self.rollouts, more=self._run_callbacks
         )
+        self._reference: dict[str, Tensor] = {}  # between trainings: the KL's, in main memory
         with plain_precision(training_dtype(self.model)):
             self.trl_trainer = self._build()
 
@@ -128,6 +136,8 @@ class GRPOTrainer:
         from groupwise.framework.grpo_trainer.memory_trial import training_out_of_memory
 
         last_step = step_of(resume_from) if resume_from else 0
+        # Of the first training of this trainer: a later one may resume it.
+        restore_reference(self.model, self._reference)
         self.rollouts.open(last_step)
         self.log.open(last_step)
         if processes.is_main():
@@ -149,6 +159,7 @@ class GRPOTrainer:
         finally:
             self.rollouts.close()
             self.log.close()
+            self._reference = drop_reference(self.model) or self._reference
         steps = int(output.global_step)
         return TrainResult(
             steps,
@@ -207,24 +218,43 @@ class GRPOTrainer:
         tries = [f"max_rows={max(1, rows // 2)}", "a shorter max_completion_length"]
         kept = f"What was sampled is kept in {folder}."
         with out_of_memory_as_user_error("an evaluation", tries, kept):
+            self._check_engine(self.eval_examples)
             return evaluate(self.eval_examples, self.rollouts.sampler, rubric, settings, folder)
 
     def save_model(self, folder: Path | str) -> None:
         """Adapter or weights, and the tokenizer, as plain transformers + peft load them."""
         save_pretrained(self.model, self.tokenizer, Path(folder))
 
-    def _check_sampler(self) -> None:
+    def _check_engine(self, examples: Sequence[Example]) -> None:
         from groupwise.framework.sampling.self_check import check_engine  # torch: not at start-up
 
-        prompts = [Prompt(e.id, e.prompt, token_ids=e.prompt_ids or None) for e in self.examples]
+        prompts = [Prompt(e.id, e.prompt, token_ids=e.prompt_ids or None) for e in examples]
         check_engine(
             self.rollouts.sampler, prompts, self.config.max_completion_length, self._notify
         )
 
+    def _check_sampler(self) -> None:
+        """Checks the engine, and takes `generate` in all processes if it disagrees in one."""
+        from groupwise.framework.sampling.self_check import CheckedSampler  # not at start-up
+
+        self._check_engine(self.examples)
+        sampler = self.rollouts.sampler
+        if not isinstance(sampler, CheckedSampler):  # which kind follows from config and model
+            return
+        votes = processes.gathered(sampler.found)
+        against = [i for i, found in enumerate(votes) if found is not None and not found.agrees]
+        if against and sampler.found is not None and sampler.found.agrees:
+            reason = f"slots, in process {against[0]}: {votes[against[0]]}"
+            self.rollouts.sampler = sampler.generate
+            sampler.generate.reason = reason
+            self._notify(f"sampling with generate, which is slower, in all processes: {reason}")
+
     def _described_sampler(self) -> Any:
         sampler = self.rollouts.sampler
         described = getattr(sampler, "described", None)
-        return {"engine": sampler.name} if described is None else described()
+        if described is not None:
+            return described()
+        return {"engine": sampler.name, "reason": getattr(sampler, "reason", "given")}
 
     def _make_sampler(self) -> Sampler:
         from groupwise.framework.sampling import make_sampler  # imports torch: not at start-up

@@ -74,6 +74,9 @@ _WITH_CLIP_RATIO = {"grpo", "bnpo", "dr_grpo", "dapo", *(("luspo",) if IS_STOCK 
 class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
     """`rollouts` samples, scores and logs; `skip_zero_advantage` is the config's key."""
 
+    shifts_rows = not IS_STOCK
+    """Whether log-probabilities are laid out as `batching.shifted_left` does it."""
+
     def __init__(self, *, rollouts: Rollouts, skip_zero_advantage: bool, **kwargs: Any) -> None:
         self._rollouts = rollouts
         self._has_new_completions = False

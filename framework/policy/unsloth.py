@@ -33,6 +33,7 @@ The workarounds, each with the version it was written for and what would make it
 | `lean_layers` (`sampling/lean.py`) | Unsloth 2026.10.9, kernels/fast_lora.py, LoRA_MLP | its MLP writes 4-bit weights out in 16 bits at each call | it multiplies few rows by the packed ones |
 | `lean_layers` (`sampling/lean.py`) | PEFT 0.21, tuners/lora; transformers 5.17, models/*/modeling_*.py | a LoRA layer copies, casts, scales and adds around three products, an RMS norm is eight operations | they are as few kernels themselves |
 | `limit_of` (`sampling/requests.py`) | Unsloth 2026.10.9, models/llama.py | a prompt beyond `max_seq_length` is cut off | it raises |
+| `_default_adapter_only` (`sampling/vllm.py`) | Unsloth 2026.10.9, unsloth_zoo/vllm_utils.py, `_build_lora_request` | the weights of every adapter are handed to vLLM, which refuses those of "ref" | it takes those of the active adapter |
 | `_folder_of` (`sampling/vllm.py`) | Unsloth 2026.10.9, unsloth_zoo/vllm_utils.py, `_LIVE_LORA_CONFIGS` | each path of an adapter is remembered for good | it forgets them |
 | `_sleep` (`sampling/vllm.py`) | Unsloth 2026.10.9, unsloth_zoo/vllm_utils.py | with standby, `generate` wakes the engine and leaves it awake | it puts it back to sleep |
 | `sampling_mode` (`sampling/state.py`) | bitsandbytes 0.50 | 4-bit layers are repacked irreversibly at a forward in evaluation mode (AVX512-BF16) | bitsandbytes unpacks in training mode |
@@ -47,7 +48,7 @@ import copy
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -130,13 +131,32 @@ def adapter_precision(model: PreTrainedModel) -> Iterator[None]:
             parameter.data = trained[name]
 
 
-def drop_reference(model: Any) -> None:
-    """Removes the reference adapter of an earlier training, so that TRL can make a new one.
+def drop_reference(model: Any) -> dict[str, Tensor]:
+    """Removes the reference adapter; its weights, in main memory, as `restore_reference` takes it.
 
-    TRL copies the adapter under the name "ref", and raises if an adapter has that name.
+    It is of use during a training only. TRL copies the adapter under the name "ref", and raises if
+    an adapter has that name.
     """
-    if REFERENCE_ADAPTER in getattr(model, "peft_config", {}):
-        model.delete_adapter(REFERENCE_ADAPTER)
+    if REFERENCE_ADAPTER not in getattr(model, "peft_config", {}):
+        return {}
+    weights = {
+        name: parameter.detach().to("cpu", copy=True)
+        for name, parameter in _of_the_adapter(model, REFERENCE_ADAPTER)
+    }
+    model.delete_adapter(REFERENCE_ADAPTER)
+    return weights
+
+
+def restore_reference(model: Any, weights: Mapping[str, Tensor]) -> None:
+    """Puts back what `drop_reference` has removed; nothing if there was none."""
+    if not weights or REFERENCE_ADAPTER in model.peft_config:
+        return
+    _new_reference(model)
+    for name, weight in weights.items():
+        parameter = model.get_parameter(name)
+        parameter.data = weight.to(parameter.device, copy=True)
+        parameter.requires_grad_(False)
+    model.set_adapter("default")
 
 
 @contextmanager
@@ -185,16 +205,20 @@ def add_reference(model: Any) -> None:
     adapters = getattr(model, "peft_config", {})
     if REFERENCE_ADAPTER in adapters or "default" not in adapters or _changes_nothing(model):
         return
-    import torch  # slow: not at start-up
-
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):  # the new adapter's first weights are drawn at random
-        model.add_adapter(REFERENCE_ADAPTER, adapters["default"])
+    _new_reference(model)
     for name, parameter in _of_the_adapter(model):
         copy = model.get_parameter(name.replace(".default.", f".{REFERENCE_ADAPTER}."))
         copy.data = parameter.detach().clone()
         copy.requires_grad_(False)
     model.set_adapter("default")
+
+
+def _new_reference(model: Any) -> None:
+    import torch  # slow: not at start-up
+
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):  # the new adapter's first weights are drawn at random
+        model.add_adapter(REFERENCE_ADAPTER, model.peft_config["default"])
 
 
 def _changes_nothing(model: Any) -> bool:
@@ -205,5 +229,5 @@ def _changes_nothing(model: Any) -> bool:
     )
 
 
-def _of_the_adapter(model: Any) -> list[tuple[str, Any]]:
-    return [(name, p) for name, p in model.named_parameters() if ".default." in name]
+def _of_the_adapter(model: Any, adapter: str = "default") -> list[tuple[str, Any]]:
+    return [(name, p) for name, p in model.named_parameters() if f".{adapter}." in name]

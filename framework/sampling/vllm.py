@@ -15,6 +15,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def why_not_vllm(model: Any) -> str | None:
         return "the model has no adapter, and the engine's own weights may not be the model's"
     if getattr(model, "load_lora", None) is None:
         return "the adapter cannot be handed over (no load_lora), and the base model would answer"
-    if list(model.peft_config) != ["default"]:
-        return f"load_lora knows one adapter, 'default', and there are {list(model.peft_config)}"
+    if list(model.active_adapters) != ["default"]:
+        return f"load_lora knows the adapter 'default', and active is {list(model.active_adapters)}"
     return None
 
 
@@ -106,10 +107,31 @@ class VllmSampler:
         """A LoRA request with the live weights; None only where the adapter is switched off."""
         if any(getattr(m, "disable_adapters", False) is True for m in self.model.modules()):
             return None
-        request = self.model.load_lora(str(_folder_of(self.model) / "adapter"), load_tensors=True)
+        folder = _folder_of(self.model) / "adapter"
+        with _default_adapter_only(self.model):
+            request = self.model.load_lora(str(folder), load_tensors=True)
         if request is None:
             raise RuntimeError("load_lora gave no request: the base model would have answered")
         return request
+
+
+@contextmanager
+def _default_adapter_only(model: Any) -> Iterator[None]:
+    """Inside, `state_dict()` leaves out other adapters, such as the reference that a KL needs.
+
+    `load_lora` takes every LoRA weight from there, and renames only those of "default".
+    """
+
+    def leave_out(_module: Any, state: dict[str, Any], _prefix: str, _metadata: Any) -> None:
+        for key in [key for key in state if any(f".{name}." in key for name in others)]:
+            del state[key]
+
+    others = [name for name in model.peft_config if name != "default"]
+    handle = model.register_state_dict_post_hook(leave_out)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 _FOLDERS: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()

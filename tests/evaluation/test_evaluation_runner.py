@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -77,6 +78,53 @@ def test_a_log_made_with_other_settings_is_refused(
     assert message in str(refused.value)
     assert (tmp_path / "samples.jsonl").read_bytes() == before
     run(tmp_path, dataclasses.replace(SETTINGS, ks=(1,)))  # only another way to count
+
+
+class Renamed(ToySampler):
+    """Stops after some samples; may take another name at its first, as a checked engine does."""
+
+    def __init__(self, name: str, *, becomes: str | None = None, stops_after: int = 99) -> None:
+        super().__init__()
+        self.name, self.becomes, self.stops_after = name, becomes or name, stops_after
+
+    def sample(
+        self, prompts: Sequence[Prompt], num_samples: int, params: SamplingParams
+    ) -> Iterator[SampledCompletion]:
+        self.name = self.becomes
+        for count, sample in enumerate(super().sample(prompts, num_samples, params)):
+            if count == self.stops_after:
+                raise KeyboardInterrupt
+            yield sample
+
+
+def engines(folder: Path, sampler: Renamed) -> str:
+    """Who has sampled the log, by its settings, after this sampler."""
+    with contextlib.suppress(KeyboardInterrupt):
+        evaluate(toy_examples(6), sampler, ToyScorer(), SETTINGS, folder)
+    return str(json.loads((folder / "settings.json").read_text())["sampler"])
+
+
+def test_slots_and_generate_may_finish_each_others_log(tmp_path: Path) -> None:
+    """They draw the same answers up to rounding; the log says that both were there."""
+    assert engines(tmp_path / "a", Renamed("slots", stops_after=9)) == "slots"
+    assert engines(tmp_path / "a", Renamed("generate", stops_after=5)) == "slots, generate"
+    assert engines(tmp_path / "a", Renamed("slots")) == "slots, generate"
+    assert engines(tmp_path / "b", Renamed("generate")) == "generate"
+    assert (tmp_path / "a" / SUMMARY).read_bytes() == (tmp_path / "b" / SUMMARY).read_bytes()
+    # Nothing is left to be sampled: the engine of now has no part in it.
+    assert engines(tmp_path / "b", Renamed("slots")) == "generate"
+
+
+def test_an_engine_that_gives_way_is_not_in_the_log(tmp_path: Path) -> None:
+    gives_way = Renamed("slots", becomes="generate", stops_after=4)
+    assert engines(tmp_path, gives_way) == "generate"
+    assert engines(tmp_path, Renamed("slots", becomes="generate")) == "generate"
+
+
+def test_other_engines_are_refused(tmp_path: Path) -> None:
+    assert engines(tmp_path, Renamed("slots", stops_after=9)) == "slots"
+    with pytest.raises(UserError, match='sampler: "slots" in the log, "vllm" now'):
+        engines(tmp_path, Renamed("vllm"))
 
 
 def test_other_problems_are_refused(tmp_path: Path) -> None:

@@ -63,17 +63,26 @@ def test_the_kl_is_measured_from_the_model_that_the_training_began_with(
     assert ours[-1]["kl_divergence"] > 1e-4
 
 
-def test_the_reference_is_neither_trained_nor_kept(unsloth: dict[str, Any]) -> None:
-    found = unsloth["KL after a warm start"]
-    assert found["adapters"] == ["default", "ref"]
+@pytest.mark.parametrize("trainer", ["unsloth", "cpu"])
+def test_the_reference_is_neither_trained_nor_kept(
+    trainer: str, request: pytest.FixtureRequest
+) -> None:
+    """Nor is it on the model after the training, whose memory it would take."""
+    found = request.getfixturevalue(trainer)["KL after a warm start"]
+    assert found["adapters"] == ["default"]
     assert found["active"] == ["default"]
     assert found["trained"] == ["default"]
     assert found["in the checkpoint"] == []
 
 
-def test_a_resumed_training_has_the_same_reference(unsloth: dict[str, Any]) -> None:
-    found = unsloth["KL after a warm start"]
-    for a, b in zip(found["first"], found["resumed"], strict=True):
+@pytest.mark.parametrize("how", ["resumed", "resumed by itself"])
+@pytest.mark.parametrize("trainer", ["unsloth", "cpu"])
+def test_a_resumed_training_has_the_same_reference(
+    trainer: str, how: str, request: pytest.FixtureRequest
+) -> None:
+    """Resumed by a trainer of its own, and by the one that has begun it."""
+    found = request.getfixturevalue(trainer)["KL after a warm start"]
+    for a, b in zip(found["first"], found[how], strict=True):
         for name in ("policy_loss", "grad_norm", "kl_divergence"):
             assert a[name] == pytest.approx(b[name], rel=1e-5, abs=1e-9), (a["step"], name)
 
@@ -85,6 +94,30 @@ def test_a_fresh_adapter_needs_no_reference(unsloth: dict[str, Any], cpu: dict[s
     for a, b in zip(ours, theirs, strict=True):
         for name in ("policy_loss", "grad_norm"):
             assert a[name] == pytest.approx(b[name], rel=1e-4, abs=1e-6), (a["step"], name)
+
+
+@pytest.mark.parametrize("trainer", ["unsloth", "cpu"])
+def test_the_memory_trial_is_of_a_batch_as_steps_have_it(
+    trainer: str, request: pytest.FixtureRequest
+) -> None:
+    """And it changes nothing, with a KL and prompts of different lengths."""
+    found = request.getfixturevalue(trainer)["longest first"]
+    shortest, longest = found["lengths True"]
+    assert longest > shortest
+    (tried,), steps = found["shapes True"]["trial"], found["shapes True"]["step"]
+    assert found["shapes False"] == {"trial": [], "step": steps}
+    assert len(steps) == 4  # two forwards in each of two steps
+    for shapes in (tried, *steps):
+        assert shapes.keys() == steps[0].keys()
+        assert shapes["prompt_ids"][0] == 4
+        # Unsloth's trainer has them as many columns wider as the step's shortest prompt is shorter.
+        more = shapes["prompt_ids"][1] - shortest if trainer == "unsloth" else 0
+        for name in ("ref_per_token_logps", "old_per_token_logps"):
+            assert shapes[name] == [4, shapes["completion_ids"][1] + more]
+    assert tried["prompt_ids"] == [4, longest]
+    for a, b in zip(found["lines False"], found["lines True"], strict=True):
+        for name in ("policy_loss", "grad_norm", "kl_divergence"):
+            assert a[name] == b[name], (a["step"], name)
 
 
 def test_scored_groups_under_unsloths_checkpointing(

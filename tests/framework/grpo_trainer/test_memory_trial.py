@@ -65,6 +65,9 @@ def test_the_batch_is_the_worst_that_can_come() -> None:
     assert batch["completion_mask"].sum() == 2 * 7
     assert (batch["advantages"] != 0).all()
     assert batch["ref_per_token_logps"].shape == batch["old_per_token_logps"].shape == (2, 7)
+    shifted = longest_batch([[5] * 4, [6] * 3, [7]], 2, config, 0, "cpu", shift=3)
+    assert shifted["ref_per_token_logps"].shape == shifted["old_per_token_logps"].shape == (2, 10)
+    assert shifted["max_left_pad"].tolist() == [[3], [3]]
 
 
 def too_much() -> None:

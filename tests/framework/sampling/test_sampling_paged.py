@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import for_slots
 from sampling_toys import FAMILIES, make_model, make_tokenizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -43,7 +44,7 @@ def drawn(
 
 
 @pytest.mark.usefixtures("shared_prompts")
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", for_slots(FAMILIES))
 def test_shared_prompts_give_the_same_answers(family: str, tokenizer: Any) -> None:
     """Each family, with blocks of 4 and little memory; token for token, and nearly the bits."""
     model = make_model(family)
@@ -94,7 +95,7 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.usefixtures("shared_prompts")
-@pytest.mark.parametrize("family", ["qwen3", "gemma3"])
+@pytest.mark.parametrize("family", for_slots(["qwen3", "gemma3"]))
 def test_the_host_waits_once_a_step(
     family: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

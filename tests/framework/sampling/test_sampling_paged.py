@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import for_slots
+from conftest import EMULATES_GPU, for_slots
 from sampling_toys import FAMILIES, make_model, make_tokenizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -118,8 +118,10 @@ def test_the_host_waits_once_a_step(
             reads.clear()
             with Waits() as waits:
                 run._step()
+            # Of the rotary tables for CPU tensors (policy/unsloth.py), after a load by Unsloth.
+            tables = reads.pop("__int__", 0) if EMULATES_GPU else 0
             assert dict(reads) == {"tolist": 1}
-            assert not waits.seen
+            assert waits.seen.total() == tables
 
 
 def test_buckets_are_few_and_near() -> None:

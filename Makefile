@@ -60,8 +60,14 @@ test-invariance: dev
 	  $(BIN)/python -m pytest -q -n $(JOBS) -m invariance
 
 # The tests of the stack on Unsloth's GPU code, which runs on CPU tensors (tests/gpu_emulation.py).
+# Left out: sampling from plain models, which Unsloth did not load; findings of health, which are
+# read from a log; and what emulates in processes of its own, and is part of `make test`.
+EMULATED := cli policy grpo_trainer trainers experiment run test_minimal_grpo.py
+NOT_EMULATED := policy/test_policy_unsloth.py grpo_trainer/test_emulated_trainer.py \
+  run/test_run_health_provoked.py
 test-emulated: dev
-	@EMULATE_GPU=1 $(PYTEST) -m "stack and not long and not timing" tests/framework
+	@EMULATE_GPU=1 $(PYTEST) -m "stack and not long and not timing" \
+	  $(NOT_EMULATED:%=--ignore=tests/framework/%) $(EMULATED:%=tests/framework/%)
 
 test-long: dev
 	@$(PYTEST) -m long

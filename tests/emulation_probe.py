@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+REFERENCE = "ref"
+"""TRL's name for that adapter."""
 KV_CACHE = "paged_attention"
 """How Unsloth's attributes of an attention layer that hold `generate`'s keys and values begin."""
 
@@ -44,8 +46,12 @@ def _is_layer(module: Any) -> bool:
 
 
 def lying_on(model: Any) -> dict[str, Any]:
-    """How many modules have each attribute of their own, and what the others are."""
-    own = [(name, value) for module in model.modules() for name, value in vars(module).items()]
+    """How many modules have each attribute of their own, and what the others are.
+
+    Without the modules of the reference adapter, which a training with KL adds.
+    """
+    modules = [m for name, m in model.named_modules() if not name.endswith(f".{REFERENCE}")]
+    own = [(name, value) for module in modules for name, value in vars(module).items()]
     return {
         "attributes": dict(sorted(Counter(name for name, _ in own).items())),
         "of_ours": sorted(name for name, value in own if _home(value).startswith("groupwise")),

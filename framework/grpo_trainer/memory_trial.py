@@ -2,7 +2,9 @@
 
 Before step 1, one forward and backward is made of the longest prompts with completions of full
 length (`training.longest_first`). No optimiser step follows, the gradients are dropped and the
-random states restored, so that the run's results are the same to the bit.
+random states restored, so that the run's results are the same to the bit. (With dropout under
+Unsloth's trainer they are not: it compares its packed forward with the plain one at the first
+forward, which draws dropout too, and is the trial's then.)
 
 Left out: the optimiser's state, which the first step allocates, and the sampling engine's KV cache,
 which the free memory and `training.max_rows` bound.

@@ -167,9 +167,13 @@ class Judge(RewardModel):
 
 
 def make_classifier(toy: Toy, folder: Path) -> None:
+    """It scores right answers above empty ones; a head just drawn does only by chance."""
+    import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     judge = AutoModelForSequenceClassification.from_pretrained(toy.model, num_labels=1)
+    head = judge.score.weight
+    head.data = torch.linspace(-1, 1, head.numel()).view_as(head)
     judge.save_pretrained(folder)
     AutoTokenizer.from_pretrained(toy.model).save_pretrained(folder)
 

@@ -207,7 +207,7 @@ def test_the_numbers_are_those_of_the_completions(
 
 
 @stack
-@on_the_cpu_backend("Unsloth's trainer leaves TRL's rounding out")
+@on_the_cpu_backend("models/rl.py cuts TRL's cast to bfloat16 out of its trainers")
 def test_trl_would_round_the_adapter_of_a_quantised_model(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

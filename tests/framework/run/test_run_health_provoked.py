@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PRETRAINING_STEPS, ROOT, Toy, lines, run_python
+from conftest import EMULATES_GPU, PRETRAINING_STEPS, ROOT, Toy, lines, run_python
 from grpo_toys import problems, trainer_for
 
 from groupwise.framework.config import ExperimentConfig
@@ -162,6 +162,8 @@ PROVOKED: dict[str, Provoked] = {
         answers={0: "10^{10^{8}}", 1: "10^{10^{9}}"},
     ),
 }
+WITHOUT_ENTROPY: set[HealthName] = {"entropy_collapse"}
+"""What cannot be found with Unsloth's trainer, which does not log the entropy."""
 IN_TESTS_OF_THEIR_OWN: set[HealthName] = {"reward_hacking", "memory_creeping"}
 
 
@@ -218,13 +220,14 @@ def test_provoked_on_purpose(name: str, knowing: Toy, tmp_path: Path) -> None:
     metrics = lines(tmp_path / "metrics.jsonl")
     assert len(metrics) == case.steps
     findings = {finding.name: finding for finding in read_findings(tmp_path / "health.jsonl")}
-    assert case.found <= findings.keys(), metrics[-1]
+    expected = case.found - (WITHOUT_ENTROPY if EMULATES_GPU else set())
+    assert expected <= findings.keys(), metrics[-1]
     assert not case.absent & findings.keys()
-    for wanted in case.found:
+    for wanted in expected:
         assert findings[wanted].numbers
         assert findings[wanted].cause
     if case.cures:
-        assert any(case.cures in findings[wanted].remedy for wanted in case.found)
+        assert any(case.cures in findings[wanted].remedy for wanted in expected)
 
 
 def test_a_short_cut_that_pays(knowing: Toy, tmp_path: Path) -> None:

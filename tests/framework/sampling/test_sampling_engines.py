@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import for_slots
 from sampling_toys import make_model, make_tokenizer
 
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
@@ -224,7 +225,7 @@ VARIANTS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", for_slots(VARIANTS))
 def test_variants_answer_as_generate(variant: str, tokenizer: Any) -> None:
     model = VARIANTS[variant]()
     params = SamplingParams(temperature=0, max_tokens=16)

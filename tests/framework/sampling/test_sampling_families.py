@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import for_slots
 from sampling_toys import FAMILIES, make_model, make_tokenizer
 
 from groupwise.evaluation.sampler import Prompt, SamplingParams
@@ -43,7 +44,7 @@ def greedy(model: Any, tokenizer: Any, engine: Any, **options: Any) -> list[list
     return [list(made[i].token_ids) for i in range(len(TEXTS))]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", for_slots(FAMILIES))
 def test_greedy_equals_generate(family: str) -> None:
     model, tokenizer = make_model(family), make_tokenizer()
     expected = reference(model, tokenizer, padded=False)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import for_slots
 from sampling_toys import FAMILIES, make_model, make_tokenizer
 from test_sampling_engines import lora, nf4
 
@@ -107,7 +108,7 @@ def assert_alike(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", for_slots(FAMILIES))
 def test_no_answer_depends_on_the_batch(family: str, engine: str) -> None:
     assert_alike(make_model(family), engine)
 

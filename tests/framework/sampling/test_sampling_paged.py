@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import EMULATES_GPU, for_slots
 from sampling_toys import FAMILIES, counted_reads, make_model, make_tokenizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -47,7 +48,7 @@ def drawn(
 
 
 @pytest.mark.usefixtures("shared_prompts")
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", for_slots(FAMILIES))
 def test_shared_prompts_give_the_same_answers(family: str, tokenizer: Any) -> None:
     """Each family, with blocks of 4 and little memory; token for token, and nearly the bits."""
     model = make_model(family)
@@ -98,7 +99,7 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.usefixtures("shared_prompts")
-@pytest.mark.parametrize("family", ["qwen3", "gemma3"])
+@pytest.mark.parametrize("family", for_slots(["qwen3", "gemma3"]))
 def test_the_host_waits_once_a_step(family: str, tokenizer: Any) -> None:
     model = make_model(family)
     params = SamplingParams(seed=3, max_tokens=20, logprobs=True)
@@ -109,8 +110,10 @@ def test_the_host_waits_once_a_step(family: str, tokenizer: Any) -> None:
         for _ in range(4):
             with counted_reads() as reads, Waits() as waits:
                 run._step()
+            # Of the rotary tables for CPU tensors (policy/unsloth.py), after a load by Unsloth.
+            tables = reads.pop("__int__", 0) if EMULATES_GPU else 0
             assert dict(reads) == {"tolist": 1}
-            assert not waits.seen
+            assert waits.seen.total() == tables
 
 
 def as_on_a_gpu(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:

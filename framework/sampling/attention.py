@@ -117,15 +117,19 @@ def register_attention() -> None:
     AttentionMaskInterface.register(CAPPED_ATTENTION, eager_mask)
 
 
+def can_replace_attention(config: Any) -> bool:
+    """Whether the engine's attention computes what the one of `config` does."""
+    caps = getattr(config, "attn_logit_softcapping", None)  # of the others, only eager caps here
+    flash = () if caps else ("flash_attention_2", "flash_attention_3")
+    return config._attn_implementation in ("sdpa", "eager", *flash)
+
+
 @contextmanager
 def slot_attention(config: Any) -> Iterator[None]:
-    """Use the engine's attention in place of sdpa and eager."""
+    """Use the engine's attention in place of the model's."""
     was = config._attn_implementation
     register_attention()
-    if was == "sdpa":
-        config._attn_implementation = ATTENTION
-    elif was == "eager":
-        config._attn_implementation = CAPPED_ATTENTION
+    config._attn_implementation = CAPPED_ATTENTION if was == "eager" else ATTENTION
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from groupwise.framework.sampling.attention import can_replace_attention
 from groupwise.framework.sampling.forwards import COMPILED, forward_of
 
 # model_type -> whether its forward takes one mask for each kind of layer, as a dict.
@@ -47,7 +48,7 @@ def why_not_slots(model: Any) -> str | None:
     devices = set((getattr(base, "hf_device_map", None) or {}).values())
     if len(devices) > 1:
         return f"the model is spread over {sorted(map(str, devices))}"
-    if config._attn_implementation not in ("sdpa", "eager"):
+    if not can_replace_attention(config):
         return f"attention {config._attn_implementation!r} takes no mask for each row"
     return _why_not_rope(config)
 

@@ -22,6 +22,7 @@ from groupwise.framework.sampling.buffers import bucketed
 from groupwise.framework.sampling.requests import encode_prompts
 from groupwise.framework.sampling.slots import Options, SlotSampler
 from groupwise.framework.sampling.stopping import Stopping
+from groupwise.rewards.errors import UserError
 
 pytestmark = pytest.mark.stack
 
@@ -227,3 +228,17 @@ def test_both_ways_of_attention_compute_the_same() -> None:
     by_products = kernels._weighted(query, keys, values, mask, 0.25, softcap=None)
     for one, other in zip(by_flash, by_products, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_that_would_use_flash_attention_is_served(tokenizer: Any) -> None:
+    """The package is not here: the engine's attention takes its place, for prompts too."""
+    model = make_model("qwen3")
+    params = SamplingParams(seed=3, max_tokens=14)
+    expected = drawn(model, tokenizer, params, PROMPTS, 2)
+    model.config._attn_implementation = "flash_attention_2"
+    assert drawn(model, tokenizer, params, PROMPTS, 2) == expected
+    assert model.config._attn_implementation == "flash_attention_2"
+    capped = make_model("gemma2")
+    capped.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(UserError, match="flash_attention_2"):
+        SlotSampler(capped, tokenizer)

@@ -47,11 +47,11 @@ $(VENV)/.dev-installed: requirements/dev.txt $(VENV)/.installed
 	@touch $@
 
 test: lint types
-	@$(PYTEST) -m "not long and not timing"
+	@$(PYTEST) -m "not long and not timing and not emulated"
 	@$(BIN)/python -m pytest -q -m "timing and not stack"
 
 test-fast: dev
-	@$(PYTEST) -m "not stack and not long and not timing"
+	@$(PYTEST) -m "not stack and not long and not timing and not emulated"
 
 # As on machines with older instructions; `make test` has the machine's own.
 test-invariance: dev
@@ -59,14 +59,14 @@ test-invariance: dev
 	@ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
 	  $(BIN)/python -m pytest -q -n $(JOBS) -m invariance
 
-# The tests of the stack on Unsloth's GPU code, which runs on CPU tensors (tests/gpu_emulation.py).
-# Left out: sampling from plain models, which Unsloth did not load; findings of health, which are
-# read from a log; and what emulates in processes of its own, and is part of `make test`.
+# Whole commands on Unsloth's GPU code, which runs on CPU tensors (tests/gpu_emulation.py); then the
+# tests of the stack on it. Left out of these: sampling from plain models, which Unsloth did not
+# load; findings of health, which are read from a log; and what emulates in processes of its own.
 EMULATED := cli policy grpo_trainer trainers experiment run test_minimal_grpo.py
-NOT_EMULATED := policy/test_policy_unsloth.py grpo_trainer/test_emulated_trainer.py \
-  run/test_run_health_provoked.py
+NOT_EMULATED := policy/test_policy_unsloth.py run/test_run_health_provoked.py
 test-emulated: dev
-	@EMULATE_GPU=1 $(PYTEST) -m "stack and not long and not timing" \
+	@$(PYTEST) -m emulated
+	@EMULATE_GPU=1 $(PYTEST) -m "stack and not long and not timing and not emulated" \
 	  $(NOT_EMULATED:%=--ignore=tests/framework/%) $(EMULATED:%=tests/framework/%)
 
 test-long: dev

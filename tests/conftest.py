@@ -84,7 +84,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Files of nothing but stack tests, which import torch at their top, are not even opened."""
     if _is_fast(config) and collection_path.name.startswith("test_"):
         source = collection_path.read_text(encoding="utf-8")
-        return bool(re.search(r"^pytestmark = pytest\.mark\.stack", source, re.M)) or None
+        return bool(re.search(r"^pytestmark = \[?pytest\.mark\.stack", source, re.M)) or None
     return None
 
 

@@ -141,6 +141,7 @@ def _serve(replies: TextIO) -> None:
     load_unsloth()
     import trl  # noqa: F401
 
+    sys.stdout.flush()  # Unsloth's greeting: each child would write it again
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()

@@ -18,7 +18,7 @@ import yaml
 from conftest import ROOT, Toy, lines, write_yaml
 from forked_runs import ForkedRun, ForkedRuns
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.emulated]
 
 ENGINE = "slots"
 """What samples on a GPU, with `sampler: auto`."""

@@ -12,6 +12,7 @@ import pytest
 from conftest import EMULATES_GPU, Toy, lines
 from grpo_toys import problems, trainer_for
 
+from groupwise.evaluation.sampler import Prompt
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.data.scored_groups import ScoredCompletion, ScoredGroup
 from groupwise.framework.policy import Policy, load
@@ -39,10 +40,14 @@ def run_short_after(policy: Policy, forwards: int) -> None:
 
 
 def evaluation(config: ExperimentConfig, policy: Policy, folder: Path) -> None:
-    from groupwise.framework.experiment.evaluate import measure
+    from groupwise.framework.experiment.evaluate import evaluation_sampler, measure
+    from groupwise.framework.sampling.self_check import check_engine
 
     held_out = problems(config, policy)[:8]
-    run_short_after(policy, 45 if EMULATES_GPU else 30)  # the engine's self-check makes some
+    # The engine's self-check comes first, once for a model, and makes forwards of its own.
+    prompts = [Prompt(example.id, example.prompt) for example in held_out]
+    check_engine(evaluation_sampler(config, policy), prompts, 24, print)
+    run_short_after(policy, 30)
     measure("base", config, policy, held_out, RunDir(folder), Terminal(quiet=True))
 
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import ENVIRONMENT, HANG_S, ROOT, Toy
 from emulated_training import LOSSES
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.emulated]
 
 Numbers = list[dict[str, float]]
 

@@ -63,7 +63,7 @@ test-invariance: dev
 # tests of the stack on it. Left out of these: sampling from plain models, which Unsloth did not
 # load; findings of health, which are read from a log; and what emulates in processes of its own.
 EMULATED := cli policy grpo_trainer trainers experiment run test_minimal_grpo.py
-NOT_EMULATED := policy/test_policy_unsloth.py run/test_run_health_provoked.py
+NOT_EMULATED := policy/test_policy_unsloth.py run/test_run_health.py run/test_run_health_provoked.py
 test-emulated: dev
 	@$(PYTEST) -m emulated
 	@EMULATE_GPU=1 $(PYTEST) -m "stack and not long and not timing and not emulated" \

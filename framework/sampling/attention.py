@@ -154,8 +154,7 @@ def _grouped_attention(
     query (B, H, 1, D) -> (B, 1, H, D); key and value are blocks with `slots`, else (B, Hkv, W, D)
     with a mask (B, 1, 1, W).
     """
-    batch, heads, positions, width = query.shape
-    if positions > 1:  # a prompt
+    if query.shape[2] > 1:  # a prompt
         # Slow: not at start-up.
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -163,14 +162,10 @@ def _grouped_attention(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return out
-    grouped = query.view(batch, key.shape[1], heads // key.shape[1], width)  # (B, Hkv, G, D)
-    part = _flash if query.device.type == "cpu" else fused_part(query.device, query.dtype, width)
-    if slots is not None:
-        is_sliding = bool(kwargs.get("sliding_window"))
-        attended = slots.attend(part, grouped, key, value, scaling, is_sliding=is_sliding)
-    else:
-        attended = _in_chunks(part, grouped, key, value, attention_mask, scaling)
-    return attended.reshape(batch, 1, heads, width), None
+    is_cpu = query.device.type == "cpu"
+    part = _flash if is_cpu else fused_part(query.device, query.dtype, query.shape[-1])
+    is_sliding = bool(kwargs.get("sliding_window"))
+    return _of_one_token(part, query, key, value, attention_mask, scaling, slots, is_sliding), None
 
 
 def _capped_attention(
@@ -185,7 +180,7 @@ def _capped_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, Any]:
     """The same in place of eager attention, with scores capped at `softcap` if it is given."""
-    batch, heads, positions, width = query.shape
+    batch, _, positions, _ = query.shape
     if positions > 1:  # a prompt: the family's own
         eager = sys.modules[type(module).__module__].eager_attention_forward
         if softcap is not None:
@@ -200,14 +195,29 @@ def _capped_attention(
                 eager(module, query[row], key[row], value[row], mask, scaling=scaling, **kwargs)[0]
             )
         return torch.cat(outs), None
-    grouped = query.view(batch, key.shape[1], heads // key.shape[1], width)  # (B, Hkv, G, D)
     part = partial(_weighted, softcap=softcap)
+    is_sliding = bool(kwargs.get("sliding_window"))
+    return _of_one_token(part, query, key, value, attention_mask, scaling, slots, is_sliding), None
+
+
+def _of_one_token(
+    part: _Part,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scale: float | None,
+    slots: Step | None,
+    is_sliding: bool,
+) -> Tensor:
+    """query (B, H, 1, D) -> (B, 1, H, D), over blocks or over a window of each row."""
+    batch, heads, _, width = query.shape
+    grouped = query.view(batch, key.shape[1], heads // key.shape[1], width)  # (B, Hkv, G, D)
     if slots is not None:
-        is_sliding = bool(kwargs.get("sliding_window"))
-        attended = slots.attend(part, grouped, key, value, scaling, is_sliding=is_sliding)
+        attended = slots.attend(part, grouped, key, value, scale, is_sliding=is_sliding)
     else:
-        attended = _in_chunks(part, grouped, key, value, attention_mask, scaling)
-    return attended.reshape(batch, 1, heads, width), None
+        attended = _in_chunks(part, grouped, key, value, mask, scale)
+    return attended.reshape(batch, 1, heads, width)
 
 
 # Attention over one block: query, key, value, mask, scale -> output and log of the weights' sum.

@@ -100,11 +100,6 @@ def test_without_a_model_its_parts_are_skipped(tmp_path: Path) -> None:
     assert found["of_the_model"]["status"] == "skipped"
 
 
-def test_a_part_may_have_nothing_to_measure(tmp_path: Path) -> None:
-    found = run(tmp_path, {"none": WRITE.format("none", {"skipped": "not in this version"})})
-    assert (found["none"]["status"], found["none"]["why"]) == ("skipped", "not in this version")
-
-
 def test_a_part_run_later_is_added_to_the_report(tmp_path: Path) -> None:
     run(tmp_path, {"one": "", "two": ""})
     assert set(run(tmp_path, {"one": "raise SystemExit(1)"}, keep=True)) == {"one", "two"}

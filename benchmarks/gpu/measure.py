@@ -17,10 +17,6 @@ from benchmarks.gpu.model import device
 from groupwise.rewards.errors import UserError
 
 
-class Skipped(Exception):  # noqa: N818 (nothing went wrong)
-    """A part has nothing to measure here; its words say why."""
-
-
 class Result:
     """What a part has measured; on disk after each row, so that a part that is stopped keeps it."""
 
@@ -42,10 +38,6 @@ class Result:
 
     def note(self, text: str) -> None:
         self.found["notes"].append(text)
-        self._save()
-
-    def skip(self, why: str) -> None:
-        self.found["skipped"] = why
         self._save()
 
     @contextmanager

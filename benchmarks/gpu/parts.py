@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.measure import Result, Skipped
+from benchmarks.gpu.measure import Result
 from benchmarks.gpu.model import (
     MOST_LAYERS,
     QWEN3_4B,
@@ -53,13 +53,10 @@ def run(name: str, work: Path, tiny: bool) -> None:
     if name not in WITHOUT_UNSLOTH:
         load_unsloth()  # before all libraries that it patches
     result.begin()
-    try:
-        module, function = FUNCTIONS[name]
-        # Only now: these import what Unsloth patches.
-        getattr(import_module(f"benchmarks.gpu.{module}"), function)(result, work, tiny)
-        result.end()
-    except Skipped as skipped:
-        result.skip(str(skipped))
+    module, function = FUNCTIONS[name]
+    # Only now: these import what Unsloth patches.
+    getattr(import_module(f"benchmarks.gpu.{module}"), function)(result, work, tiny)
+    result.end()
 
 
 def doctor(result: Result, _work: Path, _tiny: bool) -> None:

@@ -112,10 +112,8 @@ def run_part(part: Part, words: Sequence[str], work: Path, limit_s: float) -> di
         finally:
             end(process)
     found = json.loads(made.read_text()) if made.is_file() else {}
-    why = found.get("skipped", "")
-    if status == "ok" and why:
-        status = "skipped"
-    elif status == "too slow":
+    why = ""
+    if status == "too slow":
         why = f"stopped after {limit_s:.0f} s"
     elif status == "failed":
         why = "\n".join(log.read_text(errors="replace").strip().splitlines()[-ERROR_LINES:])

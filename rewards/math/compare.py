@@ -1,254 +1,97 @@
-"""Is an answer equal to a reference? Decided here where that is certain; else math-verify is asked.
+"""Whether an answer equals a reference, by an explicit table of the kinds of value.
 
-    same("\\frac{1}{2}", "0.5", Rules())   # True; False: different; None: not decided here
+    same(read("1/2"), read("0.5"), Rules())   # True; False: different; None: math-verify may tell
 
-Lists, sets, tuples, intervals, unions, matrices, equations and inequalities are split into elements
-(`structure`), which are compared as numbers or by evaluating them (`values`). Gold and answer are
+A pair of kinds that is not in `_TABLE` is never equal. Where a text has several readings, two of
+the same kind decide, and only then two of different kinds; the likeliest first. Gold and answer are
 never swapped: several rules are not symmetric, so that `x > 17` is no answer to 17. What it leaves
-out: finding the answer in a text (`extract`), and whatever needs a computer algebra system.
+out: numbers and formulas (`amounts`), and units (`units`).
 """
 
 from __future__ import annotations
 
-import re
-from typing import Literal
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from typing import Any
 
-from groupwise.rewards.math.choices import same_choice
-from groupwise.rewards.math.expressions import UnreadableError
-from groupwise.rewards.math.latex import canonical, compact
-from groupwise.rewards.math.numerals import same_numeral
-from groupwise.rewards.math.quantities import read_quantity
-from groupwise.rewards.math.ratios import same_ratio, same_time
-from groupwise.rewards.math.structure import (
-    RELATION,
-    Structure,
-    as_interval,
-    read_structure,
-    right_sides,
-    without_membership,
-)
-from groupwise.rewards.math.units import unit_factor, unit_name
-from groupwise.rewards.math.values import (
+from groupwise.rewards.math.amounts import (
     Rules,
-    proportional,
-    same_expression,
-    same_quantity,
-    value_of,
+    amount_of,
+    has_pi,
+    same_amount,
+    same_difference,
+    same_equation,
+    times,
 )
-from groupwise.rewards.math.words import is_words, named, plain_words
-
-MAX_ELEMENTS = 64
-MAX_COMPARED_CHARS = 2_000
-
-# What a value is assigned to: x, x_{1}, f(x), \text{Area}, \theta
-_NAME = re.compile(r"(?:\\text ?\{[^{}=]*\}|[A-Za-z]+(?:_\{?\w+\}?)?(?: ?\([A-Za-z]\))?|\\[a-z]+)")
-# At least two letters: in `3 x` the x is a factor. Of several \text{} only the last is the unit
-_TRAILING_UNIT = re.compile(r"(.*[\d)}A-Za-z]) ?(\\text ?\{[^{}]*\}(?:\^[23])?)")
-_TRAILING_WORD = re.compile(r"(.*[\d)}]) ([a-zA-Z]{2,}(?: [a-zA-Z]{2,}){0,3}(?:\^[23])?)")
-_OPERATOR = re.compile(r"[-+*/=<>^_|&()\[\]]|\\(?!text)")
-_TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan)")
-_TWO_NUMBERS = re.compile(r"[-+.\d ]*\d \d[-+.\d ]*")
-# In a label or remark beside a value: it is taken back, or is one of several
-_DENIAL = re.compile(
-    r"\b(?:not|no|or|maybe|perhaps|wrong|incorrect|false|than|anything but)\b", re.IGNORECASE
+from groupwise.rewards.math.calendar import same_time
+from groupwise.rewards.math.units import DEGREE, PERCENT, Unit, factor, without_rate
+from groupwise.rewards.math.values import (
+    Choice,
+    Date,
+    Formula,
+    Interval,
+    Matrix,
+    Notation,
+    Number,
+    Numeral,
+    Quantity,
+    Ratio,
+    Reading,
+    Relation,
+    Sequence,
+    Set,
+    Time,
+    Truth,
+    Union,
+    Unread,
+    Words,
 )
-# C(5,2) is a point where a point is asked for; x = y = 4 is one too
-_CHOSEN_FROM = re.compile(r"(?<![A-Za-z])C ?\( ?(\d+) ?, ?(\d+) ?\)")
-_CHAIN = re.compile(r"((?:[A-Za-z] ?= ?){2,})([^=,()]+)")
-_MODULUS = re.compile(r"(.*[^ ]) ?\(?\\[pb]?mod ?\{? ?(\d+) ?\}?\)?")
-# 5 \text{ (in total)}, \text{Answer: }5. With a digit inside it would be a second value
-_REMARK = re.compile(r"(.*[^ ]) ?\\text ?\{ ?\(([^{}\d]*)\) ?\}")
-_LABEL = re.compile(r"\\text ?\{([^{}\d<>!]*[:=\s])\} ?([-+\d\\(.].*)")
+
+Verdict = bool | None
+Rule = Callable[[Any, Any, Rules], Verdict]
 
 
-def same(gold: str, answer: str, rules: Rules) -> bool | None:
-    """Whether two answers as written are equal; None if only math-verify can tell."""
-    if len(answer) > MAX_COMPARED_CHARS or len(gold) > MAX_COMPARED_CHARS:
-        return gold.strip() == answer.strip()
-    g, a = canonical(gold), canonical(answer)
-    if g == a and g:
-        return True
-    sizes = [text.count(",") + text.count("&") for text in (g, a)]
-    if max(sizes) > MAX_ELEMENTS:  # elements are compared pair by pair
-        return None if min(sizes) > MAX_ELEMENTS // 2 else False
-    return _same(g, a, rules, 0)
+def same(gold: Reading, answer: Reading, rules: Rules) -> Verdict:
+    """Whether two readings are equal; None if nothing here can tell."""
+    undecided = False
+    for same_kind in (True, False):
+        for g in gold:
+            for a in answer:
+                if (_kind(g) is _kind(a)) is not same_kind:
+                    continue
+                rule = _TABLE.get((_kind(g), _kind(a)))
+                if rule is None:
+                    continue
+                verdict = rule(g, a, rules)
+                if verdict is not None:
+                    return verdict
+                undecided = True
+    return None if undecided else False
 
 
-def _same(g: str, a: str, rules: Rules, depth: int) -> bool | None:
-    """`same` for canonical texts; `depth` counts the nesting, which bounds the recursion."""
-    # The order is part of the rules: `3:45` is a time before it is a ratio, `101_2` a numeral and
-    # no variable with an index, and words are compared as words only where nothing else reads them.
-    if not g or not a:
-        return False
-    if g == a or compact(g) == compact(a):
-        return True
-    if depth > 8:
-        return None
-    if ":" in g and depth < 8:
-        colons = same_time(g, a)
-        if colons is None:
-            colons = same_ratio(g, a, lambda gold, term: _same(gold, term, rules, depth + 1))
-        if colons is not None:
-            return colons
-    if "≈" in a or "≈" in g:
-        return _same_approximation(g.replace("≈", "="), a, rules, depth)
-    if "_" in g or "_" in a:
-        numeral = same_numeral(g, a)
-        if numeral is not None:
-            return numeral
-    if "mod" in a and depth < 8 and (modulus := _MODULUS.fullmatch(a)) is not None:
-        asked = _MODULUS.fullmatch(g)
-        if asked is None or asked[2] == modulus[2]:
-            return _same(asked[1] if asked else g, modulus[1], rules, depth + 1)
-        return False
-    gold_number, answer_number = read_quantity(g), read_quantity(a)
-    if gold_number is not None and answer_number is not None:
-        verdict = same_quantity(gold_number, answer_number, rules)
-        if verdict is not None:
-            return verdict
-    if (gold_number is None) != (answer_number is None):
-        # A comma between digits separates either thousands or elements; the other side tells which:
-        # 1,024 beside 2^{10} is one number, and no list
-        if answer_number is not None and "," in a and "," not in g:
-            a = a.replace(",", "")
-        elif gold_number is not None and "," in g and "," not in a:
-            g = g.replace(",", "")
-    if "\\text" in g + a and _OPERATOR.search(g + a) is None:
-        words = plain_words(g)
-        if words and words == plain_words(a):
-            return True
-    if depth < 4:  # once: what stands behind a letter, `(B) 42`, is compared four levels further
-        choice = same_choice(g, a, lambda gold, rest: _same(gold, rest, rules, depth + 4))
-        if choice is not None:
-            return choice
-    if is_words(g):
-        return named(g) == named(a)
-    if is_words(a) and answer_number is None:
-        return False
-    return _same_structure(g, a, rules, depth)
+def _kind(value: object) -> type:
+    return Formula if isinstance(value, Number) else type(value)
 
 
-def _same_approximation(g: str, a: str, rules: Rules, depth: int) -> bool | None:
-    """`x \\approx 5` as 5; `\\frac{3}{7} \\approx 0.43` as either side, if one rounds the other."""
-    first, *between, last = (side.strip() for side in a.split("≈")) if "≈" in a else (a, a)
-    if depth > 7 or between or _DENIAL.search(first):
-        return False
-    first = first.split("=")[-1].strip()
-    named = first != "\\pi" and _NAME.fullmatch(first)
-    if not first or named or first == last:
-        return _same(g, last, rules, depth + 1)
-    try:
-        rounded = _split_unit(last)[0]
-        gap = complex(value_of(_split_unit(first)[0], 0)[0]) - complex(value_of(rounded, 0)[0])
-    except UnreadableError:
-        return None
-    except OverflowError:
-        return False
-    places = len(rounded.partition(".")[2])
-    if not abs(gap) <= 0.5000001 * 10.0**-places:
-        return False
-    return _same(g, first, rules, depth + 1) or _same(g, last, rules, depth + 1)
+def _all(verdicts: Iterable[Verdict]) -> Verdict:
+    found = list(verdicts)
+    return False if False in found else None if None in found else True
 
 
-# --- structure -------------------------------------------------------------------------------
-
-
-def _same_structure(g: str, a: str, rules: Rules, depth: int) -> bool | None:
-    if "\\dots" in g or "\\dots" in a:
-        return False  # 1,2,…,n: math-verify drops what the dots stand for; only spelling counts
-    if (label := _LABEL.fullmatch(a)) is not None and depth < 8:
-        return not _DENIAL.search(label[1]) and _same(g, label[2], rules, depth + 1)
-    if not g.startswith("("):
-        a = _CHOSEN_FROM.sub(r"\\binom{\1}{\2}", a)
-    elif (chain := _CHAIN.fullmatch(a)) is not None:
-        a = f"({','.join([chain[2]] * chain[1].count('='))})"
-    g, a = without_membership(g), without_membership(a)
-    gold, answer = read_structure(g), read_structure(a)
-    simple = ("list", "formula")
-    if gold.kind in simple and answer.kind in simple and not (gold.kind == answer.kind == "list"):
-        related = _same_relation(g, a, gold, answer, rules, depth)
-        if related != "none":
-            return None if related == "unknown" else related == "same"
-    if gold.kind != answer.kind:
-        return _same_across(gold, answer, g, a, rules, depth)
-    if gold.kind == "formula":
-        return _same_formula(g, a, rules, depth)
-    if gold.kind == "matrix":
-        if gold.marks != answer.marks:
-            return False
-        return _all_same(gold.parts, answer.parts, rules, depth)
-    if gold.kind == "sequence":
-        if gold.marks != answer.marks and len(gold.parts) == 2:
-            return False  # (1,2), [1,2) and [1,2] are different intervals
-        return _all_same(gold.parts, answer.parts, rules, depth)
-    return _any_order(gold.parts, answer.parts, rules, depth)
-
-
-def _same_across(
-    gold: Structure, answer: Structure, g: str, a: str, rules: Rules, depth: int
-) -> bool | None:
-    """Different kinds: a list beside a set or tuple, an inequality beside an interval."""
-    kinds = {gold.kind, answer.kind}
-    if kinds == {"set", "list"}:
-        return _any_order(gold.parts, answer.parts, rules, depth)
-    if kinds == {"set", "sequence"}:
-        return False  # the interval (1,2) is not the set {1,2}
-    if kinds == {"sequence", "list"}:
-        if (gold if gold.kind == "sequence" else answer).marks != "()":
-            return False
-        gold_parts, answer_parts = right_sides(gold.parts), right_sides(answer.parts)
-        return _all_same(gold_parts, answer_parts, rules, depth)
-    if kinds == {"union", "list"}:
-        listed = gold if gold.kind == "list" else answer
-        intervals = [as_interval(part) for part in listed.parts]
-        if None in intervals:
-            return None
-        parts = tuple(interval for interval in intervals if interval is not None)
-        pair = (parts, answer.parts) if listed is gold else (gold.parts, parts)
-        return _any_order(*pair, rules, depth)
-    if kinds == {"matrix", "sequence"}:
-        matrix, sequence = (gold, answer) if gold.kind == "matrix" else (answer, gold)
-        column = set(matrix.marks.split()) == {"1"}  # a column vector written as a point
-        if not column or sequence.marks != "()":
-            return False
-        return _all_same(gold.parts, answer.parts, rules, depth)
-    if "formula" in kinds:
-        other = gold if answer.kind == "formula" else answer
-        formula = a if answer.kind == "formula" else g
-        if other.kind in ("sequence", "union") and (interval := as_interval(formula)) is not None:
-            sides = (g, interval) if formula is a else (interval, a)
-            return _same(*sides, rules, depth + 1)
-        if other.kind == "set" and len(other.parts) == 1:
-            sides = (g, other.parts[0]) if formula is g else (other.parts[0], a)
-            return _same(*sides, rules, depth + 1)
-        if other.kind == "list":
-            return False  # several answers are no answer
-        if other.kind in ("set", "sequence") and read_quantity(formula) is not None:
-            return False
-    return None
-
-
-def _all_same(
-    gold: tuple[str, ...], answer: tuple[str, ...], rules: Rules, depth: int
-) -> bool | None:
+def _in_order(gold: tuple[Reading, ...], answer: tuple[Reading, ...], rules: Rules) -> Verdict:
     if len(gold) != len(answer):
         return False
-    verdicts = [_same(g, a, rules, depth + 1) for g, a in zip(gold, answer, strict=True)]
-    if False in verdicts:
-        return False
-    return None if None in verdicts else True
+    return _all(same(g, a, rules) for g, a in zip(gold, answer, strict=True))
 
 
-def _any_order(
-    gold: tuple[str, ...], answer: tuple[str, ...], rules: Rules, depth: int
-) -> bool | None:
+def _any_order(gold: tuple[Reading, ...], answer: tuple[Reading, ...], rules: Rules) -> Verdict:
     """Each gold element has a partner of its own, in any order; repeated ones count once."""
     golds, answers = list(dict.fromkeys(gold)), list(dict.fromkeys(answer))
     if len(golds) != len(answers):
         return False
     undecided = False
     for g in golds:
-        verdicts = [_same(g, a, rules, depth + 1) for a in answers]
+        verdicts = [same(g, a, rules) for a in answers]
         if True in verdicts:  # the first that fits: equality is transitive, except for rounding
             answers.pop(verdicts.index(True))
         elif None in verdicts:
@@ -258,105 +101,344 @@ def _any_order(
     return None if undecided else True
 
 
-# --- equations and inequalities --------------------------------------------------------------
+# --- with units ----------------------------------------------------------------------------------
 
 
-def _same_relation(
-    g: str, a: str, gold: Structure, answer: Structure, rules: Rules, depth: int
-) -> Literal["same", "different", "unknown", "none"]:
-    gold_relations, answer_relations = RELATION.findall(g), RELATION.findall(a)
-    if not gold_relations and not answer_relations:
-        return "none"
-    if set(gold_relations) | set(answer_relations) == {"="}:
-        if not gold_relations and answer.kind == "formula":
-            return _named(_same(g, a.split("=")[-1].strip(), rules, depth + 1))
-        if gold.kind == "formula" and not answer_relations:
-            left, _, right = g.partition("=")
-            if _NAME.fullmatch(left.strip()) and "=" not in right:
-                return _named(_same(right.strip(), a, rules, depth + 1))
-            return "unknown"
-        if gold.kind == answer.kind == "formula":
-            return _named(_same_equation(g, a, rules, depth))
-        if gold.kind == "formula" and len(gold_relations) == 1 and answer.kind == "list":
-            return "different"
-        if gold.kind == "list" and not answer_relations and answer.kind == "formula":
-            return "different"
-        return "none"
-    if not gold_relations and set(answer_relations) & {"<", "<=", ">", ">=", "!="}:
-        return "different"  # x > 17 is not 17
-    gold_interval, answer_interval = as_interval(g), as_interval(a)
-    if gold_interval and answer_interval:
-        names = [set(re.findall(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", text)) for text in (g, a)]
-        if names[0] != names[1]:
-            return "different"  # y < 2 is not x < 2
-        return _named(_same(gold_interval, answer_interval, rules, depth + 1))
-    return "none" if gold_interval or answer_interval else "unknown"
+def _quantities(gold: Quantity, answer: Quantity, rules: Rules) -> Verdict:
+    """Two stated units must convert into each other; a rate may leave out what it is paid for."""
+    ratio = factor(gold.unit, answer.unit)
+    if ratio is None:
+        one, other = without_rate(gold.unit), without_rate(answer.unit)
+        if (one is None) == (other is None):
+            return False
+        ratio = factor(one or gold.unit, other or answer.unit)
+        if ratio is None:
+            return False
+    return same_amount(gold.amount, times(answer.amount, ratio), rules)
 
 
-def _named(verdict: bool | None) -> Literal["same", "different", "unknown"]:
-    return "unknown" if verdict is None else "same" if verdict else "different"
+def _unit_in_gold(gold: Quantity, answer: Number | Formula, rules: Rules) -> Verdict:
+    return _one_unit(gold.unit, gold.amount, answer, rules, lambda u, b: same_amount(u, b, rules))
 
 
-def _same_equation(g: str, a: str, rules: Rules, depth: int) -> bool | None:
-    gold_sides, answer_sides = ([side.strip() for side in text.split("=")] for text in (g, a))
-    named = _NAME.fullmatch(gold_sides[0]) and _NAME.fullmatch(answer_sides[0])
-    names = {compact(gold_sides[0]), compact(answer_sides[0])}
-    if named and (len(names) == 1 or names == {"y", "f(x)"}):
-        verdict = _same(gold_sides[-1], answer_sides[-1], rules, depth + 1)
+def _unit_in_answer(gold: Number | Formula, answer: Quantity, rules: Rules) -> Verdict:
+    return _one_unit(answer.unit, answer.amount, gold, rules, lambda u, b: same_amount(b, u, rules))
+
+
+def _one_unit(
+    unit: Unit,
+    amount: Number | Formula,
+    bare: Number | Formula,
+    rules: Rules,
+    equal: Callable[[Number | Formula, Number | Formula], Verdict],
+) -> Verdict:
+    """A unit that one side states is ignored; percent and degrees have rules of their own."""
+    if unit == PERCENT:
+        verdict: Verdict = False if rules.percent == "value" else equal(amount, bare)
+        if verdict is False and rules.percent != "ignore":
+            verdict = equal(times(amount, Fraction(1, 100)), bare)
+        return verdict
+    if unit == DEGREE and has_pi(bare) and not has_pi(amount):  # an amount with pi is radians
+        return equal(Formula(("*", amount_of(amount), ("const", "degree"))), bare)
+    return equal(amount, bare)
+
+
+# --- words, letters, notation --------------------------------------------------------------------
+
+
+def _choices(gold: Choice, answer: Choice, rules: Rules) -> Verdict:
+    """The letter decides; texts behind two equal letters must not contradict each other."""
+    if gold.letter != answer.letter:
+        return False
+    both = gold.rest and answer.rest and isinstance(gold.rest[0], (Number, Formula, Quantity))
+    return same(gold.rest, answer.rest, rules) if both else True
+
+
+def _behind_letter(gold: Any, answer: Choice, rules: Rules) -> Verdict:
+    return same((gold,), answer.rest, rules) if answer.rest else False
+
+
+def _option_text(gold: Choice, answer: Any, rules: Rules) -> Verdict:
+    return same(gold.rest, (answer,), rules) if gold.rest else False
+
+
+def _notations(gold: Notation, answer: Notation, rules: Rules) -> Verdict:
+    parts = [[part.lstrip("0") or "0" for part in side.parts] for side in (gold, answer)]
+    return gold.sign == answer.sign and parts[0] == parts[1]
+
+
+def _numerals(gold: Numeral, answer: Numeral, rules: Rules) -> Verdict:
+    """The same digits; a base that one side leaves out was asked for."""
+    return gold.digits == answer.digits and (0 in (gold.base, answer.base)
+                                             or gold.base == answer.base)  # fmt: skip
+
+
+def _numeral_number(gold: Numeral, answer: Number | Formula, rules: Rules) -> Verdict:
+    return isinstance(answer, Number) and gold.digits == str(answer.value)
+
+
+def _ratios(gold: Ratio, answer: Ratio, rules: Rules) -> Verdict:
+    """Ratios of numbers are equal if they reduce to the same one; others term by term."""
+    if len(gold.terms) != len(answer.terms):
+        return False
+    x, y = (_numbers(side.terms) for side in (gold, answer))
+    if x is None or y is None:
+        return _in_order(gold.terms, answer.terms, rules)
+    return any(x) == any(y) and all(
+        p * y[j] == x[j] * q for i, (p, q) in enumerate(zip(x, y, strict=True)) for j in range(i)
+    )
+
+
+def _numbers(terms: tuple[Reading, ...]) -> list[Fraction] | None:
+    firsts = [term[0] for term in terms]
+    numbers = [first.value for first in firsts if isinstance(first, Number)]
+    return numbers if len(numbers) == len(firsts) else None
+
+
+def _ratio_value(ratio: Ratio, number: Number | Formula, rules: Rules) -> Verdict:
+    terms = _numbers(ratio.terms)
+    if terms is None or len(terms) != 2 or not terms[1]:
+        return False
+    return same_amount(Number(terms[0] / terms[1]), number, rules)
+
+
+def _time_value(time: Time, number: Number | Formula, rules: Rules) -> Verdict:
+    """`1:10` may be a ratio as well: it equals the fraction of its two numbers, and no other."""
+    exact = not number.rounded and not time.half and not time.second and time.minute
+    return bool(exact) and same_amount(Number(Fraction(time.hour, time.minute)), number, rules)
+
+
+def _ratio_time(ratio: Ratio, time: Time, rules: Rules) -> Verdict:
+    terms = ((Number(Fraction(time.hour)),), (Number(Fraction(time.minute)),))
+    return not time.half and not time.second and _ratios(ratio, Ratio(terms), rules)
+
+
+# --- several parts -------------------------------------------------------------------------------
+
+
+def _sequences(gold: Sequence, answer: Sequence, rules: Rules) -> Verdict:
+    marks = {gold.brackets, answer.brackets}
+    if marks == {""}:
+        return _any_order(gold.items, answer.items, rules)
+    if "" in marks:
+        gold_items, answer_items = _right_sides(gold.items), _right_sides(answer.items)
+        return _in_order(gold_items, answer_items, rules)
+    return _in_order(gold.items, answer.items, rules)
+
+
+def _right_sides(items: tuple[Reading, ...]) -> tuple[Reading, ...]:
+    """`x = 2, y = 3` as (2, 3) where every part names a variable, in alphabetical order."""
+    relations = [item[0] for item in items if isinstance(item[0], Relation)]
+    names = [r.names[0] for r in relations if r.operators == ("=",) and r.names[0]]
+    if len(names) != len(items) or names != sorted(names):
+        return items
+    return tuple(relation.sides[1] for relation in relations)
+
+
+def _single(gold: Any, answer: Sequence, rules: Rules) -> Verdict:
+    """Several answers are no answer, unless all are the same."""
+    return len(answer.items) > 0 and _all(same((gold,), item, rules) for item in answer.items)
+
+
+def _sets(gold: Set | Sequence, answer: Set | Sequence, rules: Rules) -> Verdict:
+    for side in (gold, answer):
+        if isinstance(side, Sequence) and side.brackets not in ("", ";"):
+            return False  # the interval (1,2) is not the set {1,2}
+    return _any_order(gold.items, answer.items, rules)
+
+
+def _of_set(gold: Any, answer: Set, rules: Rules) -> Verdict:
+    return len(answer.items) == 1 and same((gold,), answer.items[0], rules)
+
+
+def _set_of(gold: Set, answer: Any, rules: Rules) -> Verdict:
+    return len(gold.items) == 1 and same(gold.items[0], (answer,), rules)
+
+
+def _sequence_of(gold: Sequence, answer: Any, rules: Rules) -> Verdict:
+    return len(gold.items) == 1 and same(gold.items[0], (answer,), rules)
+
+
+def _intervals(gold: Interval, answer: Interval, rules: Rules) -> Verdict:
+    if gold.ends != answer.ends or (gold.name and answer.name and gold.name != answer.name):
+        return False
+    return _in_order((gold.low, gold.high), (answer.low, answer.high), rules)
+
+
+def _unions(gold: Union, answer: Union, rules: Rules) -> Verdict:
+    return _any_order(gold.parts, answer.parts, rules)
+
+
+def _matrices(gold: Matrix, answer: Matrix, rules: Rules) -> Verdict:
+    if gold.determinant != answer.determinant or len(gold.rows) != len(answer.rows):
+        return False
+    return _all(_in_order(g, a, rules) for g, a in zip(gold.rows, answer.rows, strict=True))
+
+
+def _column(matrix: Matrix, sequence: Sequence, rules: Rules) -> Verdict:
+    """A column vector written as a point."""
+    if sequence.brackets != "()" or any(len(row) != 1 for row in matrix.rows):
+        return False
+    return _in_order(tuple(row[0] for row in matrix.rows), sequence.items, rules)
+
+
+def _determinant(gold: Any, answer: Any, rules: Rules) -> Verdict:
+    matrix = gold if isinstance(gold, Matrix) else answer
+    return None if matrix.determinant else False
+
+
+# --- equations and inequalities ------------------------------------------------------------------
+
+
+def _relations(gold: Relation, answer: Relation, rules: Rules) -> Verdict:
+    if "≈" in gold.operators + answer.operators:
+        return _approximately(gold, answer, rules)
+    if gold.operators == answer.operators and gold.modulus == answer.modulus:
+        if "≡" in gold.operators:
+            return _congruent(gold, answer, rules)
+        if (verdict := _in_order(gold.sides, answer.sides, rules)) is True:
+            return True
+        if len(gold.operators) > 1 and set(gold.operators) != {"="}:
+            return verdict
+    if set(gold.operators) | set(answer.operators) == {"="}:
+        return _equations(gold, answer, rules)
+    if gold.operators == answer.operators == ("!=",):
+        return same_equation(gold.sides, answer.sides)
+    if gold.operators == answer.operators and len(gold.operators) == 1:
+        return same_difference(gold.sides, answer.sides)
+    return False
+
+
+def _equations(gold: Relation, answer: Relation, rules: Rules) -> Verdict:
+    names = {gold.names[0], answer.names[0]}
+    if "" not in names and (len(names) == 1 or names in ({"y", "f(x)"}, {"y", "g(x)"})):
+        verdict = same(gold.sides[-1], answer.sides[-1], rules)
         if verdict is not None:
             return verdict
-    if len(gold_sides) == len(answer_sides) == 2:
-        return proportional(gold_sides, answer_sides)
-    return None
+    if len(gold.sides) == len(answer.sides) == 2:
+        return same_equation(gold.sides, answer.sides)
+    return False
 
 
-def _same_formula(g: str, a: str, rules: Rules, depth: int) -> bool | None:
-    if g.endswith("%") or a.endswith("%"):
-        return _same_percent(g, a, rules, depth)
-    if a[-1] in "+-*/^_" or "?" in a:
+def _congruent(gold: Relation, answer: Relation, rules: Rules) -> Verdict:
+    verdict = same(gold.sides[0], answer.sides[0], rules)
+    x, y = (_numbers((side.sides[1],)) for side in (gold, answer))
+    if x is not None and y is not None:
+        return verdict is True and (x[0] - y[0]) % gold.modulus == 0
+    return _all((verdict, same(gold.sides[1], answer.sides[1], rules)))
+
+
+def _assigned(gold: Any, answer: Relation, rules: Rules) -> Verdict:
+    """`x = 5`, `P(A) = 0.3`, `6*7 = 42` beside a value; an inequality is no value."""
+    if set(answer.operators) == {"≈"} or answer.operators[-1] == "≈":
+        return _approximation(gold, answer, rules)
+    if answer.operators == ("≡",):
+        return same((gold,), answer.sides[1], rules) if answer.names[0] else False
+    if set(answer.operators) != {"="}:
         return False
-    if (remark := _REMARK.fullmatch(a)) is not None and depth < 8:
-        return not _DENIAL.search(remark[2]) and _same(g, remark[1], rules, depth + 1)
-    gold_core, gold_unit = _split_unit(g)
-    answer_core, answer_unit = _split_unit(a)
-    if (gold_unit or answer_unit) and depth < 8:
-        factor = unit_factor(gold_unit, answer_unit)
-        if factor is None:
+    last = answer.sides[-1]
+    if not answer.names[0] and not _is_called(answer.sides[0]):
+        if same(answer.sides[0], last, rules) is not True:
             return False
-        if factor != 1:
-            answer_core = f"({answer_core})*{factor.numerator}/{factor.denominator}"
-        return _same(gold_core, answer_core, rules, depth + 1)
-    if "\\text" in answer_core and read_quantity(g) is not None:
-        return False  # 5 apples and 3 pears: prose around several numbers
-    infinities = ("\\infty", "+\\infty", "-\\infty")
-    if compact(g) in infinities or compact(a) in infinities:
-        return compact(g).lstrip("+") == compact(a).lstrip("+")
-    if _TWO_NUMBERS.fullmatch(g) or _TWO_NUMBERS.fullmatch(a):
-        return False  # `4 2` is neither 42 nor a list
-    # `90°` is 90, but the sine of 30° is not that of 30
-    g, a = (t if _TRIGONOMETRY.search(t) else t.removesuffix("°").strip() for t in (g, a))
-    return same_expression(g, a, rules)
+    return same((gold,), last, rules)
 
 
-def _same_percent(g: str, a: str, rules: Rules, depth: int) -> bool | None:
-    """Formulas of which one or both are percentages, by the rule for percent."""
-    both = g.endswith("%") and a.endswith("%")
-    bare_g, bare_a = g.removesuffix("%").strip(), a.removesuffix("%").strip()
-    if depth > 7 or bare_g.endswith("%") or bare_a.endswith("%"):
-        return None
-    verdict: bool | None = False
-    if both or rules.percent != "value":
-        verdict = _same(bare_g, bare_a, rules, depth + 1)
-    if verdict is False and not both and rules.percent != "ignore":
-        hundred_g = f"({bare_g})/100" if g.endswith("%") else g
-        hundred_a = f"({bare_a})/100" if a.endswith("%") else a
-        verdict = same_expression(hundred_g, hundred_a, rules)
-    return verdict
+def _is_called(side: Reading) -> bool:
+    """`f(6)`, `P(A)`: what a value is assigned to, though it is no name."""
+    for value in side:
+        if isinstance(value, Formula):
+            node = value.node
+            if node[0] in ("name", "call") and node[1] not in ("factorial", "binom", "root"):
+                return True
+            return node[0] == "*" and node[1][0] == "name" and node[2][0] in ("name", "num")
+    return False
 
 
-def _split_unit(text: str) -> tuple[str, str]:
-    for pattern in (_TRAILING_UNIT, _TRAILING_WORD):
-        match = pattern.fullmatch(text)
-        if match and read_quantity("1 " + match[2]) is not None:
-            return match[1].strip(), unit_name(match[2])
-    return text, ""
+def _assigning(gold: Relation, answer: Any, rules: Rules) -> Verdict:
+    if "≈" in gold.operators:
+        return same(gold.sides[-1], (answer,), rules)
+    if gold.operators == ("≡",):
+        return same(gold.sides[1], (answer,), rules) if gold.names[0] else False
+    if set(gold.operators) != {"="} or not (gold.names[0] or _is_called(gold.sides[0])):
+        return False
+    return same(gold.sides[-1], (answer,), rules)
+
+
+def _all_assigned(gold: Sequence, answer: Relation, rules: Rules) -> Verdict:
+    """`x = y = 4` is the point (4, 4); `x = 1 \\pm 2` two values."""
+    names = answer.names[:-1]
+    if gold.brackets and set(answer.operators) == {"="} and len(names) == len(gold.items) > 1:
+        return all(names) and _all(same(item, answer.sides[-1], rules) for item in gold.items)
+    return _assigned(gold, answer, rules)
+
+
+def _approximately(gold: Relation, answer: Relation, rules: Rules) -> Verdict:
+    return same(gold.sides[-1], answer.sides[-1], rules)
+
+
+def _approximation(gold: Any, answer: Relation, rules: Rules) -> Verdict:
+    """`\\frac{3}{7} \\approx 0.43` as either side, if one rounds the other."""
+    if len(answer.sides) > 3:
+        return False
+    first, last = answer.sides[-2], answer.sides[-1]
+    if answer.names[-2]:
+        return same((gold,), last, rules)
+    exact, rounded = first[0], last[0]
+    amounts = [v.amount if isinstance(v, Quantity) else v for v in (exact, rounded)]
+    x, y = amounts
+    if not isinstance(x, (Number, Formula)) or not isinstance(y, Number):
+        return False
+    places = len(str(float(y.value)).partition(".")[2]) if y.rounded else 0
+    half = Rules(tolerance=0.5000001 * 10.0**-places)
+    if same_amount(x, y, half) is not True:
+        return False
+    return any(same((gold,), side, rules) is True for side in (first, last))
+
+
+_TABLE: dict[tuple[type, type], Rule] = {
+    (Formula, Formula): same_amount,
+    (Quantity, Quantity): _quantities,
+    (Quantity, Formula): _unit_in_gold,
+    (Formula, Quantity): _unit_in_answer,
+    (Choice, Choice): _choices,
+    (Truth, Truth): lambda g, a, _: g.value == a.value,
+    (Words, Words): lambda g, a, _: g == a,
+    (Words, Set): lambda g, a, _: g.names == ("no solution",) and not a.items,
+    (Set, Words): lambda g, a, _: a.names == ("no solution",) and not g.items,
+    (Date, Date): lambda g, a, _: g == a,
+    (Time, Time): lambda g, a, _: same_time(g, a),
+    (Time, Formula): _time_value,
+    (Notation, Notation): _notations,
+    (Numeral, Numeral): _numerals,
+    (Numeral, Formula): _numeral_number,
+    (Formula, Numeral): lambda g, a, rules: _numeral_number(a, g, rules),
+    (Ratio, Ratio): _ratios,
+    (Ratio, Formula): _ratio_value,
+    (Formula, Ratio): lambda g, a, rules: _ratio_value(a, g, rules),
+    (Ratio, Time): _ratio_time,
+    (Sequence, Sequence): _sequences,
+    (Set, Set): _sets,
+    (Set, Sequence): _sets,
+    (Sequence, Set): _sets,
+    (Interval, Interval): _intervals,
+    (Union, Union): _unions,
+    (Matrix, Matrix): _matrices,
+    (Matrix, Sequence): _column,
+    (Sequence, Matrix): lambda g, a, rules: _column(a, g, rules),
+    (Matrix, Formula): _determinant,
+    (Formula, Matrix): _determinant,
+    (Relation, Relation): _relations,
+    (Sequence, Relation): _all_assigned,
+    (Unread, Unread): lambda g, a, _: g == a and bool(g.text),
+}
+for _one in (Formula, Quantity, Words, Truth, Interval, Union, Matrix, Set, Ratio, Date, Time):
+    _TABLE.setdefault((_one, Choice), _behind_letter)
+    _TABLE.setdefault((Choice, _one), _option_text)
+    _TABLE.setdefault((_one, Relation), _assigned)
+    _TABLE.setdefault((Relation, _one), _assigning)
+for _one in (Formula, Quantity, Words, Choice):
+    _TABLE.setdefault((_one, Sequence), _single)
+    _TABLE.setdefault((Sequence, _one), _sequence_of)
+    _TABLE.setdefault((_one, Set), _of_set)
+    _TABLE.setdefault((Set, _one), _set_of)
+_TABLE[(Relation, Sequence)] = _assigning

@@ -1,106 +1,226 @@
-"""Units of measure: one spelling for each, and the factor between two.
+"""Units of measure: what a text of letters names, and the factor between two units.
 
-    unit_factor("cm", "m")   # 100: metres times 100 are centimetres
+    factor(read_unit("km/h"), read_unit("m/s"))   # Fraction(18, 5)
 
-The factors are exact: those of the SI and of the international yard and pound. What it leaves out:
-temperatures, whose scales have different zeros, and products such as `N m`. A unit that is not in
-the table is compared with nothing and ignored.
+pint knows the units and their exact factors (https://pint.readthedocs.io); it is asked about single
+names only, the first time that two stated units differ. What is no unit is a label ("clips"): two
+labels agree if they share a word. What it leaves out: scales with another zero (20 °C is no K).
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache, lru_cache
+from typing import Any
 
-# name -> (dimension, factor): spellings in singular; a plural `s` is dropped before the look-up
-KNOWN_UNITS: dict[str, tuple[str, Fraction]] = {}
-for _dimension, _table in {
-    "length": {
-        "mm millimeter millimetre": "0.001", "cm centimeter centimetre": "0.01",
-        "dm decimeter": "0.1", "m meter metre": "1", "km kilometer kilometre": "1000",
-        "inch inche in": "0.0254", "ft foot feet": "0.3048", "yd yard": "0.9144",
-        "mi mile": "1609.344",
-    },
-    "mass": {
-        "mg milligram": "0.001", "g gram gm": "1", "kg kilogram": "1000",
-        "oz ounce": "28.349523125", "lb pound": "453.59237",
-    },
-    "time": {
-        "sec second s": "1", "min minute": "60", "hr hour h": "3600", "day": "86400",
-        "week": "604800",
-    },
-    "month": {"month": "1", "year yr": "12"},
-    "volume": {"ml milliliter millilitre": "0.001", "l liter litre": "1"},
-    "money": {"$ dollar usd buck": "1", "cent ¢": "0.01"},
-    "euro": {"€ euro eur": "1"}, "pound sterling": {"£": "1"}, "rupee": {"₹ rupee": "1"},
-}.items():  # fmt: skip
-    for _names, _factor in _table.items():
-        for _name in _names.split():
-            KNOWN_UNITS[_name] = (_dimension, Fraction(_factor))
+from groupwise.rewards.math.vocabulary import CURRENCIES
+
+_MONEY = {
+    "$": ("$", 100), "dollar": ("$", 100), "usd": ("$", 100), "buck": ("$", 100),
+    "cent": ("$", 1), "¢": ("$", 1), "€": ("€", 1), "euro": ("€", 1), "eur": ("€", 1),
+    "£": ("£", 1), "¥": ("¥", 1), "yen": ("¥", 1), "yuan": ("yuan", 1), "₹": ("₹", 1),
+    "rupee": ("₹", 1), "rs": ("₹", 1),
+}  # fmt: skip
+# What pint names otherwise, or does not know
+_OTHER_NAMES = {
+    "°": "degree", "deg": "degree", "gm": "gram", "kmph": "kph", "sec": "second", "inche": "inch",
+    "°c": "degC", "°f": "degF", "celsius": "degC", "fahrenheit": "degF", "cc": "cm",
+}  # fmt: skip
+# pint takes these for units, and people do not: a cat is no centi-technical-atmosphere
+_LABELS = {
+    "unit", "cat", "bar", "point", "hand", "bag", "rod", "chain", "link", "nail", "slug", "stone",
+    "count", "turn", "pin", "set", "mark", "sheet", "barn", "are", "table", "pole", "perch",
+    "span", "drop", "pig", "bit", "face", "pack", "page", "line", "item", "part", "player",
+    "game", "case", "cord", "hat", "pat", "pet", "pant", "at", "as", "a", "in total", "em",
+    "beat", "skein", "lot", "dot", "can", "circle", "cycle", "revolution", "times", "mat", "cable",
+}  # fmt: skip
+_POWERS = {"square": 2, "sq": 2, "sq.": 2, "cubic": 3, "cu": 3, "cu.": 3}
+_POWER_BEHIND = {"squared": 2, "cubed": 3}
+_FACTOR = re.compile(r"([A-Za-z°€£¥₹¢$%µμΩ.'\u0080-\U0010ffff]+)\s*(?:\^\s*\{?\s*(-?[1-4])\s*\}?)?")
 _RATES = {"mph": "mile per hour", "kmph": "km per hour", "kph": "km per hour"}
-_PER = re.compile(r" ?/ ?|(?:^|(?<= ))per ")
+_PER = re.compile(r"\s*/\s*|(?:^|(?<=\s))per\s+")
+_ARTICLES = {"a", "an", "the", "of"}
+_NO_UNIT = re.compile(r"[0-9]*[-+=<>|!&\[\]();]|\\(?!text|frac)")
+# Words that make a number part of a larger statement: not units
+_SAYING = {
+    "pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "and", "or", "over", "times", "plus",
+    "minus", "mod", "if", "for", "not", "but", "frac", "cdot", "divided", "squared", "cubed",
+    "base", "to", "cup", "cap", "pm", "dots", "infty", "is", "then", "i", "e", "isn", "wasn",
+    "cannot", "never", "wrong", "maybe", "no", "than", "less", "more", "when", "because", "since",
+    "so", "that", "which", "either", "x", "y",
+}  # fmt: skip
+_NEVER = {"or", "and", "not", "isn", "wasn", "cannot", "never", "wrong", "no", "if", "but", "than",
+          "either", "nor", "except", "is", "was", "are"}  # fmt: skip
 
 
-def unit_name(raw: str) -> str:
-    """`\\text{ square inches}` and `in^2` as one spelling."""
-    text = raw.replace("\\text", " ").translate({123: " ", 125: " "}).casefold().strip(" .")
-    power = ""
-    for mark, words in (("^2", ("square", "sq.", "sq")), ("^3", ("cubic", "cu.", "cu"))):
-        if mark in text.replace(" ", ""):
-            text, power = text.replace("^", "").rstrip("23 "), mark
-        for word in words:
-            if text.startswith(word + " "):
-                text, power = text[len(word) :].strip(), mark
-    if text.endswith((" squared", " cubed")):
-        text, _, last = text.rpartition(" ")
-        power = "^2" if last == "squared" else "^3"
-    text = " ".join(text.split())
-    return _singular(text) + power
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit as it was written, in lower case but for symbols (kHz, MB): over, and under its bars."""
+
+    over: str
+    under: tuple[str, ...] = ()
 
 
-def unit_factor(gold: str, answer: str) -> Fraction | None:
-    """The factor from the answer's unit to the gold's; None if the units conflict."""
-    if not gold or not answer or gold == answer:
-        return Fraction(1)
-    gold_base, _, gold_power = gold.partition("^")
-    answer_base, _, answer_power = answer.partition("^")
-    gold_over, gold_under = _rate(gold_base)
-    answer_over, answer_under = _rate(answer_base)
-    if not gold_under and not answer_under:
-        factor = _known_factor(gold_base, answer_base)
-        if factor is None or (factor != 0 and gold_power != answer_power):
-            return None
-        return factor ** int(gold_power or 1) if factor else Fraction(1)
-    over = _known_factor(gold_over, answer_over)
-    if not gold_under or not answer_under:
-        # 5 m/s is not 5 m; but $5 may be $5 per hour, and 5 clips may be 5 clips per day
-        counted = over == 0 or KNOWN_UNITS.get(gold_over, "")[0] == "money"
-        return Fraction(1) if counted else None
-    under = _known_factor(gold_under, answer_under)
-    if over is None or under is None:
+PERCENT = Unit("%")
+DEGREE = Unit("°")
+
+
+@lru_cache(maxsize=4096)
+def read_unit(text: str) -> Unit | None:
+    """The unit that a spelled text is, with the labels in it; None: it says something else."""
+    if len(text) > 80 or _NO_UNIT.search(text):
         return None
-    factor = (over or Fraction(1)) / (under or Fraction(1))
-    # Only one of the two has a power, as in m/s^2: nothing is converted then
-    return factor if gold_power == answer_power and (factor == 1 or not gold_power) else None
+    plain = text.replace("\\text", " ").replace("\\frac", "").replace("}{", "}/{").replace("~", " ")
+    plain = " ".join(plain.translate({123: " ", 125: " ", 42: " "}).split()).strip(" .,")
+    if re.match(r"(?:%|percent|per cent)", plain.lower()):
+        return PERCENT
+    words = re.findall(r"[^\W\d_]+", plain.casefold())
+    if not plain or (words and (words[0] in _SAYING or _NEVER & set(words))) or len(words) > 6:
+        return None
+    over, *under = _PER.split(_RATES.get(plain.casefold(), plain))
+    over = over.strip()
+    if len(under) > 2 or not all(part.strip() for part in under) or not (over or under):
+        return None
+    if any(_FACTOR.fullmatch(word) is None for word in _joined(" ".join((over, *under)).split())):
+        return None
+    return DEGREE if over in ("°", "deg", "degree", "degrees") and not under else Unit(over, tuple(under))
 
 
-def _rate(unit: str) -> tuple[str, str]:
-    """`miles per hour` as (mile, hour); the second is empty for a unit that is not a rate."""
-    over, _, under = _PER.sub("/", _RATES.get(unit, unit), count=1).partition("/")
-    return _singular(over.strip()), _singular(under.strip())
+@lru_cache(maxsize=4096)
+def _factors_of(unit: Unit) -> tuple[tuple[str, int], ...]:
+    """Named factors with their powers: `m/s^2` as (("m", 1), ("s", -2))."""
+    found = _factors(unit.over, 1)
+    for part in unit.under:
+        found += _factors(part, -1)
+    return tuple(sorted(found))
+
+
+def _factors(text: str, sign: int) -> list[tuple[str, int]]:
+    """`square feet`, `N m`, `kg m^2`, `minutes long`, `black skirts`."""
+    if not text.strip():
+        return []
+    words = [word for word in text.split() if word.casefold() not in _ARTICLES]
+    power = 1
+    if words and words[0].casefold() in _POWERS:
+        power, words = _POWERS[words[0].casefold()], words[1:]
+    if len(words) > 1 and words[-1].casefold() in _POWER_BEHIND:
+        power, words = _POWER_BEHIND[words[-1].casefold()], words[:-1]
+    if not words:
+        return []
+    found = [(_FACTOR.fullmatch(word), word) for word in _joined(words)]
+    symbols = [(_singular(m[1]), int(m[2] or 1)) for m, _ in found if m is not None]
+    if len(symbols) < len(found):
+        return []
+    known = [symbol for symbol in symbols if is_known(symbol[0])]
+    if len(known) == len(symbols):
+        return [(name, p * power * sign) for name, p in known]
+    if known and known[0] == symbols[0]:  # 50 miles away
+        return [(known[0][0], known[0][1] * power * sign)]
+    return [(" ".join(name for name, _ in symbols).casefold(), power * sign)]
+
+
+def _joined(words: list[str]) -> list[str]:
+    """With the power at its word: `cm ^2`."""
+    return re.sub(r"\s+\^", "^", " ".join(words)).split()
 
 
 def _singular(name: str) -> str:
-    return (
-        name[:-1]
-        if name not in KNOWN_UNITS and name[:-1] in KNOWN_UNITS and name[-1:] == "s"
-        else name
+    name = name.strip(".")
+    if name.casefold() in _OTHER_NAMES:
+        return _OTHER_NAMES[name.casefold()]
+    if len(name) > 3 and name.endswith("s") and not name.endswith("ss"):
+        return name[:-1] if not name.endswith("ies") else name[:-3] + "y"
+    return name
+
+
+def is_known(name: str) -> bool:
+    """Whether a name is a currency or a unit of measure."""
+    return name.casefold() in _MONEY or _measure(name) is not None
+
+
+def is_measure(unit: Unit) -> bool:
+    """Whether every factor is a unit of measure or money, and no label."""
+    return all(is_known(name) for name, _ in _factors_of(unit))
+
+
+@cache
+def _registry() -> Any:
+    import pint  # slow: not at start-up, and not before two units are compared
+
+    return pint.UnitRegistry(non_int_type=Fraction, cache_folder=None)
+
+
+@lru_cache(maxsize=4096)
+def _measure(name: str) -> tuple[Fraction, tuple[tuple[str, Fraction], ...]] | None:
+    """The factor to base units and the dimension of one name; None if it is no unit."""
+    if name.casefold() in _LABELS or not name.isalpha() or len(name) > 20:
+        return None
+    for spelling in dict.fromkeys((name, name.lower())):
+        if len(name) == 1 and spelling != name:
+            continue
+        try:
+            factor, units = _registry().get_base_units(spelling)
+            dimension = tuple(sorted((str(k), Fraction(v)) for k, v in units._units.items()))
+            return Fraction(factor), dimension
+        except Exception:  # pint raises its own, tokenize's and others on what is no unit
+            continue
+    return None
+
+
+def factor(gold: Unit, answer: Unit) -> Fraction | None:
+    """What an amount in the answer's unit is multiplied with to be in the gold's; None: no way."""
+    if gold == answer:
+        return Fraction(1)
+    gold_factors, answer_factors = _factors_of(gold), _factors_of(answer)
+    total, dimension = Fraction(1), dict[str, Fraction]()
+    labels: list[list[tuple[str, int]]] = [[], []]
+    for side, factors, sign in ((0, gold_factors, -1), (1, answer_factors, 1)):
+        for name, power in factors:
+            if (money := _MONEY.get(name.casefold())) is not None:
+                size, base = Fraction(money[1]), ((money[0], Fraction(1)),)
+            elif (measure := _measure(name)) is not None:
+                size, base = measure
+            else:
+                labels[side].append((name, power))
+                continue
+            total *= size ** (power * sign)
+            for symbol, exponent in base:
+                dimension[symbol] = dimension.get(symbol, Fraction(0)) + exponent * power * sign
+    if _angle(gold_factors) != _angle(answer_factors) or any(dimension.values()):
+        return None
+    return total if _same_labels(*labels) else None
+
+
+def _angle(factors: tuple[tuple[str, int], ...]) -> bool:
+    """An angle has no dimension in pint's eyes; in ours it is no plain number."""
+    names = {name for name, _ in factors}
+    return bool(names & {"degree", "rad", "radian", "gradian", "arcmin", "arcsec", "arcsecond"})
+
+
+def _same_labels(gold: list[tuple[str, int]], answer: list[tuple[str, int]]) -> bool:
+    """Labels share a word: "black skirts" and "skirts"; a label beside a measure does not count."""
+    for sign in (1, -1):
+        golds = {word for name, p in gold if p * sign > 0 for word in name.split()}
+        answers = {word for name, p in answer if p * sign > 0 for word in name.split()}
+        if bool(golds) != bool(answers) or (golds and not golds & answers):
+            return False
+    return True
+
+
+def without_rate(unit: Unit) -> Unit | None:
+    """`$ per hour` as `$`: what money or a label is counted for is often left out."""
+    if not unit.under or not unit.over:
+        return None
+    counted = (name.casefold() in _MONEY or _measure(name) is None
+               for name, _ in _factors(unit.over, 1))  # fmt: skip
+    return Unit(unit.over) if all(counted) else None
+
+
+def is_symbol(text: str) -> bool:
+    """Whether letters behind a number are a unit's symbol: `cm`; `5 m` may be five times m too."""
+    name = text.replace("\\text", "").strip(" {}")
+    return text.startswith("\\text") or name[:1] in CURRENCIES or (
+        len(name) < 6 and is_known(_singular(name))
     )
-
-
-def _known_factor(gold: str, answer: str) -> Fraction | None:
-    """Between two simple units; 0 if one is not known here, None if they conflict."""
-    known_gold, known_answer = KNOWN_UNITS.get(gold), KNOWN_UNITS.get(answer)
-    if known_gold is None or known_answer is None:
-        return Fraction(0)
-    return known_answer[1] / known_gold[1] if known_gold[0] == known_answer[0] else None

@@ -1,133 +1,171 @@
-"""Numbers and formulas compared by their values.
+"""The kinds of value that an answer may be read as (`read`), and that are compared (`compare`).
 
-    same_quantity(read_quantity("2 km"), read_quantity("2000 meters"), Rules())   # True
-    same_expression("(x+1)^2", "x^2+2x+1", Rules())                               # True
-
-What it leaves out: lists, sets, intervals, equations of names (see `compare`), and everything that
-`expressions` cannot evaluate: there the verdict is None.
+Each is a small frozen dataclass. `Unread` is what nobody understood: it equals its own spelling and
+nothing else. What it leaves out: behaviour.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from groupwise.rewards.math.expressions import UnreadableError, Value, evaluate
-from groupwise.rewards.math.quantities import Quantity, read_quantity
-from groupwise.rewards.math.units import unit_factor
-
-Percent = Literal["either", "ignore", "value"]
-
-_ROUNDING = Fraction(1, 2_000_000)  # half a unit in the sixth decimal, as math-verify rounds
-_NOT_LINEAR = re.compile(r"[\^\\()/]|[A-Za-z] ?\*? ?[A-Za-z]")
+from groupwise.rewards.math.formula import Node
+from groupwise.rewards.math.units import Unit
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """The choices of comparison.
+class Number:
+    """An exact number; `rounded`: it was written with a point, so that it may be a rounded one."""
 
-    `percent`: whether `25%` equals 25 and 0.25 (`either`), only 25 (`ignore`) or only 0.25
-    (`value`). `tolerance` and `relative_tolerance` let numbers differ, on top of the sixth decimal
-    of a number that was written with a point.
-    """
-
-    percent: Percent = "either"
-    tolerance: float = 0.0
-    relative_tolerance: float = 0.0
+    value: Fraction
+    rounded: bool = False
 
 
-def same_quantity(gold: Quantity, answer: Quantity, rules: Rules) -> bool | None:
-    """Whether two numbers with units are equal; None if a unit may be a variable."""
-    if gold.symbol_unit != answer.symbol_unit:
-        # `5 m` is five metres beside a plain 5; `5x` never is
-        lettered = gold if gold.symbol_unit else answer
-        if lettered is gold or lettered.unit not in ("m", "g", "h", "l", "s"):
-            return None
-    elif gold.symbol_unit and gold.unit != answer.unit:
-        return False
-    factor = unit_factor(gold.unit, answer.unit)
-    if factor is None:
-        return False
-    value = answer.value * factor
-    rounded = gold.decimal or answer.decimal
-    if gold.percent == answer.percent or rules.percent == "ignore":
-        return close(gold.value, value, rounded, rules)
-    hundred = gold.value / 100 if gold.percent else gold.value
-    other = value / 100 if answer.percent else value
-    if rules.percent == "either" and close(gold.value, value, rounded, rules):
-        return True
-    return close(hundred, other, rounded, rules)
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A formula; without variables it is a number that only arithmetic tells."""
+
+    node: Node
+    rounded: bool = False
 
 
-def close(gold: Fraction, answer: Fraction, rounded: bool, rules: Rules) -> bool:
-    """Equal exactly, within the stated tolerance, or in six decimals if one was `rounded`."""
-    if gold == answer:
-        return True
-    difference = abs(gold - answer)
-    if rules.tolerance and difference <= Fraction(rules.tolerance):
-        return True
-    if rules.relative_tolerance and difference <= Fraction(rules.relative_tolerance) * abs(gold):
-        return True
-    return rounded and difference <= _ROUNDING and difference * 100_000 <= abs(gold)
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number or formula with its unit; percent, degrees, currencies and moduli are units."""
+
+    amount: Number | Formula
+    unit: Unit
 
 
-def _same_value(gold: Value, answer: Value, rounded: bool, rules: Rules) -> bool | None:
-    if isinstance(gold, Fraction) and isinstance(answer, Fraction):
-        return close(gold, answer, rounded, rules)
-    difference = abs(complex(gold) - complex(answer))
-    size = max(abs(complex(gold)), abs(complex(answer)))
-    if difference <= 1e-10 * size:
-        return True
-    allowed = max(rules.tolerance, rules.relative_tolerance * abs(complex(gold)))
-    if difference <= allowed or (rounded and difference <= 5e-7 and difference <= 1e-5 * size):
-        return True
-    return False if difference > 1e-7 * size else None
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A letter of a multiple choice, in upper case, and what the text behind it is."""
+
+    letter: str
+    rest: Reading = ()
+    bare: bool = False  # a lower-case letter alone, which may as well be a variable
 
 
-def same_expression(g: str, a: str, rules: Rules) -> bool | None:
-    """By value at fixed points: exact for rational formulas, to ten digits otherwise."""
-    try:
-        for point in range(3):
-            gold, gold_names = value_of(g, point)
-            answer, answer_names = value_of(a, point)
-            verdict = _same_value(gold, answer, "." in g or "." in a, rules)
-            if verdict is not True:
-                # `\\sqrt{x^2}` and branch cuts agree at positive points; a difference is one
-                return verdict
-            if not gold_names and not answer_names:
-                return True
-    except (UnreadableError, OverflowError):
-        return None
-    return True
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Yes and true, no and false."""
+
+    value: bool
+    word: str
 
 
-def value_of(text: str, point: int) -> tuple[Value, frozenset[str]]:
-    """The value of a number or formula and its variables, as `expressions.evaluate` gives them."""
-    quantity = read_quantity(text)
-    if quantity is not None and not (quantity.unit or quantity.percent):
-        return quantity.value, frozenset()
-    return evaluate(text, point)
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Prose or names: without case, punctuation and articles; several names in order."""
+
+    names: tuple[str, ...]
 
 
-def proportional(gold: list[str], answer: list[str]) -> bool | None:
-    """Two equations are the same if their differences of sides have a constant ratio."""
-    ratios = []
-    try:
-        for point in range(3):
-            top = [evaluate(side, point)[0] for side in gold]
-            bottom = [evaluate(side, point)[0] for side in answer]
-            if not all(isinstance(value, Fraction) for value in (*top, *bottom)):
-                return None
-            ratios.append((complex(top[0] - top[1]), complex(bottom[0] - bottom[1])))
-    except (UnreadableError, OverflowError):
-        return None
-    (x, y) = ratios[0]
-    if x == 0 or y == 0:
-        return None
-    if all(abs(p * y - q * x) <= 1e-9 * abs(p * y) for p, q in ratios[1:]):
-        return True
-    # Of two linear equations, one is a multiple of the other or they differ
-    linear = not any(_NOT_LINEAR.search(side) for side in (*gold, *answer))
-    return False if linear else None
+@dataclass(frozen=True, slots=True)
+class Date:
+    """A calendar date; no year where none was written."""
+
+    year: int | None
+    month: int
+    day: int
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A time of day; `half` is "a", "p" or "" where it was not said."""
+
+    hour: int
+    minute: int
+    second: int
+    half: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notation:
+    """Parts that a sign joins and no arithmetic: ranges, scores, addresses, versions, orders."""
+
+    sign: str
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """`2:4`: terms of a ratio."""
+
+    terms: tuple[Reading, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Numeral:
+    """Digits in a stated base: `101_2`."""
+
+    digits: str
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """Several answers. `brackets`: "()", "[]" or "<>"; "" for a bare list, whose order is free
+    unless semicolons separate it (";")."""
+
+    items: tuple[Reading, ...]
+    brackets: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Elements in any order; repeated ones count once."""
+
+    items: tuple[Reading, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Between two ends, which are values; `ends` are its brackets, as in `[)`."""
+
+    low: Reading
+    high: Reading
+    ends: str
+    name: str = ""  # of the variable, where an inequality was written
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """Several intervals or sets as one."""
+
+    parts: tuple[Reading, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows of cells; a determinant is another thing than its matrix."""
+
+    rows: tuple[tuple[Reading, ...], ...]
+    determinant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """`y = 2x`, `A < B < C`; written the other way round where it was `>`."""
+
+    operators: tuple[Literal["=", "<", "<=", "!=", "≡", "≈"], ...]
+    sides: tuple[Reading, ...]
+    names: tuple[str, ...]  # of each side, where it is one name: what a value is assigned to; or ""
+    modulus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What was not understood, without space."""
+
+    text: str
+
+
+Value = (
+    Number | Formula | Quantity | Choice | Truth | Words | Date | Time | Notation | Ratio
+    | Numeral | Sequence | Set | Interval | Union | Matrix | Relation | Unread
+)  # fmt: skip
+
+Reading = tuple[Value, ...]
+"""Every value that a text may be read as, the likeliest first: `3:45` is a Time or a Ratio."""

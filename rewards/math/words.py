@@ -1,20 +1,31 @@
 """Answers in words: how they are compared, and what tells them from formulas.
 
-What it leaves out: number words (`twelve`), which `quantities` reads.
+What it leaves out: number words (`numbers`), and words of choices, truths and units (`read`).
 """
 
 from __future__ import annotations
 
 import re
 
-_TEXT = re.compile(r"\\text ?\{([^{}]*)\}")
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_AND = re.compile(r",|;|\band\b|\\text\s*\{\s*and\s*\}")
+_FORMULA_SIGNS = re.compile(r"[=<>^_+*/|≈]|\\(?!text)")
+
+
+def without_text(text: str) -> str:
+    """The content of every `\\text{}` in its place."""
+    while "\\text" in text and (inner := _TEXT.sub(r" \1 ", text)) != text:
+        text = inner
+    return text
 
 
 def plain_words(text: str) -> str:
     """Words for comparison: without `\\text{}`, case, punctuation, articles and extra space."""
-    while (inner := _TEXT.sub(r" \1 ", text)) != text:
-        text = inner
-    kept = "".join(c if c.isalnum() else "" if c == "'" else " " for c in text.casefold())
+    kept = "".join(
+        c if c.isalnum() or not (c.isascii() or c.isspace() or _is_mark(c)) else
+        "" if c == "'" else " "
+        for c in without_text(text).casefold()
+    )  # fmt: skip
     words = kept.split()
     # The A of `A, B` or of `group A` is no article
     return " ".join(
@@ -24,22 +35,23 @@ def plain_words(text: str) -> str:
     )
 
 
-def named(text: str) -> list[str]:
-    """What a canonical text of words names, in alphabetical order: `Ann and Bob` is `Bob, Ann`."""
-    while (inner := _TEXT.sub(r" \1 ", text)) != text:
-        text = inner
-    return sorted(plain_words(part) for part in text.split(",") if part.strip())
+def _is_mark(char: str) -> bool:
+    return char in "。．！？、，；：「」『』《》（）؟،؛।…“”‘’«»¿¡—–"
+
+
+def name_list(text: str) -> tuple[str, ...]:
+    """What words name, in alphabetical order: `Ann and Bob` is `Bob, Ann`."""
+    parts = (plain_words(part) for part in _AND.split(without_text(text)))
+    return tuple(sorted(part for part in parts if part))
 
 
 def is_words(text: str) -> bool:
-    """Whether a canonical text is prose or a name and not a formula."""
-    if any(char.isdigit() for char in text):
+    """Whether a spelled text is prose or a name and not a formula."""
+    if any(char.isdigit() for char in text) or _FORMULA_SIGNS.search(text):
         return False
     if "".join(sorted(text)) in "abcdefghijklmnopqrstuvwxyz":
         return False  # xyz is a product
     words = plain_words(text)
-    if "\\" in text.replace("\\text", ""):
-        return False
-    if any(char in text for char in "=<>^_+*/|"):
-        return False
+    if not words.isascii():
+        return True
     return any(len(word) >= 3 for word in words.split()) or ("\\text" in text and bool(words))

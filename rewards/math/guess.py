@@ -1,11 +1,11 @@
-"""A guess at the final answer where nothing marks it: bold, the whole text, last formula or number.
+"""A guess at the final answer where nothing marks it: bold, whole text, last formula or sentence.
 
 Each takes a text, and whether the reference is a number; None if there is nothing to guess from.
 
     GUESSES["last_number"]("so it is 1,234 km", True)   # Extraction("1,234", "last_number", 9)
 
-What it refuses: a value that is denied ("not 42") or one of several ("41 or 42"). Explicit marks
-and the order of all rules are in `extract`.
+Explicit marks and the order of all rules are in `find`. What it leaves out: what a sentence says
+(`statement`).
 """
 
 from __future__ import annotations
@@ -14,28 +14,22 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from groupwise.rewards.math.latex import FRACTIONS, POWERS
+from groupwise.rewards.math.layout import without_code
+from groupwise.rewards.math.refusals import denied
+from groupwise.rewards.math.statement import last_stated
 
 MAX_ANSWER_CHARS = 2_000
 """The text between the marks of an answer is cut to this length; no reference is nearly as long."""
 
 FORMULA_MARKS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"))
 
-# None begins inside a word or another number: "v2" holds none.
-# One number: sign, currency, thousands separators, decimals, a plain fraction, an exponent.
+# One number: sign, currency, thousands separators, decimals, a plain fraction, an exponent. None
+# begins inside a word or another number: "v2" holds none.
 NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?"
     r"(?:\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
     r"(?:[eE][-+]?\d{1,4}(?!\w))?(?:\s?/\s?\d+(?:\.\d+)?)?(?:\s?\\?%)?"
 )
-_MINUS = re.compile(r"\b(?:negative|(?:is|was|be|of) minus) $", re.IGNORECASE)
-_WHOLE_BEFORE = re.compile(r"(?<![\w.,/])\d{1,6} $")
-SCALE = re.compile(r" (?:hundred|thousand|million|billion)\b")
-_NUMBER_OR_NUMBER = re.compile(r"\d[^\n.]{0,12}?\b(?:or|OR|Or)\b\W{0,6}$")
-_NEGATED = re.compile(
-    r"(?:\b(?:not|never|cannot)|n['’]t)\s+(?:be\s+|equal\s+(?:to\s+)?)?[\W_]{0,6}$", re.IGNORECASE
-)
-_NEGATED_AFTER = re.compile(r"[\W_]{0,6}\s(?:is|was|can)(?:\s?not\b|n['’]t\b)", re.IGNORECASE)
 _IS_THE_ANSWER = re.compile(r"\b(?:is|was) (?:the|my|our)\b")
 _JOINED = re.compile(
     r"(\$|\\\))\s*(?:,\s*)?(?:\b(or|and)\b(?: (?:else|maybe|perhaps|possibly))?|,)\s*$"
@@ -90,6 +84,8 @@ def _whole(text: str, numeric: bool) -> Extraction | None:
 
 def _last_math(text: str, numeric: bool) -> Extraction | None:
     """The last formula; where a number is asked for, only if it holds the last number."""
+    if "```" in text:
+        text = without_code(text)
     best: Extraction | None = None
     for opening, closing in FORMULA_MARKS:
         end = text.rfind(closing)
@@ -106,8 +102,8 @@ def _last_math(text: str, numeric: bool) -> Extraction | None:
     if best is None:
         return None
     end = best.start + 2 + len(best.text)
-    before = text[max(0, best.start - 40) : best.start]
-    if _NEGATED.search(before) or _NEGATED_AFTER.match(text, end, end + 24):
+    before = text[max(0, best.start - 60) : best.start]
+    if denied(before, text[end : end + 24]):
         return best._replace(text=f"\\text{{not }}{best.text}")
     joined = _with_those_before(text, best)
     if not numeric:
@@ -143,37 +139,9 @@ def _with_those_before(text: str, last: Extraction) -> Extraction:
     return last
 
 
-def _last_number(text: str, _numeric: bool) -> Extraction | None:
-    # The last window with a digit: a number longer than it is no answer.
-    last_digit = next((i for i in range(len(text) - 1, -1, -1) if text[i].isdecimal()), -1)
-    if last_digit < 0:
-        return None
-    begin = max(0, last_digit - 400)
-    # A window that begins inside a word or number would make one up
-    while 0 < begin < last_digit and not text[begin - 1].isspace():
-        begin += 1
-    # Digits inside a name ("v2", "XDY2K") are no number; the last real one before them is
-    matches = list(NUMBER.finditer(text, begin, min(len(text), last_digit + 8)))
-    if not matches:
-        return None
-    match = matches[-1]
-    start, content = match.start(), match.group().strip()
-    if scale := SCALE.match(text, match.end()):
-        content += scale.group()
-    if re.match(r"!+[^\s!]", text[match.end() : match.end() + 9]):  # 5!$ or 5!, not `It is 5!`
-        content += "!"
-    before = text[max(0, start - 40) : start]
-    if text[match.end() : match.end() + 1] in tuple(FRACTIONS + POWERS):
-        content += text[match.end()]
-    elif content[:1].isdigit() and "/" in content and (whole := _WHOLE_BEFORE.search(before)):
-        content = whole.group() + content  # 3 1/2
-    if _NUMBER_OR_NUMBER.search(before):  # "41 or 42" is no answer, whichever is right
-        content = before[next(i for i, c in enumerate(before) if c.isdecimal()) :] + content
-    elif _NEGATED.search(before) or _NEGATED_AFTER.match(text, match.end(), match.end() + 24):
-        content = f"not {content}"
-    elif _MINUS.search(before):
-        content = f"-{content}"
-    return Extraction(content, "last_number", start)
+def _last_number(text: str, numeric: bool) -> Extraction | None:
+    found = last_stated(text)
+    return None if found is None else Extraction(found[0], "last_number", found[1])
 
 
 GUESSES: dict[str, Callable[[str, bool], Extraction | None]] = {
@@ -182,3 +150,11 @@ GUESSES: dict[str, Callable[[str, bool], Extraction | None]] = {
     "last_math": _last_math,
     "last_number": _last_number,
 }
+
+
+def find_unescaped(text: str, mark: str, start: int) -> int:
+    """Where a mark stands next that no backslash escapes; -1 if nowhere."""
+    at = text.find(mark, start)
+    while at > 0 and text[at - 1] == "\\" and mark[0] == "$":
+        at = text.find(mark, at + 1)
+    return at

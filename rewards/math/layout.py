@@ -1,0 +1,53 @@
+"""Layout around an answer: quote marks, code fences, bullets, bold, headings, line breaks.
+
+    block('\\n\"\"\"\\nShe has **72** clips.\\n\"\"\"')   # ("She has **72** clips.", 5)
+
+What it leaves out: which part of the text announces an answer (`find`).
+"""
+
+from __future__ import annotations
+
+import re
+
+_FENCE = re.compile(r"(\"{3}|'{3}|`{3}|~{3})[a-z]*[ \t]*\n?(.*?)(?:\n?[ \t]*\1|\Z)", re.DOTALL)
+_MARGIN = re.compile(r"(?:[ \t]*(?:>+|[-*•+](?=[ \t])|#{1,6}(?=\s)|\d{1,2}[.)](?=[ \t]+\D))[ \t]*)*")
+_BULLETS = re.compile(r"(?:[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+[^\n]+(?:\n|\Z)){2,}")
+_BULLET = re.compile(r"^[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
+_CODE = re.compile(r"^[ \t]*(`{3}|~{3}).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2}|_{1,2})(?=[^\s*_])([^*\n]{1,300}?)(?<=[^\s*_])\1(?![\w*])")
+
+
+def block(text: str) -> tuple[str, int]:
+    """The paragraph that a text begins with, without its layout, and where it starts.
+
+    A fenced block is taken whole, a list of bullets as one line with commas.
+    """
+    start = len(text) - len(text.lstrip(" \t\r\n*_:\u3000"))
+    fence = _FENCE.match(text, start)
+    if fence is not None:
+        inner = fence[2].strip()
+        return (one_line(inner) if "\n" not in inner else inner), fence.start(2)
+    bullets = _BULLETS.match(text, start)
+    if bullets is not None:
+        items = [item.strip() for item in _BULLET.sub("", bullets[0]).splitlines()]
+        return " , ".join(item for item in items if item), start
+    margin = _MARGIN.match(text, start)
+    if margin is not None:
+        start = margin.end()
+    return text[start:], start
+
+
+def one_line(line: str) -> str:
+    """A line without the marks at its margin, and without bold and italics."""
+    margin = _MARGIN.match(line)
+    return without_emphasis(line[margin.end() :] if margin is not None else line).strip()
+
+
+def without_emphasis(text: str) -> str:
+    """Bold and italics taken off: `**72**` is 72."""
+    return _EMPHASIS.sub(r"\2", text) if "*" in text or "_" in text else text
+
+
+def without_code(text: str) -> str:
+    """Without fenced blocks: what a program printed is no answer by itself."""
+    return _CODE.sub("\n", text) if "```" in text or "~~~" in text else text

@@ -1,0 +1,76 @@
+"""The letter of a multiple choice in what a model says: `C, not A`, `option B`, `答案是 B`.
+
+    letter_in("A and C are wrong, D is too large, so B.")   # "B"
+
+One letter or none: several are no answer, unless the others are said to be wrong. What it leaves
+out: options by their texts (`grade`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from groupwise.rewards.math.layout import without_emphasis
+from groupwise.rewards.math.read import read
+from groupwise.rewards.math.values import Choice, Sequence
+from groupwise.rewards.math.vocabulary import CHOICE_WORDS
+
+_WORDS = "|".join(CHOICE_WORDS)
+_WRONG = (
+    r"(?:wrong|incorrect|false|out|not|too|excluded|eliminated|impossible|ruled out|invalid"
+    r"|bad|do(?:es)? not|isn['’]t|aren['’]t|can(?:not|['’]t))"
+)
+_LETTER = r"\(?\b[A-J]\b\)?"
+_EXCLUDED = re.compile(
+    rf"(?:(?:{_WORDS})s? )?{_LETTER}(?:(?:, |,? and |,? or | & ){_LETTER})* "
+    rf"(?:(?:is|are|was|were|can|do|does) )?(?:all |both |each )?{_WRONG}\b[^,.;。]*"
+    rf"|\b(?:not|rather than|instead of|neither|exclude|eliminate|rule out)\b (?:(?:{_WORDS})s? )?"
+    rf"{_LETTER}(?:(?:, |,? and |,? or |,? nor ){_LETTER})*|不是\s?[A-J]|排除\s?[A-J]",
+    re.IGNORECASE,
+)
+# A letter at the beginning: `A` and `I` begin sentences, so that they need a mark behind them
+_LEADING = re.compile(
+    r"[\s(\[*\"'“「]*(?:(?:the )?(?:" + _WORDS + r")\s?)?[(\[*]*"
+    r"(?:([B-HJ])(?![A-Za-z0-9'’=+*/^_])|([A-J])(?=[)\].,:;\n*]|\s*$|\s+[-–—(]|\s+(?:because|since|as|is correct|is right)\b))"
+)
+_JOINED = re.compile(rf"[)\]*]*\s*(?:,|/|&|\band\b|\bor\b|或|和|、)\s*(?:(?:{_WORDS}) )?[(*]*[A-J]\b(?![a-z'])")
+_MARKED = re.compile(
+    rf"\(([A-J])\)|(?:{_WORDS})\s?[:：]?\s?[(*]*([A-J])\b(?![a-z'])|\*\*\(?([A-J])\)?[.:]?\*\*"
+    rf"|([A-J])\s?(?:项|選項)|\bselection is (?:option )?([A-J])\b",
+    re.IGNORECASE,
+)
+_CONCLUDED = re.compile(
+    r"(?:\b(?:so|therefore|thus|hence|choose|pick|select|go with|chose|picked|selected|is|be|must be"
+    r"|remains|leaves|left with|conclude)\b|故|所以|因此|应?选擇?|选)[\s:,]*(?:it is |it's |option |the answer )?"
+    r"[(*]*([A-J])[)*]*(?=[\s.,;:!。]*(?:$|\n|[.!。]))"
+)
+
+
+def letter_in(text: str) -> str | None:
+    """The one letter that an answer or sentence names, or several as a list; None: none."""
+    text = without_emphasis(text.strip())
+    first = read(text)[0] if len(text) < 300 else None
+    if isinstance(first, Choice):
+        return first.letter
+    if isinstance(first, Sequence) and all(isinstance(i[0], Choice) for i in first.items):
+        return text
+    kept = _EXCLUDED.sub(" ", text)
+    leading = _LEADING.match(kept)
+    if leading is not None:
+        return None if _JOINED.match(kept, leading.end()) else leading[1] or leading[2]
+    for pattern in (_MARKED, _CONCLUDED):
+        letters = {next(g for g in m.groups() if g).upper() for m in pattern.finditer(kept)}
+        if letters:
+            return letters.pop() if len(letters) == 1 else None
+    return None
+
+
+def last_letter(text: str) -> tuple[str, int] | None:
+    """The letter on the last line that names one, and where that line starts."""
+    for line in reversed(text[-2_000:].rstrip().splitlines()):
+        letter = letter_in(line)
+        if letter is not None:
+            return letter, text.rfind(line)
+        if _MARKED.search(_EXCLUDED.sub(" ", line)):
+            return None  # several
+    return None

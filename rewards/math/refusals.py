@@ -1,0 +1,70 @@
+"""What takes an answer back: "not", "or", "maybe", two answers, "I don't know".
+
+Every rule that takes a value out of a text asks here whether the words around it leave it standing.
+What it leaves out: which value is meant (`statement`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from groupwise.rewards.math.vocabulary import UNKNOWING
+
+# Beside one value a hedge ("42 maybe") leaves it what it is; before or behind a second it does not
+_DENIAL = re.compile(
+    r"\b(?:not|no|nor|or|maybe|perhaps|wrong|incorrect|false|than|anything but|never|neither"
+    r"|unless|except|excluding)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+_TAKES_BACK = re.compile(
+    r"\b(?:or|not|no|either|maybe|perhaps|possibly|alternative(?:ly)?|wrong|incorrect|wait"
+    r"|actually|also|otherwise|again|well|bound|(?:could|might|may) be|if|unless|instead)\b"
+    r"|n['’]t\b|\?",
+    re.IGNORECASE,
+)
+_DENIED_BEFORE = re.compile(
+    r"(?:\b(?:not|never|cannot|nor|neither|isn|without|except|excluding)|n['’]t)\s+"
+    r"(?:be\s+|equal\s+(?:to\s+)?|simply\s+|just\s+|possible\s+values?\s+)?[\W_]{0,6}$"
+    r"|\b(?:less|more|fewer|greater|other|rather|larger|smaller) than\s[\W_]{0,4}$"
+    r"|\b(?:instead of|anything but|almost|nearly|at (?:least|most)|up to|under|over|wrong"
+    r"|incorrect)[:,]?\s[\W_]{0,4}$",
+    re.IGNORECASE,
+)
+_DENIED_BEHIND = re.compile(
+    r"[\W_]{0,6}\s(?:is|was|can|are|does|would|could)(?:\s?not\b|n['’]t\b)"
+    r"|[\W_]{0,4}\sis (?:wrong|incorrect|false|impossible)",
+    re.IGNORECASE,
+)
+_ALTERNATIVE = re.compile(r"\b(?:or|either|oder|ou|или|或|または|أو)\b|或", re.IGNORECASE)
+_RATHER = re.compile(r"\bnot [^,;.]{1,40},? but (?:rather )?([^,;]+)")
+
+
+def denies(words: str) -> bool:
+    """Whether a label or remark beside a value takes it back, or makes it one of several."""
+    return _DENIAL.search(words) is not None
+
+
+def takes_back(clause: str) -> bool:
+    """Whether a clause behind a value says that it may be another one."""
+    return _TAKES_BACK.search(clause) is not None
+
+
+def denied(before: str, behind: str) -> bool:
+    """Whether the words around a value deny it: `not 42`, `42 is not the answer`."""
+    return bool(_DENIED_BEFORE.search(before) or _DENIED_BEHIND.match(behind))
+
+
+def offers_another(between: str) -> bool:
+    """Whether the words between two values make them alternatives: `41 or 42`."""
+    return _ALTERNATIVE.search(between) is not None
+
+
+def corrected(text: str) -> str | None:
+    """`not 41 but 42` as `42`."""
+    match = _RATHER.search(text)
+    return match[1] if match is not None else None
+
+
+def knows_nothing(text: str) -> bool:
+    """Whether the text says that it has no answer."""
+    return text.casefold().strip(" .!*\"'").replace("’", "'") in UNKNOWING

@@ -1,0 +1,216 @@
+"""The value that a sentence states: "She has 72 clips left, so she is happy" says 72.
+
+    stated("there are 840 ways to choose 2 men and 3 women")   # "840"
+
+A clause replaces a number only if it states a value of its own ("40, so 42"). Numbers that a
+preposition, a condition or a purpose hangs on say something else; alternatives and denials
+(`refusals`) leave no value. What it leaves out: letters of choices (`letters`).
+"""
+
+from __future__ import annotations
+
+import re
+
+from groupwise.rewards.math.layout import without_code, without_emphasis
+from groupwise.rewards.math.read import read
+from groupwise.rewards.math.refusals import corrected, denied, offers_another, takes_back
+from groupwise.rewards.math.units import is_known
+from groupwise.rewards.math.values import (
+    Choice,
+    Formula,
+    Number,
+    Quantity,
+    Reading,
+    Time,
+    Truth,
+    Unread,
+    Words,
+)
+
+MAX_CHARS = 2_000
+
+NOTES = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K: 20*2=<<20*2=40>>40
+# What explains an answer is no part of it: "42, since 6 * 7 = 42", "42 (6 * 7)", "42, not 43"
+_CLAUSE = re.compile(
+    r",? (?:because|since|as|which|where|given that|due to|after|for|so that)\b"
+    r"|, (?:so|that is|i\.e\.|meaning|not|in|and|with|making|giving|or) "
+    r"|; (?=[A-Za-z])| (?:per|every) (?=\d)| [-–—]{1,2} (?=[A-Za-z])"
+    r"| \((?![-$\d.,?]*\))(?=(?:[^()]|\([^()]*\))*\)\D*$)"
+)
+_DENIED_CLAUSE = re.compile(r"^(?:, | \()not [-$\d.,]+\)?$")
+# "6*7, which is 42", "40, so 42": what was said before is explained, and the value comes last
+_RESULT = re.compile(
+    r"[,;] (?:(?:which|that) (?:is|equals|makes|gives|means)(?: equal to)?|so|i\.e\.|meaning"
+    r"|and so|therefore|thus)"
+    r",? ((?:(?:the|a|an|her|his|their|its|it|she|he|they|there)\b[^,;]{0,60}? (?:is|are|equals|=) )?)([^,;]+)"
+)
+_NUMBER = (
+    r"(?<![A-Za-z0-9_.\\^])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?(?:\d|\.\d)"
+    r"(?:[^\s,;:!?\"'=<>≈\[\]()]|\([^()\s]{0,30}\)|[,:](?=\d)|!(?=[^\s.]))*"
+)
+_OPERAND = rf"(?:{_NUMBER.partition(')')[2]}|[a-z](?![A-Za-z])|pi\b|π|sqrt\([^()]*\)|\([^()]{{1,40}}\))"
+_CANDIDATE = re.compile(
+    r"\$\$(?:[^$]|\\\$){1,800}\$\$|(?<!\\)\$(?![\d.,]+ [a-z]|\d[\d.,]*\s*[-+*/=]\s*\$)(?:[^$\n]|\\\$){1,400}(?<!\\)\$(?!\d)"
+    r"|\\\(.{1,800}?\\\)|\\\[.{1,800}?\\\]"
+    r"|(?<![\w)])(?:\[[^\[\]\n]{1,200}\]|\((?=[^()]*,)[-\d.,/ a-z\\π^√]{3,200}\)|\\?\{[-\d., ]{3,200}\})"
+    rf"|{_NUMBER}(?: (?:[AaPp]\.?[Mm]\b\.?)|(?:\s?(?:[*/^+×·÷]|- (?=\S)|[xX](?= ?10\^)|[xX](?= \d))\s?{_OPERAND})+)?"
+    r"(?: (?:pi|π|squared|cubed|hundred|thousand|million|billion|trillion)\b| \d+/\d+)*"
+    r"|(?<![A-Za-z\d])[-−]?\d*\.?\d*√\(?\d+\)?",
+    re.DOTALL,
+)
+_UNIT_BEHIND = re.compile(r"\s?(?:([A-Za-z°µΩ]+(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?))(?![\w])")
+_MINUS = re.compile(r"\b(?:negative|(?:is|was|be|of|to) minus) $", re.IGNORECASE)
+# What hangs on these words is not what the sentence states
+_HANGS = re.compile(
+    r"(?:\b(?:if|when|since|because|after|before|during|within|in|on|at|for|from|per|every|each|with"
+    r"|without|than|by|out of|over|under|between|among|through|until|past|to [a-z]+|compared to"
+    r"|more|fewer|less)|(?<!total )(?<!sum )(?<!average )(?<!product )(?<!value )(?<!profit )"
+    r"(?<!cost )(?<!price )(?<!amount )(?<!number )(?<!rate )(?<!area )(?<!length )\bof)"
+    r"(?: (?:the|a|an|all|his|her|their|its|just|only|about|exactly|first|next|last|another|those"
+    r"|these|both))*\s[\W_]{0,3}$",
+    re.IGNORECASE,
+)
+_LEADING = re.compile(
+    r"^\W*(?:if|when|since|because|after|before|given|as|for|with|out of|of|in|to|while|although"
+    r"|by|starting)\b[^,]{3,120},\s",
+    re.IGNORECASE,
+)
+_PURPOSE = re.compile(r" (?:to|for|in order to|from) (?!be\b|\$?\d)[A-Za-z]+\b", re.IGNORECASE)
+_LABELS = re.compile(
+    r"(?:\b(?:step|part|case|equation|eq|figure|table|problem|question|example|section|chapter|line"
+    r"|page|version|no)\.?|#)\s*\(?$",
+    re.IGNORECASE,
+)
+_GOES_ON = re.compile(
+    r"\b(?:I|we) (?:can|could|need|must|should|have to|will|want|multiply|divide|add|subtract|get to"
+    r"|notice|know|use|try|start|begin)\b|\blet(?:['’]s| us| me)\b|\b(?:next|now|first),? (?:I|we)\b",
+)
+_SENTENCE = re.compile(r"(?<=[.!?。！？])(?<!\b[A-Z]\.)(?<!\bvs\.)\s+(?=\S)|\n+|(?<=[。！？])")
+_HEADING = re.compile(r"\s*(?:#{1,6}\s.*|\**(?:step|part) \d+\b.*|\d{1,2}[.)]\s*)", re.IGNORECASE)
+
+
+def is_value(reading: Reading, words_too: bool = False) -> bool:
+    """Whether a text is one value, and no prose."""
+    first = reading[0]
+    if isinstance(first, (Words, Truth)):
+        return words_too
+    return not isinstance(first, Unread)
+
+
+def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | None:
+    """The text of the value that a sentence states; None: none, or not one.
+
+    `last`: of several values that nothing tells apart, the last one counts. `with_unit`: with the
+    unit of measure behind it.
+    """
+    text = NOTES.sub("", text[:MAX_CHARS]).strip() if "<<" in text else text[:MAX_CHARS].strip()
+    if is_value(read(text)):
+        return text
+    text = without_emphasis(text)
+    if (instead := corrected(text)) is not None and any(map(str.isdigit, instead)):
+        text = instead
+    clause = _CLAUSE.search(text)
+    while clause is not None:
+        head, tail = text[: clause.start()], text[clause.start() :]
+        if not _DENIED_CLAUSE.match(tail.strip(".")) and takes_back(tail):
+            break
+        result = _RESULT.match(tail)
+        head_value = _of_head(head, with_unit)
+        if result is not None and any(map(str.isdigit, result[2])):
+            concluded = stated(result[2], last=last, with_unit=with_unit)
+            if concluded is not None and (head_value is None or result[1] or
+                                          concluded.strip() == result[2].strip(" .")):  # fmt: skip
+                return concluded
+        if head_value is not None and not _says_more(tail):
+            return head_value
+        clause = _CLAUSE.search(text, clause.end())
+    return _main_value(text, last, with_unit)
+
+
+def _of_head(head: str, with_unit: bool) -> str | None:
+    """What stands in front of a clause: a value, the last side of an equation, or a sentence."""
+    if not any(map(str.isdigit, head)):
+        side = head.strip()
+        return side if side and is_value(read(side)) else None
+    for side in (head, head.rsplit("=", 1)[-1]):
+        if is_value(read(side.strip())):
+            return side.strip()
+    return _main_value(head, False, with_unit)
+
+
+def _says_more(tail: str) -> bool:
+    """Whether a clause joined by "and" or "so" states a further value."""
+    joined = re.match(r",? (?:and|so|or) ", tail)
+    return joined is not None and any(map(str.isdigit, tail)) and re.search(
+        r"\b(?:is|are|equals|=|was|costs?|has|have)\b", tail
+    ) is not None
+
+
+def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
+    """Of the values in a sentence the one that nothing hangs on."""
+    found = [m for m in _CANDIDATE.finditer(text) if any(map(_tells, m[0]))]
+    if not found:
+        return None
+    for one, other in zip(found, found[1:], strict=False):
+        if offers_another(text[one.end() : other.start()][:40]):
+            return None
+    standing = [m for m in found if not denied(text[: m.start()][-60:], text[m.end() :][:24])]
+    if not standing:
+        return None
+    after_equals = [m for m in standing if re.search(r"[=≈]\s*$", text[: m.start()])]
+    if after_equals:
+        standing = [m for m in standing if m.start() >= after_equals[-1].start()][:1]
+    main = [m for m in standing if not _is_aside(text, m)] or (standing if len(standing) == 1 else [])
+    if not main or (len(main) > 1 and not last):
+        leading = [m for m in main if m.start() == 0]
+        if not leading:
+            return None
+        main = leading
+    return _shown(text, main[-1], with_unit)
+
+
+def _tells(char: str) -> bool:
+    return char.isdigit() or char in "\\√π"
+
+
+def _is_aside(text: str, match: re.Match[str]) -> bool:
+    before = text[: match.start()]
+    if _LABELS.search(before):
+        return True
+    if (leading := _LEADING.match(text)) is not None and match.end() <= leading.end():
+        return True
+    purpose = _PURPOSE.search(text, 0, match.start() + 1)
+    if purpose is not None and any(map(str.isdigit, text[: purpose.start()])):
+        return True
+    return _HANGS.search(before[-60:]) is not None
+
+
+def _shown(text: str, match: re.Match[str], with_unit: bool) -> str:
+    shown = match[0].strip().rstrip(".,;:")
+    before = text[: match.start()]
+    if _MINUS.search(before[-20:]):
+        shown = "-" + shown
+    elif before.endswith("-") and shown[:1] in "$\\":  # -$\pi/6$
+        shown = "-" + shown.strip("$")
+    if with_unit and (unit := _UNIT_BEHIND.match(text, match.end())) is not None:
+        name = re.split(r"[/^]", unit[1])[0]
+        if is_known(name.removesuffix("s") if len(name) > 3 else name):
+            shown += " " + unit[1]
+    return shown
+
+
+def last_stated(text: str, *, with_unit: bool = False) -> tuple[str, int] | None:
+    """The value of the last sentence that has one, and where that sentence starts.
+
+    Never a step number, an exponent, the end of a range, what a program printed or a number of a
+    heading; nothing where the sentence announces further work.
+    """
+    tail = without_code(text[-4 * MAX_CHARS :]).rstrip()
+    for sentence in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
+        if not any(map(_tells, sentence)) or _HEADING.fullmatch(sentence):
+            continue
+        if _GOES_ON.search(sentence):
+            return None
+        value = stated(sentence, last=True, with_unit=with_unit)
+        return None if value is None else (value, max(0, text.rfind(sentence)))
+    return None

@@ -112,7 +112,8 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
             prompts = data.prompts("train", tokenizer)
             stage.summary = f"{len(prompts.examples)} prompts"
         with terminal.stage("Probe the rewards") as stage:
-            proof = _prove(config, rubric, prompts, tokenizer, stage.update)
+            places = data.places("train")
+            proof = _prove(config, rubric, prompts, tokenizer, places, stage.update)
             stage.summary = f"{len(proof.parts)} rewards on {proof.num_examples} examples"
     return _judge(config, rubric, prompts, proof)
 
@@ -124,7 +125,8 @@ def check_sample(
     examples = data.examples("train")
     few = [examples[i] for i in spread(len(examples), SAMPLE)]
     prompts = data.rendered(few, tokenizer)
-    return _judge(config, rubric, prompts, _prove(config, rubric, prompts, tokenizer))
+    proof = _prove(config, rubric, prompts, tokenizer, data.places("train"))
+    return _judge(config, rubric, prompts, proof)
 
 
 @contextmanager
@@ -160,6 +162,7 @@ def _prove(
     rubric: Rubric,
     prompts: RenderedPrompts,
     tokenizer: Any,
+    places: Mapping[str, str],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Proof:
     def tokenize(texts: Sequence[str]) -> list[tuple[int, ...]]:
@@ -172,6 +175,7 @@ def _prove(
         prompts.examples,
         tokenize=tokenize,
         max_tokens=config.training.max_completion_length,
+        places=places,
         on_progress=on_progress,
     )
 

@@ -16,9 +16,10 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from string import ascii_uppercase as LETTERS
+from string import ascii_uppercase
 from typing import Any
 
+LETTERS = ascii_uppercase
 MOST_OPTIONS = len(LETTERS)
 _FIELDS = ("choices", "options")
 _FEWEST_COLUMNS = 4  # A, B and C alone may be anything: coefficients, vertices
@@ -65,7 +66,7 @@ def gold_letter(gold: str, options: Sequence[str], labels: Sequence[str] = ()) -
     counted from 0; all else stays.
     """
     asked = gold.strip()
-    if asked in LETTERS[: len(options)] and len(asked) == 1:
+    if asked in tuple(LETTERS[: len(options)]):
         return gold
     named = _by_label(asked, labels if len(labels) == len(options) else ())
     if named or _stands_in(asked, options):

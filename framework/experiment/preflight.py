@@ -34,6 +34,7 @@ from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards import Rubric, UserError
 from groupwise.rewards.check.probes import spread
 from groupwise.rewards.check.prove import SAMPLE, Proof, prove
+from groupwise.rewards.options import LETTERS, options_of
 from groupwise.rewards.style import Format
 from groupwise.rewards.types import Example
 
@@ -189,6 +190,7 @@ def _judge(
         *config_notices(config),
         *proof.notices,
         *_template_notices(config, rubric, prompts.examples[0]),
+        *_option_notices(prompts.examples),
     ]
     if prompts.left_out:
         notices.append(str(prompts))
@@ -238,6 +240,22 @@ def _template_notices(config: ExperimentConfig, rubric: Rubric, example: Example
                 "(</think>) in the prompt; turn the template's thinking on, or use template: answer"
             )
     return notices
+
+
+def _option_notices(examples: Sequence[Example]) -> list[str]:
+    """A notice on prompts that ask for an option's letter and show none of the options."""
+    blind = 0
+    for example in examples:
+        options = options_of(example.metadata)
+        if options and example.answer in tuple(LETTERS[: len(options)]):
+            prompt = " ".join(example.prompt.split())
+            blind += not any(" ".join(option.split()) in prompt for option in options)
+    if not blind:
+        return []
+    return [
+        f"{blind} of {len(examples)} prompts ask for the letter of an option, but show none of the "
+        "options: the model would have to guess; write them into data.question_field"
+    ]
 
 
 # --- everything short of loading the model ---------------------------------------------------

@@ -143,6 +143,25 @@ def test_missing_references_are_a_note_where_nothing_is_graded(
     )
 
 
+def test_options_that_the_prompt_does_not_show_are_a_notice(
+    config: dict[str, Any], tmp_path: Path, cli: RunCli
+) -> None:
+    options = ["Oslo", "Lima", "Cairo", "Quito"]
+    rows = [
+        {
+            "question": f"Which city is meant in text {i}?" + (" " + "; ".join(options)) * (i < 5),
+            "choices": options,
+            "answer": i % 4,
+        }
+        for i in range(12)
+    ]
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ended = cli("check", save(config, tmp_path))
+    assert ended.code == 0, ended.out
+    assert "note: 7 of 12 prompts ask for the letter of an option, but show none" in ended.out
+    assert "reference: A" in ended.out
+
+
 def test_json(config: dict[str, Any], tmp_path: Path, cli: RunCli) -> None:
     ended = cli("check", save(config, tmp_path), "--json", "--quiet")
     found = ended.json

@@ -30,9 +30,9 @@ LONG_FILES = {"framework/config/schema.py"}  # a table: every key of a config
 SLOW = {
     *("torch", "transformers", "unsloth", "trl", "peft", "datasets", "accelerate", "bitsandbytes"),
     *("safetensors", "tokenizers", "vllm", "unsloth_zoo"),
-    *("numpy", "scipy", "sympy", "latex2sympy2_extended", "math_verify", "pyarrow", "duckdb"),
+    *("numpy", "scipy", "sympy", "latex2sympy2_extended", "math_verify", "pyarrow"),
     *("jinja2", "rich", "uvicorn", "starlette", "wandb", "trackio", "regex", "asyncio"),
-    *("filelock", "importlib"),
+    *("filelock", "importlib", "pint", "duckdb"),
     # Ours: a hundred patterns to compile, all rewards, and names that bring NumPy and SciPy.
     *("groupwise.rewards.math.grade", "groupwise.rewards.rubric", "groupwise.evaluation"),
 }

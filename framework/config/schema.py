@@ -168,11 +168,13 @@ class DataConfig:
     question_field: str = "question"
     """Field that holds the problem."""
     answer_field: str = "answer"
-    """Field that holds the reference answer."""
+    """Field that holds the reference answer; beside `choices` or `options` also the position or
+    label of one, which is read as its letter."""
     id_field: str | None = None
     """Field that names each problem; null makes an id from the question's text."""
     metadata_fields: Strings | None = None
-    """Further fields to keep in the logs; null keeps them all."""
+    """Further fields to keep in the logs; null keeps them all. The options of a multiple choice
+    (`choices`, `options`, or A, B, C, D) are kept in any case."""
     answer_after: str | None = None
     """The reference answer is what follows the last such mark in answer_field: "####" for GSM8K;
     null takes the whole field."""

@@ -2,8 +2,9 @@
 
     read_examples(config.data, "problems.jsonl", "train")   # [SourceExample(example, row), ...]
 
-Rows that cannot be used are an error that names them; none is dropped silently. Which examples are
-held out is decided in `examples.py`.
+Rows that cannot be used are an error that names them; none is dropped silently. An answer that is
+the position or label of an option (`rewards/options.py`) is read as the option's letter. Which
+examples are held out is decided in `examples.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from groupwise.framework.config import DataConfig
 from groupwise.framework.data.files import Row, read_rows
 from groupwise.rewards.errors import UserError
+from groupwise.rewards.options import gold_letters, labels_of, option_fields, options_of
 from groupwise.rewards.types import Example, Message
 
 _SHOWN_ROWS = 5
@@ -40,6 +42,10 @@ def read_examples(data: DataConfig, source: str, hub_split: str) -> list[SourceE
         answers = _after(rows, source, answers, data)
     ids = _ids(rows, source, questions, data.id_field)
     kept = _kept_fields(rows, source, data)
+    metadata = [{k: _plain(row.fields[k]) for k in kept if k in row.fields} for row in rows]
+    if option_fields(kept):
+        options = [options_of(fields) for fields in metadata]
+        answers = gold_letters(answers, options, [labels_of(fields) for fields in metadata])
     return [
         SourceExample(
             Example(
@@ -47,11 +53,13 @@ def read_examples(data: DataConfig, source: str, hub_split: str) -> list[SourceE
                 question=question,
                 answer=answer,
                 messages=_messages(question, data),
-                metadata={k: _plain(row.fields[k]) for k in kept if k in row.fields},
+                metadata=fields,
             ),
             row,
         )
-        for row, question, answer, example_id in zip(rows, questions, answers, ids, strict=True)
+        for row, question, answer, example_id, fields in zip(
+            rows, questions, answers, ids, metadata, strict=True
+        )
     ]
 
 
@@ -142,7 +150,8 @@ def _kept_fields(rows: Sequence[Row], source: str, data: DataConfig) -> list[str
         close = get_close_matches(missing[0], present, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(present)}"
         raise UserError(f"{source}: no row has data.metadata_fields {missing[0]!r}; {hint}")
-    return list(data.metadata_fields)
+    # Grading needs the options of a multiple choice
+    return list(dict.fromkeys([*data.metadata_fields, *option_fields(present)]))
 
 
 def _plain(value: Any) -> Any:

@@ -26,6 +26,7 @@ from groupwise.framework.data.examples import (
     Split,
     check_data_size,
     load_examples,
+    load_items,
     overlap,
 )
 from groupwise.framework.data.prompts import PromptCache, RenderedPrompts, render_prompts
@@ -59,6 +60,11 @@ class RunData:
         if split not in self._examples:
             self._examples[split] = load_examples(self.config.data, split, self._read)
         return self._examples[split]
+
+    def places(self, split: Split) -> dict[str, str]:
+        """The row of each example of a split by the example's id: "line 7", "row 7"."""
+        items = load_items(self.config.data, split, self._read)
+        return {item.example.id: item.row.where for item in items}
 
     @cached_property
     def demonstrations(self) -> list[Demonstration]:

@@ -34,6 +34,7 @@ from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards import Rubric, UserError
 from groupwise.rewards.check.probes import spread
 from groupwise.rewards.check.prove import SAMPLE, Proof, prove
+from groupwise.rewards.options import LETTERS, options_of
 from groupwise.rewards.style import Format
 from groupwise.rewards.types import Example
 
@@ -112,7 +113,8 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
             prompts = data.prompts("train", tokenizer)
             stage.summary = f"{len(prompts.examples)} prompts"
         with terminal.stage("Probe the rewards") as stage:
-            proof = _prove(config, rubric, prompts, tokenizer, stage.update)
+            places = data.places("train")
+            proof = _prove(config, rubric, prompts, tokenizer, places, stage.update)
             stage.summary = f"{len(proof.parts)} rewards on {proof.num_examples} examples"
     return _judge(config, rubric, prompts, proof)
 
@@ -124,7 +126,8 @@ def check_sample(
     examples = data.examples("train")
     few = [examples[i] for i in spread(len(examples), SAMPLE)]
     prompts = data.rendered(few, tokenizer)
-    return _judge(config, rubric, prompts, _prove(config, rubric, prompts, tokenizer))
+    proof = _prove(config, rubric, prompts, tokenizer, data.places("train"))
+    return _judge(config, rubric, prompts, proof)
 
 
 @contextmanager
@@ -160,6 +163,7 @@ def _prove(
     rubric: Rubric,
     prompts: RenderedPrompts,
     tokenizer: Any,
+    places: Mapping[str, str],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Proof:
     def tokenize(texts: Sequence[str]) -> list[tuple[int, ...]]:
@@ -172,6 +176,7 @@ def _prove(
         prompts.examples,
         tokenize=tokenize,
         max_tokens=config.training.max_completion_length,
+        places=places,
         on_progress=on_progress,
     )
 
@@ -185,6 +190,7 @@ def _judge(
         *config_notices(config),
         *proof.notices,
         *_template_notices(config, rubric, prompts.examples[0]),
+        *_option_notices(prompts.examples),
     ]
     if prompts.left_out:
         notices.append(str(prompts))
@@ -234,6 +240,22 @@ def _template_notices(config: ExperimentConfig, rubric: Rubric, example: Example
                 "(</think>) in the prompt; turn the template's thinking on, or use template: answer"
             )
     return notices
+
+
+def _option_notices(examples: Sequence[Example]) -> list[str]:
+    """A notice on prompts that ask for an option's letter and show none of the options."""
+    blind = 0
+    for example in examples:
+        options = options_of(example.metadata)
+        if options and example.answer in tuple(LETTERS[: len(options)]):
+            prompt = " ".join(example.prompt.split())
+            blind += not any(" ".join(option.split()) in prompt for option in options)
+    if not blind:
+        return []
+    return [
+        f"{blind} of {len(examples)} prompts ask for the letter of an option, but show none of the "
+        "options: the model would have to guess; write them into data.question_field"
+    ]
 
 
 # --- everything short of loading the model ---------------------------------------------------

@@ -41,6 +41,10 @@ def check_json(found: Preflight) -> dict[str, Any]:
             "format": found.proof.template,
             "longest": max(found.proof.reference_lengths),
             "max_completion_length": found.max_completion_length,
+            "missing": [
+                {"id": m.example_id, "spelling": m.spelling, "where": m.place}
+                for m in found.proof.missing
+            ],
         },
         "rewards": {part.name: _part_json(part) for part in found.proof.parts},
         "totals": dict(found.proof.totals),

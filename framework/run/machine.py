@@ -27,6 +27,7 @@ STACK = (
     "torchao",
     "vllm",
     "math-verify",
+    "pint",
     "pydantic",
     "wandb",
 )

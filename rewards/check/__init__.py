@@ -3,4 +3,5 @@
 prove    `prove(rubric, examples)`: scores the probes, and judges the weighted totals
 parts    the verdict on one reward, from its scores on the probes
 probes   completions whose worth is known: the reference, a wrong answer, an empty one, ...
+missing  references that say that there is no answer: which, how many, in which rows
 """

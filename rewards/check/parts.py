@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from groupwise.rewards.check.missing import what_is_missing
 from groupwise.rewards.check.probes import PROBES, TEMPLATES, Probe, wrap
 from groupwise.rewards.math.grade import Correctness
 from groupwise.rewards.reference import ReferenceQuality
@@ -27,12 +28,16 @@ from groupwise.rewards.types import Completion, Example, Score
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An example on which a reward is not what it has to be."""
+    """An example on which a reward is not what it has to be.
+
+    `is_missing`: its reference says that there is no answer; these are summed up by row elsewhere.
+    """
 
     example_id: str
     question: str  # an excerpt, safe to print
     reference: str  # likewise
     what: str
+    is_missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,9 @@ def _correctness_failures(evidence: Evidence) -> list[Failure]:
     for i, example in enumerate(evidence.examples):
         grade = columns["reference"][i].grade
         assert grade is not None
-        if grade.status == "bad_reference":
+        if missing := what_is_missing(example):
+            failures.append(replace(_failure(example, missing), is_missing=True))
+        elif grade.status == "bad_reference":
             failures.append(_failure(example, "the reference cannot be read"))
         elif grade.status == "timeout":
             failures.append(_failure(example, "checking the reference takes too long"))
@@ -122,7 +129,8 @@ def _correctness_failures(evidence: Evidence) -> list[Failure]:
             )
         elif is_correct(columns["empty"][i]):
             failures.append(_failure(example, "an empty answer is graded right"))
-    return failures
+    # Missing references are summed up elsewhere, so that the few which are shown are the others
+    return sorted(failures, key=lambda failure: failure.is_missing)
 
 
 def _format_failures(
@@ -168,11 +176,11 @@ def _problems(
         return []
     if mismatch := _mismatch(name, evidence.rubric, evidence.sampled[:8]):
         return [mismatch]
-    if failures:
-        ids = ", ".join(failure.example_id for failure in failures[:3])
-        ids += ", …" if len(failures) > 3 else ""
-        count = f"{len(failures)} of {len(values['reference'])} examples"
-        return [f"reward {name!r}: {failures[0].what} ({count}: {ids})"]
+    if named := [failure for failure in failures if not failure.is_missing]:
+        ids = ", ".join(failure.example_id for failure in named[:3])
+        ids += ", …" if len(named) > 3 else ""
+        count = f"{len(named)} of {len(values['reference'])} examples"
+        return [f"reward {name!r}: {named[0].what} ({count}: {ids})"]
     known = [v for column in values.values() for v in column if v is not None]
     if not known:
         return [f"reward {name!r} has no opinion on any probe: it would teach nothing"]

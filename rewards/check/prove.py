@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from groupwise.rewards.check.missing import MissingReference, missing_references, summary
 from groupwise.rewards.check.parts import (
     Evidence,
     PartProof,
@@ -36,7 +37,7 @@ from groupwise.rewards.check.probes import (
 )
 from groupwise.rewards.math.grade import Correctness, clear_caches
 from groupwise.rewards.reward_model import LearnedReward, RewardModel
-from groupwise.rewards.rubric import REWARDS, Rubric
+from groupwise.rewards.rubric import REWARDS, GradedReward, Rubric
 from groupwise.rewards.style import Format
 from groupwise.rewards.types import Completion, Example, Score
 
@@ -56,6 +57,7 @@ class Proof:
     totals: dict[Probe, float | None]
     problems: tuple[str, ...]
     notices: tuple[str, ...]
+    missing: tuple[MissingReference, ...]  # references that say that there is no answer
     reference_lengths: tuple[int, ...]  # tokens of each wrapped reference answer
     seconds_per_completion: float
 
@@ -66,12 +68,14 @@ def prove(
     *,
     tokenize: Tokenize | None = None,
     max_tokens: int = 512,
+    places: Mapping[str, str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Proof:
     """Probes every reward of a rubric on examples with rendered prompts.
 
     `max_tokens` is the length at which a completion is cut off. Without `tokenize` words count as
-    tokens. A reward that fails is reported, whatever the rubric's `on_error` says.
+    tokens. A reward that fails is reported, whatever the rubric's `on_error` says. `places` has the
+    row of each example by its id, such as "line 7", for messages.
     """
     if not examples:
         raise ValueError("no examples to probe the rewards with")
@@ -98,6 +102,9 @@ def prove(
     evidence = Evidence(rubric, cheap, full, examples, others, sampled, on_all, on_sample)
     parts = [prove_part(name, evidence) for name in rubric.rewards]
     problems, notices = _judge_totals(rubric, sampled, [others[i] for i in sample], on_sample)
+    if missing := missing_references(examples, places or {}):
+        said = summary(missing, len(examples))
+        (problems if _grades(rubric) else notices).insert(0, said)
     if unknown := sum(answer is None for answer in others):
         notices.append(
             f"no wrong answer could be found for {unknown} of {len(examples)} examples: every "
@@ -110,6 +117,7 @@ def prove(
         {probe: mean(score.total for score in on_sample[probe]) for probe in PROBES},
         tuple(problems),
         tuple(notices),
+        missing,
         tuple(lengths),
         _seconds(full, sampled, probes),
     )
@@ -170,6 +178,12 @@ def _best_template(
 
 def _correctness(rubric: Rubric) -> Correctness | None:
     return next((r for r in rubric.rewards.values() if isinstance(r, Correctness)), None)
+
+
+def _grades(rubric: Rubric) -> bool:
+    """Whether the total depends on a comparison with the reference."""
+    weighed = (rubric.rewards[name] for name, spec in rubric.specs.items() if spec.weight)
+    return any(isinstance(reward, (Correctness, GradedReward)) for reward in weighed)
 
 
 def _cheap_part(rubric: Rubric) -> Rubric:

@@ -145,6 +145,22 @@ def test_broken_references_are_named() -> None:
     assert "3 of 23 examples: 20, 21, 22" in part.problems[0]
 
 
+def test_missing_references_are_summed_up_by_row_behind_the_broken_ones() -> None:
+    answers = ["N/A", *map(str, range(9)), "n/a", "none", "so \\boxed{", "N/A"]
+    with build_rubric({"correctness": 1.0}) as rubric:
+        proof = prove(rubric, examples(answers), places={"0": "line 1", "13": "line 14"})
+    (part,) = proof.parts
+    assert [failure.example_id for failure in part.failures] == ["12", "0", "10", "11", "13"]
+    assert part.problems == (
+        "reward 'correctness': the reference cannot be read (1 of 14 examples: 12)",
+    )
+    assert proof.problems == (
+        "4 of 14 references say that there is no answer: 'N/A' (2), 'n/a' (1), 'none' (1), in "
+        "line 1, id 10, id 11, line 14; nothing can be graded against them: remove these rows, or "
+        "put the answers there",
+    )
+
+
 def test_a_learned_reward_is_asked_about_a_sample_and_said_to_have_no_full_mark() -> None:
     class Judge(RewardModel):
         def compute_reward(

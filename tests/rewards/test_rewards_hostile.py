@@ -212,7 +212,7 @@ def test_memory_is_bounded():
 
 
 def test_import_is_light():
-    heavy = ("torch", "sympy", "math_verify", "transformers", "trl")
+    heavy = ("torch", "sympy", "math_verify", "pint", "transformers", "trl")
     code = f"import sys, groupwise.rewards; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from groupwise.framework.data.demonstrations import load_demonstrations, render_
 from groupwise.framework.data.examples import check_data_size, load_examples, overlap
 from groupwise.framework.data.prompts import PromptCache, render_prompts
 from groupwise.rewards.errors import UserError
+from groupwise.rewards.options import options_of
 from groupwise.rewards.types import Example
 
 ROWS = [
@@ -119,6 +121,73 @@ def test_named_ids_and_metadata(tmp_path: Path) -> None:
     data = config(jsonl(tmp_path / "a.jsonl", rows), id_field="n", metadata_fields=["level"])
     example = load_examples(data, "train")[0]
     assert (example.id, example.metadata) == ("7", {"level": "easy"})
+
+
+OPTIONS = ["Oslo", "Lima", "Cairo", "Quito"]
+LABELLED = {"text": OPTIONS, "label": ["1", "2", "3", "4"]}
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
+    """Rows with nested values, as each format has them; CSV has their JSON."""
+    if path.suffix == ".jsonl":
+        return jsonl(path, rows)
+    if path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix == ".csv":
+        flat = [
+            {k: v if isinstance(v, str | int) else json.dumps(v) for k, v in row.items()}
+            for row in rows
+        ]
+        with path.open("w", newline="") as lines:
+            writer = csv.DictWriter(lines, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(flat)
+    else:
+        pa = pytest.importorskip("pyarrow")
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".csv", ".parquet"])
+@pytest.mark.parametrize(
+    ("field", "value", "answers", "letters"),
+    [
+        ("choices", OPTIONS, [0, 3, 2], ["A", "D", "C"]),
+        ("options", OPTIONS, ["B", "Lima", "D"], ["B", "Lima", "D"]),
+        ("choices", LABELLED, ["1", "4", "2"], ["A", "D", "B"]),
+        ("options", [{"label": "A", "text": "x"}, {"label": "B", "text": "y"}], [1, 0], ["B", "A"]),
+    ],
+    ids=["positions", "letters and texts", "labels", "one by one"],
+)
+def test_options_reach_the_example_and_answers_become_letters(
+    tmp_path: Path, suffix: str, field: str, value: Any, answers: list[Any], letters: list[str]
+) -> None:
+    rows = [
+        {"question": f"Which is number {i}?", "answer": answer, field: value, "level": "easy"}
+        for i, answer in enumerate(answers)
+    ]
+    source = write_rows(tmp_path / f"rows{suffix}", rows)
+    found = load_examples(config(source, metadata_fields=["level"]), "train")
+    assert [example.answer for example in found] == letters
+    expected = json.dumps(value) if suffix == ".csv" else value
+    assert [e.metadata for e in found] == [{"level": "easy", field: expected}] * len(rows)
+    texts = OPTIONS if len(value) != 2 or value is LABELLED else ["x", "y"]
+    assert {options_of(example.metadata) for example in found} == {tuple(texts)}
+
+
+def test_options_in_columns(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("question,A,B,C,D,E,answer\nWhich?,Oslo,Lima,Cairo,Quito,,C\n")
+    (example,) = load_examples(config(str(path), metadata_fields=[]), "train")
+    assert options_of(example.metadata) == tuple(OPTIONS)
+
+
+def test_numbers_without_options_stay(tmp_path: Path) -> None:
+    rows = [{"question": f"{n}+0?", "answer": n, "A": n, "B": 1, "C": 2} for n in range(3)]
+    found = load_examples(config(jsonl(tmp_path / "a.jsonl", rows)), "train")
+    assert [example.answer for example in found] == ["0", "1", "2"]
 
 
 def test_gsm8k(tmp_path: Path) -> None:

@@ -70,6 +70,98 @@ def test_what_is_broken_is_shown(config: dict[str, Any], tmp_path: Path, cli: Ru
     assert "\u202e" not in ended.out
 
 
+def with_answers(tmp_path: Path, answers: list[Any]) -> None:
+    """Appends rows with these answers to the problems, which are on lines 1 to 40."""
+    with (tmp_path / "problems.jsonl").open("a") as rows:
+        for number, answer in enumerate(answers, start=1):
+            rows.write(json.dumps({"question": f"Extra {number}?", "answer": answer}) + "\n")
+
+
+MISSING = ["N/A", "NaN", "proof.", "N/A", "-", "None", r"\text{N/A}", "We stop.\n#### null"]
+
+
+def test_references_that_say_there_is_no_answer(
+    config: dict[str, Any], tmp_path: Path, cli: RunCli
+) -> None:
+    with_answers(tmp_path, ["undefined", "no solution", *MISSING])
+    ended = cli("check", save(config, tmp_path))
+    assert ended.code == 2
+    time = next(line for line in ended.out.splitlines() if line.startswith("rewards of a step"))
+    assert_golden("check_missing.txt", ended.out, [(time, "rewards of a step: about SOME ms")])
+
+    found = cli("check", save(config, tmp_path), "--json", "--quiet").json
+    missing = found["references"]["missing"]
+    assert [item["where"] for item in missing] == [f"line {n}" for n in range(43, 51)]
+    assert [item["spelling"] for item in missing] == [*MISSING[:-1], "null"]
+    failures = {f["id"]: f["what"] for f in found["rewards"]["correctness"]["failures"]}
+    assert [item["id"] for item in missing] == list(failures)
+
+
+def test_missing_references_of_a_csv_are_named_by_row(
+    config: dict[str, Any], tmp_path: Path, cli: RunCli
+) -> None:
+    """As a table has them: `nan` and `None` are text there, and are found as text."""
+    rows = [f"Is {i} even or odd?,{'odd' if i % 2 else 'even'}" for i in range(12)]
+    rows[3], rows[7] = "Is it?,nan", "Was it?,None"
+    (tmp_path / "problems.csv").write_text("\n".join(["question,answer", *rows]) + "\n")
+    config["data"] |= {"train": "problems.csv", "eval": "problems.csv"}
+    ended = cli("check", save(config, tmp_path))
+    assert ended.code == 2
+    assert (
+        "2 of 12 references say that there is no answer: 'nan' (1), 'None' (1), in row 4, row 8; "
+        "nothing can be graded against them" in ended.out
+    )
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), "", "  "], ids=repr)
+def test_an_answer_that_is_not_there_is_refused_by_line(
+    value: Any, config: dict[str, Any], tmp_path: Path, cli: RunCli
+) -> None:
+    with_answers(tmp_path, [value])
+    ended = cli("check", save(config, tmp_path))
+    assert ended.code == 2
+    assert "1 of 41 rows has no text in 'answer' (line 41); fix or remove them" in ended.err
+
+
+def test_false_and_zero_are_answers(config: dict[str, Any], tmp_path: Path, cli: RunCli) -> None:
+    with_answers(tmp_path, [0, False, 0.0])
+    assert (
+        cli("check", save(config, tmp_path), "--json", "--quiet").json["references"]["missing"]
+        == []
+    )
+
+
+def test_missing_references_are_a_note_where_nothing_is_graded(
+    config: dict[str, Any], tmp_path: Path, cli: RunCli
+) -> None:
+    with_answers(tmp_path, ["N/A"])
+    config["rewards"]["parts"] = {"format": 1.0}
+    ended = cli("check", save(config, tmp_path))
+    assert ended.code == 0, ended.out
+    assert (
+        "note: 1 of 41 references says that there is no answer: 'N/A' (1), in line 41" in ended.out
+    )
+
+
+def test_options_that_the_prompt_does_not_show_are_a_notice(
+    config: dict[str, Any], tmp_path: Path, cli: RunCli
+) -> None:
+    options = ["Oslo", "Lima", "Cairo", "Quito"]
+    rows = [
+        {
+            "question": f"Which city is meant in text {i}?" + (" " + "; ".join(options)) * (i < 5),
+            "choices": options,
+            "answer": i % 4,
+        }
+        for i in range(12)
+    ]
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ended = cli("check", save(config, tmp_path))
+    assert ended.code == 0, ended.out
+    assert "note: 7 of 12 prompts ask for the letter of an option, but show none" in ended.out
+    assert "reference: A" in ended.out
+
+
 def test_json(config: dict[str, Any], tmp_path: Path, cli: RunCli) -> None:
     ended = cli("check", save(config, tmp_path), "--json", "--quiet")
     found = ended.json

@@ -28,7 +28,7 @@ from benchmarks import graded_sets
 from groupwise.rewards import Example, build_rubric, grade_many
 from groupwise.rewards.check.prove import prove
 from groupwise.rewards.math.grade import clear_caches, read_reference
-from groupwise.rewards.math.verify_pool import shared_pool
+from groupwise.rewards.verify.pool import shared_pool
 
 RESULTS = Path(__file__).parent / "results" / "rewards.md"
 MIX = "realistic mix"  # of MATH notation and GSM8K solutions

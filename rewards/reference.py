@@ -20,7 +20,7 @@ from functools import lru_cache
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from groupwise.rewards.math.latex import compact
+from groupwise.rewards.math.spelling import compact
 from groupwise.rewards.text import MAX_TEXT_CHARS
 from groupwise.rewards.types import Completion, Example
 

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from groupwise.rewards.errors import RewardError, UserError
 from groupwise.rewards.language import Language
 from groupwise.rewards.math.grade import Correctness
-from groupwise.rewards.math.verify_pool import shared_pool
+from groupwise.rewards.verify.pool import shared_pool
 from groupwise.rewards.reference import ReferenceQuality
 from groupwise.rewards.reward_model import LearnedReward
 from groupwise.rewards.spec import Aggregation, OnError, RewardSpec, read_spec

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from groupwise.rewards.math.extract import find_answer
+from groupwise.rewards.math.find import find_answer
 from groupwise.rewards.text import MAX_TEXT_CHARS
 from groupwise.rewards.types import Completion, Example, Grade
 

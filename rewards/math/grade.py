@@ -1,36 +1,51 @@
-"""Is the answer right? Extract it, compare it fast, ask math-verify only where that cannot tell.
+"""Is the answer right? Find it, read it once, compare it with the reference.
 
     >>> grade("6 times 7 is \\\\boxed{42}", "42").status
     'correct'
 
 Gold answers are read as GSM8K (`… #### 1,234`), MATH (`… \\\\boxed{\\\\frac{1}{2}}`) and AIME
 (`042`) write them: the bare answer, or the whole solution that ends with it. There is no credit for
-a part of an answer, for one of several answers, or for an answer found elsewhere in the text. What
-is left out: the steps that led to the answer.
+a part of an answer, for one of several answers, for an answer found elsewhere in the text, or for
+what was not understood. What is left out: the steps that led to the answer.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from groupwise.rewards.math.choices import choice_letter, without_choice
+from groupwise.rewards.math.amounts import Percent, Rules
 from groupwise.rewards.math.compare import same
-from groupwise.rewards.math.extract import RULES, find_answer
-from groupwise.rewards.math.latex import FRACTIONS, POWERS, canonical, unwrap
-from groupwise.rewards.math.quantities import plain_number, read_quantity
-from groupwise.rewards.math.unmarked import MAX_ANSWER_CHARS, NUMBER, SCALE, Extraction
-from groupwise.rewards.math.values import Percent, Rules
-from groupwise.rewards.math.verify_pool import Outcome, shared_pool
-from groupwise.rewards.math.words import is_words, named, plain_words
+from groupwise.rewards.math.find import RULES, find_answer
+from groupwise.rewards.math.guess import MAX_ANSWER_CHARS, Extraction
+from groupwise.rewards.math.letters import last_letter, letter_in
+from groupwise.rewards.math.numbers import DecimalComma, plain_number
+from groupwise.rewards.math.read import read
+from groupwise.rewards.math.refusals import knows_nothing
+from groupwise.rewards.math.sentences import last_truth, named_of_class, truth_in
+from groupwise.rewards.math.spelling import compact, spell
+from groupwise.rewards.math.statement import is_value, last_stated, stated
+from groupwise.rewards.math.values import (
+    Choice,
+    Formula,
+    Number,
+    Quantity,
+    Reading,
+    Truth,
+    Unread,
+    Words,
+)
+from groupwise.rewards.math.words import plain_words
+from groupwise.rewards.missing import is_missing
+from groupwise.rewards.options import gold_letter, options_of
 from groupwise.rewards.types import Completion, Example, Grade
+from groupwise.rewards.verify.pool import Outcome, shared_pool
 
 Mode = Literal["auto", "math", "number", "choice", "text"]
 """What kind of answer is expected.
@@ -45,95 +60,100 @@ Mode = Literal["auto", "math", "number", "choice", "text"]
 MAX_REFERENCE_CHARS = 1_000
 CACHE_SIZE = 65_536
 
-_MARKED_CHOICE = re.compile(
-    r"\(([A-J])\)|\b(?:[Oo]ption|[Cc]hoice|[Gg]raph|[Ff]igure) ([A-J])\b|\*\*\(?([A-J])\)?[.:]?\*\*"
-)
-# Of a sentence, its only number is the answer; of a formula it is not: 5! is not 5
-_NOT_PROSE = re.compile(
-    r"[=^\\{}<>|±]|\b(?:not|wrong|incorrect|anything but)\b|n['’]t\b"
-    r"|\b(?:less|more|fewer|greater|other) than [$\d]|\d ?!+(?=[^\s!])|^[^A-Za-z]*\d ?!"
-    r"|- ?\("  # -(-7)
-)
-# What explains an answer is no part of it: "42, since 6 * 7 = 42", "42 (6 * 7)", "42, not 43"
-_CLAUSE = re.compile(
-    r",? (?:because|since|as|which)\b|, (?:so|that is|i\.e\.|meaning|not)\b"
-    r"|; (?=[A-Za-z])| (?:per|every) (?=\d)"
-    r"| \((?![-$\d.,?]*\))(?=(?:[^()]|\([^()]*\))*\)\D*$)"
-)
-_CALCULATOR = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K: 20*2=<<20*2=40>>40
-_DENIED = re.compile(r"^(?:, | \()not [-$\d.,]+\)?$")
-_HEDGE = re.compile(
-    r"\b(?:or|not|no|either|maybe|perhaps|possibly|alternative(?:ly)?|wrong|incorrect|wait"
-    r"|actually|also|otherwise|again|well|bound|(?:could|might|may) be)\b|n['’]t\b",
-    re.IGNORECASE,
-)
-# 17i, 17/x, 17 pi and 17½ are not 17, but 17m is
-_SYMBOL = re.compile(
-    r"[A-Za-z](?![A-Za-z])(?<![mglhs])|\s?[+/*]\s?[A-Za-z](?![A-Za-z])|\^|_|\s?[-+*/]\s*$"
-    rf"|\s?[{FRACTIONS}{POWERS}]|\s?[/*]?\s?(?:pi|sqrt|sin|cos|tan|log|ln|squared|cubed)(?![a-z])"
-)
-# "6*7, which is 42", "40, so 42": what was said before is explained, and the value comes last
-_RESULT = re.compile(
-    r", (?:(?:which|that) (?:is|equals|makes|gives|means)(?: equal to)?|so|i\.e\.|meaning) ([^,;]+)"
-)
-_INSTEAD = re.compile(r"not [^,;.]{1,40},? but (?:rather )?([^,;]+)")
-_SHORT_SCALE = re.compile(r"(\$?\d[\d,]*(?:\.\d+)?)([kKM])")
-_SINGLE_CHOICE = re.compile(r"[\s(*]*([A-J])[\s).:*]*")
+Kind = Literal["number", "math", "choice", "truth", "text"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A reference answer as it is compared: its text, and the kind of answer that it asks for."""
+    """A reference answer as it is compared: its text, what it was read as, and what it asks for."""
 
     text: str
-    kind: Literal["number", "math", "choice", "text"]
+    kind: Kind
+    reading: Reading = ()
     number: float | None = None  # the value of a short plain number
 
 
-def read_reference(gold: str, mode: Mode = "auto") -> Reference | None:
-    """The answer out of a reference: bare, or the end of a whole solution. None: unreadable."""
+class Case(NamedTuple):
+    """A text to grade. `closed`: it ended by itself and was not cut off."""
+
+    text: str
+    gold: str
+    closed: bool = True
+    options: tuple[str, ...] = ()
+
+
+def read_reference(
+    gold: str, mode: Mode = "auto", comma: DecimalComma = "auto"
+) -> Reference | None:
+    """The answer out of a reference: bare, at the end of a solution, or what its last sentence
+    states. None: missing or unreadable."""
     text = gold.strip()
-    if mode in ("auto", "math", "number") and (number := plain_number(text)) is not None:
-        return Reference(text, "number", number)
+    numeric = mode in ("auto", "math", "number")
+    if numeric and (number := plain_number(text)) is not None:
+        return Reference(text, "number", read(text, comma), number)
     if "####" in text or "\\boxed" in text or "<answer>" in text or "\\fbox" in text:
         found = find_answer(text, ("answer_tag", "boxed", "hash"))
-        text = found.text if found is not None else ""
+        text = found.text.strip() if found is not None else ""
     elif len(text) > MAX_REFERENCE_CHARS:
         return None
-    text = text.strip()
-    if mode in ("auto", "math", "number") and (number := plain_number(text)) is not None:
-        return Reference(text, "number", number)
-    if not text or not canonical(text):
+    if is_missing(text) or not compact(spell(text)):
         return None
-    if mode == "number":
-        return Reference(text, "number") if read_quantity(canonical(text)) else None
+    if numeric and (number := plain_number(text)) is not None:
+        return Reference(text, "number", read(text, comma), number)
     if mode == "choice":
-        letter = choice_letter(canonical(text))
-        return Reference(letter, "choice") if letter else None
+        letter = letter_in(text)
+        return Reference(letter, "choice", read(letter)) if letter else None
     if mode == "text":
-        return Reference(text, "text") if plain_words(text) else None
-    spelled = canonical(text)
+        return Reference(text, "text", read(text)) if plain_words(text) else None
+    reading = read(text, comma)
+    if not is_value(reading, words_too=True) and " " in text and (prose := _prose_value(text)):
+        text, reading = prose, read(prose, comma)
+    kind = _kind(reading, mode)
+    if mode == "number" and kind != "number":
+        return None
+    return Reference(text, kind, reading)
+
+
+def _prose_value(text: str) -> str | None:
+    """The value that a reference in prose ends with: "Then 3 + 5 = 8. The answer is: 8."."""
+    found = find_answer(text, ("phrase",))
+    if found is not None:
+        return stated(found.text)
+    last = last_stated(text) if any(map(str.isalpha, text)) else None
+    return None if last is None else last[0]
+
+
+def _kind(reading: Reading, mode: Mode) -> Kind:
+    first = reading[0]
     if mode == "auto":
-        if choice_letter(spelled):
-            return Reference(text, "choice")
-        if is_words(spelled):
-            return Reference(text, "text")
-    return Reference(text, "number" if read_quantity(spelled) else "math")
+        if isinstance(first, Choice) and not first.bare:
+            return "choice"
+        if isinstance(first, Truth):
+            return "truth"
+        if isinstance(first, Words):
+            return "text"
+    plain = isinstance(first, Number) or (
+        isinstance(first, Quantity) and isinstance(first.amount, Number)
+    )
+    return "number" if plain else "math"
 
 
 @checked_dataclass(frozen=True, config={"extra": "forbid"})
 class Correctness:
     """1.0 for a right answer, 0.0 for a wrong or missing one, None if nothing can be known.
 
-    `extract` are the rules that may find the answer, in descending priority (see `extract.RULES`).
-    `percent` says what `25%` equals. `tolerance` (absolute) and `relative_tolerance` allow numbers
-    to differ. `timeout_s` bounds one comparison by math-verify. A reference that cannot be read or
-    a comparison that was stopped gives None: a broken grader must not look like a bad model.
+    `extract` are the rules that may find the answer, in descending priority (see `find.RULES`).
+    `percent` says what `25%` equals. `decimal_comma` says how `2,50` is read: `always` as a decimal,
+    `never`, or `auto`, where it can be no thousands. `tolerance` (absolute) and
+    `relative_tolerance` allow numbers to differ. `timeout_s` bounds one comparison by math-verify.
+    A reference that cannot be read or a comparison that was stopped gives None: a broken grader
+    must not look like a bad model.
     """
 
     mode: Mode = "auto"
     extract: tuple[str, ...] = RULES
     percent: Percent = "either"
+    decimal_comma: DecimalComma = "auto"
     tolerance: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     relative_tolerance: float = Field(default=0.0, ge=0.0, lt=1.0)
     timeout_s: float = Field(default=3.0, gt=0.0, le=120.0)
@@ -160,125 +180,145 @@ class Correctness:
 
     def grades(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
         """The grade of each completion against its example's answer."""
-        return self.grade_texts(
-            (completion.text, example.answer, completion.finish_reason == "stop")
+        return self.grade_cases(
+            Case(
+                completion.text,
+                example.answer,
+                completion.finish_reason == "stop",
+                options_of(example.metadata) if example.metadata else (),
+            )
             for example, completion in zip(examples, completions, strict=True)
         )
 
-    def grade_texts(self, cases: Iterable[tuple[str, str, bool]]) -> list[Grade]:
-        """Grades for (text, gold, whether the text ended by itself and was not cut off).
+    def grade_cases(self, cases: Iterable[Case]) -> list[Grade]:
+        """Grades for cases, in order; math-verify runs in parallel.
 
         Raises:
             UserError: math-verify is needed and cannot be started.
         """
         rules = Rules(self.percent, self.tolerance, self.relative_tolerance)
-        grades: list[Grade | None] = []
+        grades: list[Grade] = []
         undecided: dict[tuple[str, str], list[int]] = {}
-        found_at: list[Extraction | None] = []
-        for text, gold, closed in cases:
-            reference = _cached_reference(gold, self.mode)
-            found = self._find(text, reference, closed) if reference is not None else None
-            found_at.append(found)
-            if reference is None or found is None:
-                grades.append(_BAD_REFERENCE if reference is None else _UNPARSEABLE)
-            else:
-                verdict = _compare(reference, found.text, rules)
-                grades.append(None if verdict is None else _grade(verdict, found))
-                if verdict is None:
-                    pair = (reference.text, found.text)
-                    undecided.setdefault(pair, []).append(len(grades) - 1)
+        for case in cases:
+            gold = gold_letter(case.gold, case.options) if case.options else case.gold
+            reference = _cached_reference(gold, self.mode, self.decimal_comma)
+            if reference is None:
+                grades.append(_BAD_REFERENCE)
+                continue
+            found = self._find(case, reference)
+            if found is None or knows_nothing(found.text):
+                grades.append(_UNPARSEABLE)
+                continue
+            verdict = _compare(reference, found.text, rules, self.decimal_comma)
+            if verdict is None:
+                undecided.setdefault((reference.text, found.text), []).append(len(grades))
+            grades.append(_grade(bool(verdict), found))
         if undecided:
-            pairs = list(undecided)
-            outcomes = shared_pool().verify(
-                [(_for_math_verify(g), _for_math_verify(a)) for g, a in pairs], self.timeout_s
-            )
-            for pair, outcome in zip(pairs, outcomes, strict=True):
-                for index in undecided[pair]:
-                    found = found_at[index]
-                    assert found is not None
-                    grades[index] = _grade_outcome(outcome, found)
-                if outcome != "stopped":  # a timeout depends on how busy the machine is
-                    _verdicts.put((*pair, rules, "math"), outcome == "equal")
-        return [grade for grade in grades if grade is not None]
+            self._ask_math_verify(undecided, grades, rules)
+        return grades
 
-    def _find(self, text: str, reference: Reference, closed: bool) -> Extraction | None:
-        found = find_answer(text, self.extract, closed=closed, numeric=reference.kind == "number")
+    def _ask_math_verify(
+        self, undecided: dict[tuple[str, str], list[int]], grades: list[Grade], rules: Rules
+    ) -> None:
+        pairs = list(undecided)
+        spelled = [(_for_math_verify(gold), _for_math_verify(answer)) for gold, answer in pairs]
+        outcomes = shared_pool().verify(spelled, self.timeout_s)
+        for pair, outcome in zip(pairs, outcomes, strict=True):
+            for index in undecided[pair]:
+                grades[index] = _grade_outcome(outcome, grades[index])
+            if outcome != "stopped":  # a timeout depends on how busy the machine is
+                _verdicts.put((*pair, rules, "math"), outcome == "equal")
+
+    def _find(self, case: Case, reference: Reference) -> Extraction | None:
+        """What the text gives as its answer, of the kind that the reference asks for."""
+        found = find_answer(
+            case.text, self.extract, closed=case.closed, numeric=reference.kind == "number"
+        )
         if reference.kind == "choice":
-            return _find_choice(text, found, self.extract)
-        if reference.kind == "text" and found is not None:
-            named = found.found_by == "last_math" and "\\text" in found.text
-            guess = not named and found.found_by in ("last_number", "last_math", "bold")
-            return None if guess else found
-        if found is not None and "!" in reference.text and found.found_by == "phrase":
-            # The mark that ends a sentence, unless the reference is a factorial too
-            end = found.start + len(found.text)
-            if found.text[-1:].isdigit() and text[end : end + 1] == "!":
-                return found._replace(text=found.text + "!")
-        if found is not None and found.found_by in ("answer_tag", "phrase", "hash"):
-            return _inner(found, reference)
-        return found
-
-
-def _inner(found: Extraction, reference: Reference) -> Extraction:
-    """An answer in a sentence ("She has 72 clips left"): its number, if it is the only one."""
-    text = found.text
-    if plain_number(text) is not None:
-        return found
-    if reference.number is not None and (short := _SHORT_SCALE.fullmatch(text)):  # $42K
-        return found._replace(text=short[1] + (" million" if short[2] == "M" else " thousand"))
-    if reference.kind != "number" or read_quantity(canonical(text)) is not None:
-        return found
-    if (instead := _INSTEAD.fullmatch(text)) is not None:
-        return found._replace(text=instead[1])
-    if "<<" in text:
-        text = _CALCULATOR.sub("", text)
-        found = found._replace(text=text)
-    clause = _CLAUSE.search(text, 0, MAX_ANSWER_CHARS)
-    if clause is not None and not _HEDGE.search(_DENIED.sub("", text[clause.start() :])):
-        result = _RESULT.fullmatch(text, clause.start())
-        text = text[: clause.start()]
-        stated = read_quantity(canonical(text.rsplit("=", 1)[-1])) is not None
-        if result is not None and (not stated or plain_number(result[1]) is not None):
-            return found._replace(text=result[1])
-        if stated:
-            return found._replace(text=text)
-    numbers = list(NUMBER.finditer(unwrap(text[:MAX_ANSWER_CHARS])))
-    if len(numbers) == 1 and not _NOT_PROSE.search(text.replace("\\$", "$")):
-        number, after = numbers[0].group().strip(), numbers[0].string[numbers[0].end() :]
-        if _SYMBOL.match(after) is None:
-            scale = SCALE.match(after)
-            return found._replace(text=number + scale.group() if scale else number)
-    return found
-
-
-def _find_choice(text: str, found: Extraction | None, rules: Sequence[str]) -> Extraction | None:
-    """A letter: as marked, or `(B)` or `option B` on the last line that has one."""
-    if found is not None and found.found_by not in ("last_number", "last_math", "bold", "whole"):
-        if choice_letter(canonical(found.text)):
+            return _find_letter(case, found, self.extract)
+        if reference.kind in ("text", "truth"):
+            return _find_words(case, found, reference, self.extract)
+        if found is None or found.found_by not in ("answer_tag", "phrase", "hash", "whole"):
             return found
-        marked = _MARKED_CHOICE.findall(found.text[:MAX_ANSWER_CHARS])
-        letters = {letter for groups in marked for letter in groups if letter}
-        if len(letters) == 1:
-            return Extraction(letters.pop(), found.found_by, found.start)
+        return _find_value(case.text, found, reference)
+
+
+def _find_value(text: str, found: Extraction, reference: Reference) -> Extraction:
+    """What a marked sentence states, where it is no value itself."""
+    if plain_number(found.text) is not None:
         return found
-    if found is not None and found.found_by == "whole":
+    if reference.text.endswith("!") and found.found_by == "phrase":
+        # The mark that ends a sentence, unless the reference is a factorial too
+        end = found.start + len(found.text)
+        if found.text[-1:].isdigit() and text[end : end + 1] == "!":
+            return found._replace(text=found.text + "!")
+    reading = read(found.text)
+    if isinstance(reading[0], Choice) and not reading[0].rest and not isinstance(
+        reference.reading[0], Choice
+    ):  # "The lecture begins at 1:45. The answer is D.": the value stands before its letter
+        before = last_stated(text[: found.start].rpartition(".")[0])
+        return found if before is None else Extraction(before[0], found.found_by, before[1])
+    if is_value(reading, words_too=True):
         return found
-    if "whole" not in rules or text.rfind("<think>") > text.rfind("</think>"):
+    with_unit = isinstance(reference.reading[0], Quantity)
+    value = stated(found.text, with_unit=with_unit)
+    return found if value is None else found._replace(text=value)
+
+
+def _find_letter(
+    case: Case, found: Extraction | None, rules: Sequence[str]
+) -> Extraction | None:
+    """The letter of an option: as marked, by the option's text, or on the last line with one."""
+    text = case.text
+    marked = found is not None and found.found_by in ("answer_tag", "boxed", "hash", "phrase")
+    if found is not None and (marked or found.found_by == "whole"):
+        letter = letter_in(found.text[:MAX_ANSWER_CHARS])
+        if letter is None and case.options:
+            letter = _option_named(found.text, case.options)
+        if letter is not None:
+            return found._replace(text=letter)
+        if marked and found.found_by != "boxed":
+            return found
+    if "whole" not in rules or not case.closed or text.rfind("<think>") > text.rfind("</think>"):
+        return found
+    behind = text[found.start + len(found.text) :] if found is not None and marked else text
+    last = last_letter(behind[behind.rfind("</think>") + 1 :])
+    if last is not None:
+        return Extraction(last[0], "last_choice", len(text) - len(behind) + last[1])
+    return found if found is not None and (marked or found.found_by == "whole") else None
+
+
+def _option_named(text: str, options: tuple[str, ...]) -> str | None:
+    """The letter of the one option that a text equals."""
+    reading = read(text)
+    equal = [i for i, option in enumerate(options) if same(read(option), reading, Rules()) is True]
+    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[equal[0]] if len(equal) == 1 else None
+
+
+def _find_words(
+    case: Case, found: Extraction | None, reference: Reference, rules: Sequence[str]
+) -> Extraction | None:
+    """Words as marked; else the truth value, or the one word of a class, that the text ends on."""
+    guessed = found is None or found.found_by in ("last_number", "last_math", "bold")
+    if found is not None and (found.found_by == "last_math" and "\\text" in found.text):
+        guessed = False
+    text = case.text if guessed or found is None else found.text
+    if guessed and (not case.closed or "whole" not in rules):
         return None
-    for line in reversed(text[-MAX_ANSWER_CHARS:].rstrip().splitlines()):
-        if single := _SINGLE_CHOICE.fullmatch(line):
-            return Extraction(single.group(1), "last_choice", text.rfind(line))
-        letters = {letter for groups in _MARKED_CHOICE.findall(line) for letter in groups if letter}
-        if letters:
-            return (
-                Extraction(letters.pop(), "last_choice", text.rfind(line))
-                if len(letters) == 1
-                else None
-            )
-    return None
+    if reference.kind == "truth":
+        word = last_truth(text) if guessed else truth_in(text)
+    else:
+        word = named_of_class(text, reference.text)
+    if word is None:
+        return None if guessed else found
+    if found is None or guessed:
+        return Extraction(word, "last_word", max(0, text.rfind(word)))
+    return found._replace(text=word)
 
 
-def _compare(reference: Reference, answer: str, rules: Rules) -> bool | None:
+def _compare(
+    reference: Reference, answer: str, rules: Rules, comma: DecimalComma
+) -> bool | None:
     if reference.text == answer:  # the commonest right answer; no cache is faster
         return True
     if reference.number is not None and not (rules.tolerance or rules.relative_tolerance):
@@ -289,40 +329,42 @@ def _compare(reference: Reference, answer: str, rules: Rules) -> bool | None:
             number == reference.number or abs(number - reference.number) > 1e-6
         ):
             return number == reference.number
-    key = (reference.text, answer, rules, reference.kind)
+    key = (reference.text, answer, rules, (reference.kind, comma))
     verdict = _verdicts.get(key)
-    if verdict is not None:
-        return verdict
-    if reference.kind == "text":
-        verdict = _same_words(canonical(reference.text), canonical(answer))
-    elif reference.kind == "choice":
-        verdict = bool(same(reference.text, answer, rules))
-    else:
-        verdict = same(reference.text, answer, rules)
+    if verdict is None:
+        verdict = _same_texts(reference, answer) or same(
+            reference.reading, read(answer, comma), rules
+        )
         if verdict is None:
             verdict = _verdicts.get((reference.text, answer, rules, "math"))
-    if verdict is not None:
-        _verdicts.put(key, verdict)
+        if verdict is not None:
+            _verdicts.put(key, verdict)
     return verdict
 
 
-def _same_words(gold: str, answer: str) -> bool:
-    words = named(gold)
-    return named(answer) == words or named(without_choice(answer)) == words
+def _same_texts(reference: Reference, answer: str) -> bool:
+    """Whether the texts agree, whatever they mean."""
+    if len(answer) > 4 * MAX_REFERENCE_CHARS:
+        return False
+    gold, spelled = compact(spell(reference.text)), compact(spell(answer))
+    if gold == spelled:
+        return True
+    words = isinstance(reference.reading[0], (Words, Unread)) and reference.kind in ("text", "math")
+    return words and plain_words(gold) == plain_words(spelled) != "" and "\\" not in gold + spelled
 
 
 def _grade(equal: bool, found: Extraction) -> Grade:
     return Grade(equal, "correct" if equal else "wrong", found.text, found.found_by)
 
 
-def _grade_outcome(outcome: Outcome, found: Extraction) -> Grade:
-    if outcome == "stopped":
-        return Grade(False, "timeout", found.text, found.found_by)
-    return _grade(outcome == "equal", found)
+def _grade_outcome(outcome: Outcome, grade: Grade) -> Grade:
+    equal = outcome == "equal"
+    status = "timeout" if outcome == "stopped" else "correct" if equal else "wrong"
+    return Grade(equal, status, grade.extracted, grade.found_by)
 
 
 def _for_math_verify(text: str) -> str:
-    return canonical(text).replace("°", "").replace("≈", "=").replace("*", " \\cdot ")
+    return spell(text).replace("°", "").replace("≈", "=").replace("*", " \\cdot ")
 
 
 class _VerdictCache:
@@ -354,16 +396,16 @@ class _VerdictCache:
 _BAD_REFERENCE = Grade(False, "bad_reference")
 _UNPARSEABLE = Grade(False, "unparseable")
 _verdicts = _VerdictCache(CACHE_SIZE)
-_references: dict[tuple[str, Mode], Reference] = {}
+_references: dict[tuple[str, Mode, DecimalComma], Reference] = {}
 
 
-def _cached_reference(gold: str, mode: Mode) -> Reference | None:
-    key = (gold, mode)
+def _cached_reference(gold: str, mode: Mode, comma: DecimalComma) -> Reference | None:
+    key = (gold, mode, comma)
     reference = _references.get(key)
     if reference is None:  # also where it was unreadable: that is rare, and quick to find again
         if len(_references) >= 16_384:
             _references.clear()
-        reference = read_reference(gold, mode)
+        reference = read_reference(gold, mode, comma)
         if reference is not None:
             _references[key] = reference
     return reference
@@ -372,21 +414,25 @@ def _cached_reference(gold: str, mode: Mode) -> Reference | None:
 _DEFAULT = Correctness()
 
 
-def grade(text: str, gold: str, grader: Correctness = _DEFAULT) -> Grade:
-    """Whether a text's final answer equals the gold answer; `grader` holds the choices.
+def grade(
+    text: str, gold: str, grader: Correctness = _DEFAULT, choices: Sequence[str] | None = None
+) -> Grade:
+    """Whether a text's final answer equals the gold answer; `grader` holds the choices of grading,
+    `choices` the texts of a multiple choice's options.
 
     Raises:
         UserError: math-verify is needed and cannot be started.
     """
-    return grader.grade_texts([(text, gold, True)])[0]
+    return grader.grade_cases([Case(text, gold, True, tuple(choices or ()))])[0]
 
 
 def grade_many(pairs: Iterable[tuple[str, str]], grader: Correctness = _DEFAULT) -> list[Grade]:
     """`grade` for (text, gold) pairs, in order; math-verify runs in parallel."""
-    return grader.grade_texts((text, gold, True) for text, gold in pairs)
+    return grader.grade_cases(Case(text, gold) for text, gold in pairs)
 
 
 def clear_caches() -> None:
-    """Forget all verdicts and references; for benchmarks."""
+    """Forget all verdicts, references and readings; for benchmarks."""
     _verdicts.clear()
     _references.clear()
+    read.cache_clear()

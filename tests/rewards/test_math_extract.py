@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from groupwise.rewards import Correctness, grade
-from groupwise.rewards.math.extract import find_answer
+from groupwise.rewards.math.find import find_answer
 
 FOUND = [
     # text, what is taken, by which rule

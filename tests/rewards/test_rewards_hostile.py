@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from groupwise.rewards import Completion, Correctness, Example, build_rubric, grade, grade_many
-from groupwise.rewards.math.extract import find_answer
-from groupwise.rewards.math.verify_pool import MathVerifyPool, shared_pool
+from groupwise.rewards.math.find import find_answer
+from groupwise.rewards.verify.pool import MathVerifyPool, shared_pool
 
 GOLD = "7919"
 EXAMPLE = Example("e", "What is the thousandth prime?", GOLD)
@@ -167,7 +167,7 @@ def test_a_worker_that_dies_is_replaced():
 
 def test_workers_end_when_the_parent_is_killed():
     code = (
-        "from groupwise.rewards.math.verify_pool import shared_pool as s; p = s();"
+        "from groupwise.rewards.verify.pool import shared_pool as s; p = s();"
         "p.verify([('x', 'x')], 20.0); print(p._processes[0].popen.pid, flush=True);"
         "p.verify([('9^{9^{9^{9}}}+x', 'x')], 60.0)"
     )

@@ -174,7 +174,7 @@ class MathVerifyPool:
                 sys.executable,
                 "-P",
                 "-c",
-                "from groupwise.rewards.math.verify_worker import main; main()",
+                "from groupwise.rewards.verify.worker import main; main()",
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

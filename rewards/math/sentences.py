@@ -1,0 +1,60 @@
+"""Truth values and words of a closed class in a sentence: "The statement is true.", "on Saturday".
+
+    truth_in("True - on a tree it holds")                    # "True"
+    named_of_class("The bus was full on Monday.", "Monday")  # "Monday"
+
+What it leaves out: sentences whose truth needs the question ("f is continuous").
+"""
+
+from __future__ import annotations
+
+import re
+
+from groupwise.rewards.math.layout import without_emphasis
+from groupwise.rewards.math.refusals import denied, takes_back
+from groupwise.rewards.math.vocabulary import CLASSES, TRUTHS
+
+_WORDS = "|".join(sorted((re.escape(word) for word in TRUTHS), key=len, reverse=True))
+_LEADING = re.compile(rf"\W*({_WORDS})(?!\w)", re.IGNORECASE)
+_PREDICATE = re.compile(
+    r"\b(?:is|are|was|=|:|answer|evaluates to|must be|indeed|to be)\W+(true|false)\b(?!\w)", re.IGNORECASE
+)
+_LEADING_LETTER = re.compile(r"\(?[A-Ja-j][).:]\s*")
+_SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n+")
+
+
+def truth_in(text: str) -> str | None:
+    """The truth value that an answer begins with, or that its sentence states; None: none."""
+    text = without_emphasis(text.strip())
+    letter = _LEADING_LETTER.match(text)
+    leading = _LEADING.match(text, letter.end() if letter is not None else 0)
+    if leading is not None:
+        behind = text[leading.end() :]
+        return None if re.match(r"\W*(?:or|and)\b", behind) else leading[1]
+    found = {m[1] for m in _PREDICATE.finditer(text) if not denied(text[: m.start(1)], "")}
+    return found.pop() if len({word.lower() for word in found}) == 1 and found else None
+
+
+def last_truth(text: str) -> str | None:
+    """The truth value of the last sentence that states one."""
+    for sentence in reversed(_SENTENCE.split(text[-1_000:].strip())):
+        if (word := truth_in(sentence)) is not None and (
+            _PREDICATE.search(sentence) or len(sentence.split()) == 1 or sentence[:1].isupper()
+        ):
+            return word
+        if sentence.strip():
+            return None
+    return None
+
+
+def named_of_class(text: str, gold: str) -> str | None:
+    """The one word of the gold's class (weekdays, months, odd and even) in the last sentence."""
+    gold_words = set(re.findall(r"[a-z]+", gold.casefold().replace("\\text", "")))
+    members = next((set(c.split()) for c in CLASSES if len(gold_words & set(c.split())) == 1), None)
+    if members is None or len(gold_words) > 1:
+        return None
+    sentences = [s for s in _SENTENCE.split(text[-1_000:].strip()) if s.strip()]
+    if not sentences or takes_back(sentences[-1]):
+        return None
+    found = [w for w in re.findall(r"[A-Za-z]+", sentences[-1]) if w.casefold() in members]
+    return found[0] if len({word.casefold() for word in found}) == 1 else None

@@ -274,7 +274,7 @@ def test_stated_rules(mark: str) -> None:
     rng = random.Random(11)
     made: list[Case] = []
     for mine, other in product(INTEGRALS, INTEGRALS):
-        for constant in ("C", "c", "C_1"):
+        for constant in ("C", "c", "C_1") if mine == other else ("c",):
             made.append((f"{mine} + C", f"{other} + {constant}", mine == other))
             made.append((f"{mine} + C", f"{constant} + {other}", mine == other))
         made.append((f"f(x) = {mine}", other, mine == other))

@@ -77,7 +77,10 @@ def same_amount(gold: Amount, answer: Amount, rules: Rules) -> bool | None:
             continue
         if point >= 3 and not imaginary and not (_is_real(x) and _is_real(y)):
             continue  # outside the domain of one: both are compared where they are defined
-        verdict = _same_value(x, y, rounded, rules)
+        try:
+            verdict = _same_value(x, y, rounded, rules)
+        except OverflowError:  # one is too large for a float: 10^400 beside pi
+            return False
         if verdict is not True:
             return None if x_opaque or y_opaque else verdict
     return True

@@ -73,7 +73,7 @@ def parse(text: str, is_unit: Any = None) -> Parsed:
     parser = _Parser([t for t in _TOKEN.findall(text) if not t.isspace()], is_unit)
     try:
         node = parser.sum()
-    except RecursionError as error:
+    except (RecursionError, ValueError, ArithmeticError, IndexError) as error:
         raise UnreadableError from error
     return Parsed(node, tuple(parser.tokens[parser.at :]))
 

@@ -349,8 +349,7 @@ def _same_texts(reference: Reference, answer: str) -> bool:
     gold, spelled = compact(spell(reference.text)), compact(spell(answer))
     if gold == spelled:
         return True
-    words = isinstance(reference.reading[0], (Words, Unread)) and reference.kind in ("text", "math")
-    return words and plain_words(gold) == plain_words(spelled) != "" and "\\" not in gold + spelled
+    return reference.kind == "text" and plain_words(reference.text) == plain_words(answer) != ""
 
 
 def _grade(equal: bool, found: Extraction) -> Grade:

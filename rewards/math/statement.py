@@ -16,12 +16,10 @@ from groupwise.rewards.math.read import read
 from groupwise.rewards.math.refusals import corrected, denied, offers_another, takes_back
 from groupwise.rewards.math.units import is_known
 from groupwise.rewards.math.values import (
-    Choice,
-    Formula,
-    Number,
-    Quantity,
     Reading,
-    Time,
+    Relation,
+    Sequence,
+    Set,
     Truth,
     Unread,
     Words,
@@ -90,10 +88,14 @@ _HEADING = re.compile(r"\s*(?:#{1,6}\s.*|\**(?:step|part) \d+\b.*|\d{1,2}[.)]\s*
 
 
 def is_value(reading: Reading, words_too: bool = False) -> bool:
-    """Whether a text is one value, and no prose."""
+    """Whether a text is a value with all its parts, and no prose."""
     first = reading[0]
     if isinstance(first, (Words, Truth)):
         return words_too
+    if isinstance(first, (Sequence, Set)):
+        return all(is_value(item) for item in first.items)
+    if isinstance(first, Relation):
+        return all(n or is_value(s) for n, s in zip(first.names, first.sides, strict=True))
     return not isinstance(first, Unread)
 
 

@@ -7,6 +7,7 @@ What it leaves out: units and percent (`compare`), and algebra: what cannot be e
 
 from __future__ import annotations
 
+import cmath
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -54,6 +55,11 @@ def times(amount: Amount, factor: Fraction) -> Amount:
 def has_pi(amount: Amount) -> bool:
     """Whether pi stands in a formula."""
     return isinstance(amount, Formula) and "'pi'" in repr(amount.node)
+
+
+def has_names(amount: Amount) -> bool:
+    """Whether variables stand in it."""
+    return isinstance(amount, Formula) and bool(names_in(amount.node))
 
 
 def same_amount(gold: Amount, answer: Amount, rules: Rules) -> bool | None:
@@ -123,8 +129,8 @@ def _same_value(gold: Value, answer: Value, rounded: bool, rules: Rules) -> bool
     if isinstance(gold, Fraction) and isinstance(answer, Fraction):
         return close(gold, answer, rounded, rules)
     x, y = complex(gold), complex(answer)
-    if x == y:  # infinity has no difference
-        return True
+    if cmath.isinf(x) or cmath.isinf(y):
+        return x == y
     difference, size = abs(x - y), max(abs(x), abs(y))
     if difference <= 1e-10 * size:
         return True

@@ -44,10 +44,12 @@ _LIST = re.compile(
     r"\s*(?:[,;]\s*)?(?:\\text\s*\{\s*,?\s*(?:and|or|y|und|et|oder|ou|o)\s*\}|\b(?:and|or)\b|和|或)\s*"
     r"|\s*[,;]\s*"
 )
+_WITHOUT = re.compile(r"\\mathbb ?\{?R\}? ?(?:\\setminus|\\backslash|-) ?\\\{([^,{}]+)\\\}")
 _CUP = re.compile(r"\s*\\cup\s*")
 _OPERATOR = re.compile(r"\s*(<=|>=|!=|<|>|=|≈|\\equiv(?![a-z]))\s*")
 _MEMBER = re.compile(
-    r"(?:\(?[A-Za-z](?:_\{?\w\}?)?(?: ?, ?[A-Za-z])*\)? ?\\in |\([A-Za-z](?: ?, ?[A-Za-z])+\) ?= ?"
+    r"(?:\(?[A-Za-z](?:_\{?\w\}?)?(?: ?, ?[A-Za-z])*\)? ?\\in(?![a-z]) ?"
+    r"|\([A-Za-z](?: ?, ?(?:[A-Za-z]|\\[a-z]+))+ ?\) ?= ?"
     r"|[A-Z] ?(?=\([^()]*\d[^()]*,[^()]*\)$))(.*)"  # A(3, -2)
 )
 _BUILDER = re.compile(
@@ -77,6 +79,12 @@ def read_built(text: str, depth: int, read: Reader) -> Iterator[Value]:
         return
     if text.startswith("\\{") and (builder := _BUILDER.fullmatch(text)) is not None:
         yield from read(builder[1], depth + 1)
+        return
+    if (without := _WITHOUT.fullmatch(text)) is not None:
+        gap = read(without[1], depth + 1)
+        yield Union((
+            (Interval((MINUS_INFINITY,), gap, "()"),), (Interval(gap, (INFINITY,), "()"),)
+        ))  # fmt: skip
         return
     if "\\cup" in text:
         yield Union(tuple(read(part, depth + 1) for part in _CUP.split(text)))
@@ -173,7 +181,7 @@ def _list(text: str, depth: int, read: Reader) -> Iterator[Value]:
     sequence = Sequence(_flat(read_parts), ";" if ordered else "")
     ranges = [next((v for v in part if isinstance(v, (Interval, Union))), None)
               for part in read_parts]  # fmt: skip
-    if all(v is not None for v in ranges) and any(isinstance(p[0], Relation) for p in read_parts):
+    if all(v is not None for v in ranges) and any(isinstance(v, Relation) for p in read_parts for v in p):
         joined = _both(ranges) if " and" in text or "," in text else None
         yield joined if joined is not None else Union(tuple((v,) for v in ranges if v is not None))
     yield sequence
@@ -244,7 +252,8 @@ def _split_relation(text: str) -> tuple[list[str], list[str]] | None:
 
 def _name(side: str) -> str:
     """The name that a side is, or "": what a value is assigned to."""
-    return compact(side) if _NAME.fullmatch(side) and side not in ("i", "e", "\\pi") else ""
+    named = _NAME.fullmatch(side) and side not in ("i", "e", "\\pi") and not denies(side)
+    return compact(side) if named else ""
 
 
 def _ranges(

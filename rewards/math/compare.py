@@ -10,13 +10,14 @@ out: numbers and formulas (`amounts`), and units (`units`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
 from groupwise.rewards.math.amounts import (
     Rules,
     amount_of,
+    has_names,
     has_pi,
     same_amount,
     same_difference,
@@ -48,6 +49,8 @@ from groupwise.rewards.math.values import (
 )
 
 Verdict = bool | None
+_NEXT: Any = object()
+"""A rule's verdict where this reading says nothing: another one may."""
 Rule = Callable[[Any, Any, Rules], Verdict]
 
 
@@ -63,6 +66,8 @@ def same(gold: Reading, answer: Reading, rules: Rules) -> Verdict:
                 if rule is None:
                     continue
                 verdict = rule(g, a, rules)
+                if verdict is _NEXT:
+                    continue
                 if verdict is not None:
                     return verdict
                 undecided = True
@@ -106,6 +111,8 @@ def _any_order(gold: tuple[Reading, ...], answer: tuple[Reading, ...], rules: Ru
 
 def _quantities(gold: Quantity, answer: Quantity, rules: Rules) -> Verdict:
     """Two stated units must convert into each other; a rate may leave out what it is paid for."""
+    if gold.letters and answer.letters and same(*_multiplied(gold, answer), rules) is True:
+        return True
     ratio = factor(gold.unit, answer.unit)
     if ratio is None:
         one, other = without_rate(gold.unit), without_rate(answer.unit)
@@ -117,11 +124,24 @@ def _quantities(gold: Quantity, answer: Quantity, rules: Rules) -> Verdict:
     return same_amount(gold.amount, times(answer.amount, ratio), rules)
 
 
+def _multiplied(*quantities: Quantity) -> Iterator[Reading]:
+    """Letters behind a number as variables: `5m` as five times m."""
+    for quantity in quantities:
+        node = amount_of(quantity.amount)
+        for letter in quantity.letters:
+            node = ("*", node, ("name", letter))
+        yield (Formula(node),)
+
+
 def _unit_in_gold(gold: Quantity, answer: Number | Formula, rules: Rules) -> Verdict:
+    if gold.letters and (len(gold.letters) == 1 or has_names(answer)):
+        return same(*_multiplied(gold), (answer,), rules)  # 5m is no 5
     return _one_unit(gold.unit, gold.amount, answer, rules, lambda u, b: same_amount(u, b, rules))
 
 
 def _unit_in_answer(gold: Number | Formula, answer: Quantity, rules: Rules) -> Verdict:
+    if answer.letters and has_names(gold):
+        return same((gold,), *_multiplied(answer), rules)
     return _one_unit(answer.unit, answer.amount, gold, rules, lambda u, b: same_amount(b, u, rules))
 
 
@@ -220,6 +240,8 @@ def _sequences(gold: Sequence, answer: Sequence, rules: Rules) -> Verdict:
     marks = {gold.brackets, answer.brackets}
     if marks == {""}:
         return _any_order(gold.items, answer.items, rules)
+    if gold.brackets == "" and answer.brackets == "[]" and len(gold.items) == 2:
+        return False  # an interval
     if "" in marks:
         gold_items, answer_items = _right_sides(gold.items), _right_sides(answer.items)
         return _in_order(gold_items, answer_items, rules)
@@ -237,7 +259,7 @@ def _right_sides(items: tuple[Reading, ...]) -> tuple[Reading, ...]:
 
 def _single(gold: Any, answer: Sequence, rules: Rules) -> Verdict:
     """Several answers are no answer, unless all are the same."""
-    return len(answer.items) > 0 and _all(same((gold,), item, rules) for item in answer.items)
+    return not answer.brackets.strip(";") and _all(same((gold,), item, rules) for item in answer.items)
 
 
 def _sets(gold: Set | Sequence, answer: Set | Sequence, rules: Rules) -> Verdict:
@@ -350,7 +372,9 @@ def _is_called(side: Reading) -> bool:
             node = value.node
             if node[0] in ("name", "call") and node[1] not in ("factorial", "binom", "root"):
                 return True
-            return node[0] == "*" and node[1][0] == "name" and node[2][0] in ("name", "num")
+            if node[0] == "*" and node[1][0] == "name" and node[2][0] == "num":
+                return True
+            return node[0] in "+-*" and all(part[0] == "name" for part in node[1:])
     return False
 
 
@@ -431,6 +455,7 @@ _TABLE: dict[tuple[type, type], Rule] = {
     (Sequence, Relation): _all_assigned,
     (Unread, Unread): lambda g, a, _: g == a and bool(g.text),
 }
+_TABLE[(Interval, Relation)] = lambda g, a, rules: _assigned(g, a, rules) or _NEXT
 for _one in (Formula, Quantity, Words, Truth, Interval, Union, Matrix, Set, Ratio, Date, Time):
     _TABLE.setdefault((_one, Choice), _behind_letter)
     _TABLE.setdefault((Choice, _one), _option_text)

@@ -42,7 +42,8 @@ _INTEGER: dict[str, Callable[..., int]] = {
 
 
 class Evaluation:
-    """One point. `opaque`: something was valued by its name only, so that a difference is none."""
+    """One point. `opaque`: a sum or integral was valued by its parts only, so that a difference
+    says nothing."""
 
     def __init__(self, point: int) -> None:
         self.point = point
@@ -106,7 +107,6 @@ class Evaluation:
         return self.unknown(name, arguments)
 
     def unknown(self, name: str, arguments: list[Value]) -> Value:
-        self.opaque = True
         shown = [f"{complex(a):.9g}" for a in arguments]
         if name in ("gcd", "lcm", "min", "max"):
             shown.sort()
@@ -132,6 +132,7 @@ class Evaluation:
         self.bound[name] = Fraction(crc32(b"bound") % 997 + 101, 409)  # whatever it is called
         inner = self.value(body)
         del self.bound[name]
+        self.opaque = True
         return self.unknown(kind + str(low is None) + str(high is None), [*ends, inner])
 
 
@@ -145,7 +146,7 @@ def value(node: Node, point: int = 0) -> Value:
 
 
 def evaluated(node: Node, point: int) -> tuple[Value, bool]:
-    """`value`, and whether something in it was valued by its name only."""
+    """`value`, and whether a sum or integral in it was valued by its parts only."""
     evaluation = Evaluation(point)
     try:
         return evaluation.value(node), evaluation.opaque

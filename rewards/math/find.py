@@ -269,7 +269,8 @@ def _phrase(text: str, marked: bool) -> Extraction | None:
             after = _HEADING_AFTER.match(text, word.end())
         if after is None:
             turned = _TURNED.search(before)
-            if turned is not None and not re.match(r"s?\s*(?:is|:|choice)", text[word.end() :]):
+            asked = re.search(r"\b(?:what|which) is", before[-30:], re.IGNORECASE)
+            if turned is not None and not asked and not re.match(r"s?\s*(?:is|:|choice)", text[word.end() :]):
                 line = before[: turned.start()].rsplit("\n", 1)[-1]
                 sentence = re.split(r"[.;] |^.*\b(?:so|thus|therefore|hence),? ", line, flags=re.I)[-1]
                 if sentence.strip():

@@ -124,8 +124,8 @@ class _Parser:
                 divided = token == "/"
             elif self.starts_factor(token):
                 whole = node[0] == "num" and node[1].denominator == 1 and not divided
-                if token[0].isdigit():  # 2 1/2; but 2 3 is no product
-                    node = self.mixed(node) if whole else self.fail()
+                if token[0].isdigit() and self.tokens[self.at - 1][-1].isdigit():
+                    node = self.mixed(node) if whole else self.fail()  # 2 1/2; but 2 3: no product
                 elif divided:  # 1/2x: two readings, so none
                     raise UnreadableError
                 elif whole and token == "(" and self.is_fraction():  # 8 (6/19)
@@ -302,8 +302,10 @@ class _Parser:
         if self.peek() == "^":
             self.take()
             exponent = self.exponent()
-            if exponent[0] == "neg":
-                raise UnreadableError  # \sin^{-1} is the inverse, not the reciprocal
+            if exponent == ("neg", ("num", Fraction(1))) and name in ("sin", "cos", "tan"):
+                name, exponent = f"arc{name}", None  # the inverse, not the reciprocal
+            elif exponent[0] == "neg":
+                raise UnreadableError
         opening = self.peek()
         if opening in ("(", "{"):
             arguments = self.arguments(opening)
@@ -407,6 +409,8 @@ class _Parser:
             self.take()
             primes += 1
         name += "'" * primes
+        if name == "C" and self.peek() == "(" and self.peek(1).isdigit() and self.peek(2) == ",":
+            return ("call", "binom", self.arguments("("))
         if self.peek() == "(" and (name[0] in _CALLED or primes):
             return ("call", name, self.arguments("("))
         return _letter(name)
@@ -426,6 +430,22 @@ def _chosen(node: Any, sign: str) -> Any:
     if not isinstance(node, tuple):
         return {"\\pm": sign, "\\mp": "-" if sign == "+" else "+"}.get(node, node)
     return tuple(_chosen(part, sign) for part in node)
+
+
+def without_degrees(node: Node) -> Node:
+    """`180^\\circ - 2x` without its degrees, but for a formula with a function of an angle."""
+    shown = repr(node)
+    if "'degree'" not in shown or any(f"'{name}'" in shown for name in FUNCTIONS):
+        return node
+    return _undegreed(node)  # type: ignore[no-any-return]
+
+
+def _undegreed(node: Any) -> Any:
+    if not isinstance(node, tuple):
+        return node
+    if node == ("const", "degree"):
+        return ("num", Fraction(1))
+    return tuple(_undegreed(part) for part in node)
 
 
 def names_in(node: Node) -> frozenset[str]:

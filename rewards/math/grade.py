@@ -245,13 +245,13 @@ class Correctness:
 
 def _find_value(text: str, found: Extraction, reference: Reference) -> Extraction:
     """What a marked sentence states, where it is no value itself."""
-    if plain_number(found.text) is not None:
-        return found
     if reference.text.endswith("!") and found.found_by == "phrase":
         # The mark that ends a sentence, unless the reference is a factorial too
         end = found.start + len(found.text)
         if found.text[-1:].isdigit() and text[end : end + 1] == "!":
             return found._replace(text=found.text + "!")
+    if plain_number(found.text) is not None:
+        return found
     reading = read(found.text)
     if isinstance(reading[0], Choice) and not reading[0].rest and not isinstance(
         reference.reading[0], Choice

@@ -13,6 +13,7 @@ _FENCE = re.compile(r"(\"{3}|'{3}|`{3}|~{3})[a-z]*[ \t]*\n?(.*?)(?:\n?[ \t]*\1|\
 _MARGIN = re.compile(r"(?:[ \t]*(?:>+|[-*•+](?=[ \t])|#{1,6}(?=\s)|\d{1,2}[.)](?=[ \t]+\D))[ \t]*)*")
 _BULLETS = re.compile(r"(?:[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+[^\n]+(?:\n|\Z)){2,}")
 _BULLET = re.compile(r"^[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
+_MARKS = re.compile(r"[\s:\u3000]*(?:[*_]+(?=\s|$)[\s:\u3000]*)*")
 _CODE = re.compile(r"^[ \t]*(`{3}|~{3}).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2}|_{1,2})(?=[^\s*_])([^*\n]{1,300}?)(?<=[^\s*_])\1(?![\w*])")
 
@@ -22,7 +23,7 @@ def block(text: str) -> tuple[str, int]:
 
     A fenced block is taken whole, a list of bullets as one line with commas.
     """
-    start = len(text) - len(text.lstrip(" \t\r\n*_:\u3000"))
+    start = _MARKS.match(text).end()  # type: ignore[union-attr]
     fence = _FENCE.match(text, start)
     if fence is not None:
         inner = fence[2].strip()
@@ -31,10 +32,11 @@ def block(text: str) -> tuple[str, int]:
     if bullets is not None:
         items = [item.strip() for item in _BULLET.sub("", bullets[0]).splitlines()]
         return " , ".join(item for item in items if item), start
-    margin = _MARGIN.match(text, start)
-    if margin is not None:
-        start = margin.end()
-    return text[start:], start
+    if "\n" in text[:start]:  # `- 5` on a line of its own is a bullet, `Answer: - 5` a minus
+        margin = _MARGIN.match(text, start)
+        start = margin.end() if margin is not None else start
+    line, newline, below = text[start:].partition("\n")
+    return without_emphasis(line) + newline + below, start
 
 
 def one_line(line: str) -> str:

@@ -20,7 +20,14 @@ from functools import lru_cache
 from groupwise.rewards.math import units
 from groupwise.rewards.math.build import INFINITY, MINUS_INFINITY, read_built
 from groupwise.rewards.math.calendar import read_date, read_notation, read_time
-from groupwise.rewards.math.formula import Parsed, UnreadableError, branches, parse
+from groupwise.rewards.math.formula import (
+    FUNCTIONS,
+    Parsed,
+    UnreadableError,
+    branches,
+    parse,
+    without_degrees,
+)
 from groupwise.rewards.math.numbers import (
     DecimalComma,
     leading_number,
@@ -46,7 +53,7 @@ from groupwise.rewards.math.values import (
     Value,
     Words,
 )
-from groupwise.rewards.math.vocabulary import NAMED, SCALES, TRUTHS
+from groupwise.rewards.math.vocabulary import CURRENCIES, NAMED, SCALES, TRUTHS
 from groupwise.rewards.math.words import is_words, name_list, plain_words
 
 MAX_DEPTH = 6
@@ -73,20 +80,31 @@ _NAMED_CHOICE = re.compile(
     r"(?:\\text ?\{ ?)?(?:option|choice|answer|graph|figure) \(?([A-Ja-j])\)?(?: ?\})?",
     re.IGNORECASE,
 )
+_GOES_ON = re.compile(r"[,;&/]|(?:and|or)\b")
 _DIGITS = r"(?:\d|\\text ?\{ ?[A-Z]+ ?\}|[A-F])+"
 _NUMERAL = re.compile(
     rf"(?:\\text ?\{{ ?)?\(?({_DIGITS})\)?(?: ?\}})? ?_ ?(?:(\d)(?!\d)|\{{ ?\(?(\d{{1,2}})\)? ?\}}"
     r"|\{?(?:\\text ?\{ ?)?([a-z]+)(?: ?\})?\}?)"
 )
+_HEXADECIMAL = re.compile(r"(?=[A-F]*\d)(?=\d*[A-F])[\dA-F]{2,}")
 _MARKS = re.compile(r"\\text|[{} ]")
 _COLON = re.compile(r"\s*(?:\{:\}|:|\\text ?\{ ?(?:to|:) ?\}|(?<=\d) to (?=\d))\s*")
+_INCHES = {"''": "in", '"': "in", "'": "ft"}
+_ANY_UNIT = re.compile(r"(?:\\text ?\{ ?)?(?:square |cubic |sq\.? )?units?(?: ?\})?(?: ?\^ ?[23])?(?: ?\})?")
+_NEGATIVE = re.compile(r"(?:negative|minus) (?=[$\d.])", re.IGNORECASE)
 _SHORT_SCALE = re.compile(r"([-+]?\$?\d[\d,]*(?:\.\d+)?)([kKM])")
 _REMARK = re.compile(
     r"(.*\S) ?(?:\\text ?\{ ?\(([^{}\d]*)\) ?\}|(?<=[\d}%]) \(([^()\d]*[a-z]{2}[^()\d]*)\))"
 )
 _MODULUS = re.compile(
-    r"(.*[^ (=]) ?(?:\\pmod ?\{? ?(\d+) ?\}?|\(? ?\\?b?mod ?\{? ?(\d+) ?\}? ?\)?)"
+    r"(.*?[^ (=\\]) ?(?:\\pmod ?\{? ?(\d+) ?\}?|\(? ?\\?b?mod ?\{? ?(\d+) ?\}? ?\)?)"
 )
+_EXPLAINED = re.compile(r"[-+$]?[\d.,]+ \(")
+_PROSE = re.compile(
+    rf"(?<![\\A-Za-z])(?!(?:{'|'.join(sorted(FUNCTIONS))}|pi|sqrt)\b)[A-Za-z]{{2,}}\s+(?=[A-Za-z\d$])"
+)
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_MIXED = re.compile(r"-?\d+ \(\d+/\d+\)")
 _COMPOUND = re.compile(r",? (?:and )?(?=\d)|\}(?=\d)")
 _NOT_A_FORMULA = re.compile(r"[?\"#&@]|\\text ?\{[^{}]*\d")
 
@@ -134,7 +152,7 @@ def _choice(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
         yield Choice(text.upper(), bare=True)
     elif (match := _LEADING_CHOICE.fullmatch(text)) is not None:
         letter = next(part for part in match.groups()[:4] if part)
-        if match[5][0] not in ",;" and not _LEADING_CHOICE.search(match[5]):
+        if not _GOES_ON.match(match[5]) and not _LEADING_CHOICE.search(match[5]):
             yield Choice(letter.upper(), read_spelled(match[5], depth + 1, comma))
 
 
@@ -157,6 +175,8 @@ def _numeral(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
         base = int(written) if written else spelled_number(match[4])
         if base is not None:
             yield Numeral(_MARKS.sub("", match[1]), base)
+    elif _HEXADECIMAL.fullmatch(text):
+        yield Numeral(text, 0)
 
 
 def _ratio(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
@@ -181,6 +201,8 @@ def _quantity(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
         if doubtful:
             yield from read_built(text, depth, lambda t, d: read_spelled(t, d, comma))
         text = as_point
+    if (negative := _NEGATIVE.match(text)) is not None:
+        text = "-" + text[negative.end() :]
     if (numeral := leading_number(text)) is not None:
         number = Number(numeral.value, numeral.rounded)
         rest = text[numeral.end :].strip().removesuffix("$").strip()
@@ -188,7 +210,9 @@ def _quantity(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
             yield number
         elif (value := _with_unit(number, rest, numeral.currency)) is not None:
             spaced = text[numeral.end : numeral.end + 1] == " "
-            if "\\text" in rest or spaced or numeral.currency or _is_unit(rest):
+            if numeral.currency or _is_unit(rest, spaced):
+                if isinstance(value, Quantity) and not spaced and rest.isalpha() and len(rest) < 4:
+                    value = replace(value, letters=rest)
                 yield value
             if (match := _SHORT_SCALE.fullmatch(text)) is not None:
                 yield Number(numeral.value * (10**6 if match[2] == "M" else 1000))
@@ -202,9 +226,12 @@ def _quantity(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
                 yield value
 
 
-def _is_unit(rest: str) -> bool:
+def _is_unit(rest: str, spaced: bool) -> bool:
+    """Whether what stands behind a number is no variable: `3 apples`, `5cm`, and not `3xy`."""
     letters = re.match(r"[A-Za-z]+", rest)
-    return letters is None or len(letters[0]) > 3 or units.is_symbol(letters[0])
+    if letters is None or units.is_symbol(letters[0]):
+        return True
+    return len(letters[0]) > (1 if spaced else 3)
 
 
 def _with_unit(number: Number, rest: str, currency: str) -> Value | None:
@@ -214,7 +241,8 @@ def _with_unit(number: Number, rest: str, currency: str) -> Value | None:
         number = Number(number.value * scale, number.rounded)
         rest = rest[first.end() :].strip(" {}")
         rest = rest.removeprefix("of ")
-    if not rest:
+    rest = _INCHES.get(rest, rest)
+    if not rest or _ANY_UNIT.fullmatch(rest):
         unit = units.read_unit(currency) if currency else None
         return Quantity(number, unit) if unit is not None else number
     if currency and not re.match(r"/|per\b|each\b|an? \w", rest):
@@ -261,25 +289,41 @@ def _remark(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
 
 def _formula(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
     """A formula, with a unit behind it where one stands there."""
-    if _NOT_A_FORMULA.search(text):
+    if _NOT_A_FORMULA.search(text) or _PROSE.search(text):
         return
+    if text[0] in CURRENCIES and not text[1:2].isdigit() or text.startswith("$"):
+        yield from _money(text, depth, comma)
+        return
+    if _EXPLAINED.match(text) and not _MIXED.fullmatch(text):
+        return  # 42 (6 x 7)
+    text = _THOUSANDS.sub("", text)
     rounded = "." in text
     whole = _parsed(text, None)
     split = _parsed(text, units.is_symbol)
     if split is not None and split.rest:
-        unit = units.read_unit(" ".join(split.rest))
-        if unit is not None:
-            node = split.node
-            number = node[0] == "num"
-            amount = Number(node[1], rounded) if number else Formula(node, rounded)
+        rest = " ".join(split.rest)
+        number = split.node[0] == "num"
+        amount = Number(split.node[1], rounded) if number else Formula(split.node, rounded)
+        unit = units.read_unit(rest)
+        if _ANY_UNIT.fullmatch(rest):
+            yield amount
+        elif unit is not None:
             yield Quantity(amount, unit)
     if whole is not None and not whole.rest:
         if whole.node[0] == "*" and whole.node[2] == ("const", "degree"):
             yield Quantity(Formula(whole.node[1], rounded), units.DEGREE)
             return
-        trees = branches(whole.node)
+        trees = branches(without_degrees(whole.node))
         formulas = tuple(Formula(tree, rounded) for tree in trees)
         yield formulas[0] if len(trees) == 1 else Sequence(tuple((f,) for f in formulas))
+
+
+def _money(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
+    """A currency sign in front of a formula: `$1\\frac{1}{4}`."""
+    unit = units.read_unit(text[0])
+    for value in _formula(text[1:], depth, comma) if unit is not None and len(text) > 1 else ():
+        if isinstance(value, Formula) and unit is not None:
+            yield Quantity(value, unit)
 
 
 def _parsed(text: str, is_unit: Callable[[str], bool] | None) -> Parsed | None:
@@ -300,7 +344,7 @@ Rule = Callable[[str, int, DecimalComma], Iterator[Value]]
 _RULES: tuple[Rule, ...] = (
     _named, _calendar, _numeral, _ratio, _quantity, _remark, _choice, _built, _words, _formula,
 )  # fmt: skip
-_DECIDING = {_named, _calendar, _numeral, _remark}
+_DECIDING = {_named, _calendar, _remark}
 """Where one of these has found something, no later rule is asked."""
 
 

@@ -48,6 +48,9 @@ _TIMES = re.compile(r"(?<=\d)(?: [xX] (?=\d)|\s?[xX]\s?(?=10\s*\^))")
 _MATH_FONT = re.compile(r"\\text\s*\{\s*((?:[-+]?[($\d\\.][^{}]*?(?:\{[^{}]*\}[^{}]*?)*)|[^{}]{1})\s*\}")
 _FONT_SIGN = re.compile(r"\\text\s*(?=-?\d)")
 _LETTERS_INSIDE = re.compile(r"\\text\s*\{[^{}]*\}")
+_OVER = re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}")
+_CHOOSE = re.compile(r"\{?([^{}\\]*)\\choose(?![a-z])([^{}\\]*)\}?")
+_TEXT_LIST = re.compile(r"\\text\s*\{([^{}\\]*(?:,|\band\b)[^{}\\]*)\}")
 _CHOSEN = re.compile(r"(?:\{ ?\})?\s?[_^]\s?\{?(\d{1,3})\}?\s?([CP])\s?_\s?\{?(\d{1,3})\}?")
 _CHOSEN_LATER = re.compile(r"(?<![A-Za-z\\])C\s?_\s?(\d|\{\w+\})\s?\^\s?(\d|\{\w+\})")
 _WRAPPERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"),
@@ -91,7 +94,7 @@ def spell(text: str) -> str:
         text = _in_plain_latex(text)
     elif "°" in text:
         text = _DEGREES.sub("°", text)
-    text = text.replace("~", " ").replace("**", "^")
+    text = text.replace("~", " ").replace("**", "^").replace("{,}", ",")
     if " x " in text or " X " in text or "10" in text:
         text = _TIMES.sub("*", text)
     if "_" in text and ("C" in text or "P" in text):
@@ -119,7 +122,11 @@ def _in_ascii(text: str) -> str:
 def _in_plain_latex(text: str) -> str:
     """Commands that mean the same by one name, fonts as `\\text`, repeating decimals as fractions."""
     text = _NEGATED.sub(lambda m: "!=" if m[1] == "=" else "\\notin ", _THOUSANDS.sub(",", text))
-    text = text.replace(",,", ",").replace("{:}", ":")
+    text = text.replace("{:}", ":")
+    if "\\choose" in text:
+        text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
+    if "\\over" in text:
+        text = _OVER.sub(r"\\frac{\1}{\2}", text)
     if "\\dot" in text:
         text = _DOT_ABOVE.sub(r"\\overline{\1\2\3}", text)
     if "color" in text or "box" in text:
@@ -129,8 +136,10 @@ def _in_plain_latex(text: str) -> str:
     if "\\overline" in text:
         text = _REPEATING.sub(_repeating, text)
     if "\\text" in text:
+        if (listed := _TEXT_LIST.fullmatch(text.strip())) is not None:
+            return listed[1]
         text = _MATH_FONT.sub(_out_of_font, _FONT_SIGN.sub("", text))
-    return text.replace("\\{ ", "\\{").replace(" \\}", "\\}")
+    return text.replace("\\{ ", "\\{").replace(" \\}", "\\}").rstrip("\\")
 
 
 def _command(match: re.Match[str]) -> str:

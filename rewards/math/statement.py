@@ -16,6 +16,8 @@ from groupwise.rewards.math.read import read
 from groupwise.rewards.math.refusals import corrected, denied, offers_another, takes_back
 from groupwise.rewards.math.units import is_known
 from groupwise.rewards.math.values import (
+    Formula,
+    Number,
     Reading,
     Relation,
     Sequence,
@@ -44,7 +46,7 @@ _RESULT = re.compile(
 )
 _NUMBER = (
     r"(?<![A-Za-z0-9_.\\^])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?(?:\d|\.\d)"
-    r"(?:[^\s,;:!?\"'=<>≈\[\]()]|\([^()\s]{0,30}\)|[,:](?=\d)|!(?=[^\s.]))*"
+    r"(?:[^\s,;:!?\"'=<>≈\[\]()]|\([^()\s]{0,30}\)|[,:](?=\d)|!(?=[^\s.!]))*"
 )
 _OPERAND = rf"(?:{_NUMBER.partition(')')[2]}|[a-z](?![A-Za-z])|pi\b|π|sqrt\([^()]*\)|\([^()]{{1,40}}\))"
 _CANDIDATE = re.compile(
@@ -84,7 +86,8 @@ _GOES_ON = re.compile(
     r"|notice|know|use|try|start|begin)\b|\blet(?:['’]s| us| me)\b|\b(?:next|now|first),? (?:I|we)\b",
 )
 _SENTENCE = re.compile(r"(?<=[.!?。！？])(?<!\b[A-Z]\.)(?<!\bvs\.)\s+(?=\S)|\n+|(?<=[。！？])")
-_HEADING = re.compile(r"\s*(?:#{1,6}\s.*|\**(?:step|part) \d+\b.*|\d{1,2}[.)]\s*)", re.IGNORECASE)
+_HEADING = re.compile(r"\s*(?:#{1,6}\s.*|\d{1,2}[.)]\s*)")
+_STEP = re.compile(r"\s*[#*]*\s?(?:step|part) \d+\s?[:.)]?[*\s]*", re.IGNORECASE)
 
 
 def is_value(reading: Reading, words_too: bool = False) -> bool:
@@ -114,19 +117,22 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
     clause = _CLAUSE.search(text)
     while clause is not None:
         head, tail = text[: clause.start()], text[clause.start() :]
-        if not _DENIED_CLAUSE.match(tail.strip(".")) and takes_back(tail):
-            break
         result = _RESULT.match(tail)
         head_value = _of_head(head, with_unit)
+        if not _DENIED_CLAUSE.match(tail.strip(".")) and takes_back(tail):
+            return None
         if result is not None and any(map(str.isdigit, result[2])):
             concluded = stated(result[2], last=last, with_unit=with_unit)
-            if concluded is not None and (head_value is None or result[1] or
-                                          concluded.strip() == result[2].strip(" .")):  # fmt: skip
+            if concluded is not None and (head_value is None or result[1] or _is_bare(result[2])):
                 return concluded
         if head_value is not None and not _says_more(tail):
             return head_value
         clause = _CLAUSE.search(text, clause.end())
     return _main_value(text, last, with_unit)
+
+
+def _is_bare(text: str) -> bool:
+    return isinstance(read(text)[0], (Number, Formula))
 
 
 def _of_head(head: str, with_unit: bool) -> str | None:
@@ -164,10 +170,7 @@ def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
         standing = [m for m in standing if m.start() >= after_equals[-1].start()][:1]
     main = [m for m in standing if not _is_aside(text, m)] or (standing if len(standing) == 1 else [])
     if not main or (len(main) > 1 and not last):
-        leading = [m for m in main if m.start() == 0]
-        if not leading:
-            return None
-        main = leading
+        return None
     return _shown(text, main[-1], with_unit)
 
 
@@ -208,7 +211,9 @@ def last_stated(text: str, *, with_unit: bool = False) -> tuple[str, int] | None
     heading; nothing where the sentence announces further work.
     """
     tail = without_code(text[-4 * MAX_CHARS :]).rstrip()
-    for sentence in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
+    for line in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
+        step = _STEP.match(line)
+        sentence = line[step.end() :] if step is not None else line
         if not any(map(_tells, sentence)) or _HEADING.fullmatch(sentence):
             continue
         if _GOES_ON.search(sentence):

@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any
 
-from groupwise.rewards.math.vocabulary import CURRENCIES
+from groupwise.rewards.math.vocabulary import CURRENCIES, SYMBOLS
 
 _MONEY = {
     "$": ("$", 100), "dollar": ("$", 100), "usd": ("$", 100), "buck": ("$", 100),
@@ -48,7 +48,7 @@ _SAYING = {
     "pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "and", "or", "over", "times", "plus",
     "minus", "mod", "if", "for", "not", "but", "frac", "cdot", "divided", "squared", "cubed",
     "base", "to", "cup", "cap", "pm", "dots", "infty", "is", "then", "i", "e", "isn", "wasn",
-    "cannot", "never", "wrong", "maybe", "no", "than", "less", "more", "when", "because", "since",
+    "cannot", "never", "wrong", "maybe", "no", "than", "when", "because", "since",
     "so", "that", "which", "either", "x", "y",
 }  # fmt: skip
 _NEVER = {"or", "and", "not", "isn", "wasn", "cannot", "never", "wrong", "no", "if", "but", "than",
@@ -74,7 +74,9 @@ def read_unit(text: str) -> Unit | None:
         return None
     plain = text.replace("\\text", " ").replace("\\frac", "").replace("}{", "}/{").replace("~", " ")
     plain = " ".join(plain.translate({123: " ", 125: " ", 42: " "}).split()).strip(" .,")
-    if re.match(r"(?:%|percent|per cent)", plain.lower()):
+    if re.search(r"(?<!\^)(?<!\^ )(?<!\^-)\d", plain):
+        return None
+    if re.match(r"(?:%|percent|per cent)(?![A-Za-z])", plain.lower()):
         return PERCENT
     words = re.findall(r"[^\W\d_]+", plain.casefold())
     if not plain or (words and (words[0] in _SAYING or _NEVER & set(words))) or len(words) > 6:
@@ -123,16 +125,14 @@ def _factors(text: str, sign: int) -> list[tuple[str, int]]:
 
 def _joined(words: list[str]) -> list[str]:
     """With the power at its word: `cm ^2`."""
-    return re.sub(r"\s+\^", "^", " ".join(words)).split()
+    return re.sub(r"\s*\^\s*", "^", " ".join(words)).split()
 
 
 def _singular(name: str) -> str:
     name = name.strip(".")
-    if name.casefold() in _OTHER_NAMES:
-        return _OTHER_NAMES[name.casefold()]
     if len(name) > 3 and name.endswith("s") and not name.endswith("ss"):
-        return name[:-1] if not name.endswith("ies") else name[:-3] + "y"
-    return name
+        name = name[:-1] if not name.endswith("ies") else name[:-3] + "y"
+    return _OTHER_NAMES.get(name.casefold(), name)
 
 
 def is_known(name: str) -> bool:
@@ -220,7 +220,4 @@ def without_rate(unit: Unit) -> Unit | None:
 
 def is_symbol(text: str) -> bool:
     """Whether letters behind a number are a unit's symbol: `cm`; `5 m` may be five times m too."""
-    name = text.replace("\\text", "").strip(" {}")
-    return text.startswith("\\text") or name[:1] in CURRENCIES or (
-        len(name) < 6 and is_known(_singular(name))
-    )
+    return text.startswith("\\text") or text[:1] in CURRENCIES or text in SYMBOLS

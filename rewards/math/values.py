@@ -36,6 +36,7 @@ class Quantity:
 
     amount: Number | Formula
     unit: Unit
+    letters: str = ""  # the unit's, where they stand at the number: `5m` may be five times m too
 
 
 @dataclass(frozen=True, slots=True)

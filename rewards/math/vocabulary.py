@@ -32,7 +32,8 @@ COMMANDS = {
     "bigl": "", "bigr": "", "big": "", "Big": "", "Bigl": "", "Bigr": "", "bigg": "", "Bigg": "",
     "biggl": "", "biggr": "", "middle": "", "displaystyle": "", "textstyle": "", "limits": "",
     "nolimits": "", "rm": "", "bf": "", "it": "", "displaylimits": "", "smallskip": "",
-    "hfill": "", "noindent": "", "boldsymbol": "", "bm": "", "underline": "", "mathopen": "",
+    "hfill": "", "large": "", "Large": "", "LARGE": "", "huge": "", "Huge": "", "small": "",
+    "normalsize": "", "tiny": "", "scriptstyle": "", "noindent": "", "boldsymbol": "", "bm": "", "underline": "", "mathopen": "",
     "mathclose": "", "quad": " ", "qquad": " ", "enspace": " ", "thinspace": " ", "cdot": "*",
     "times": "*", "ast": "*", "bullet": "*", "div": "/", "le": "<=", "leq": "<=",
     "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "lt": "<", "gt": ">",
@@ -55,6 +56,12 @@ SPACING = {
     "\\$": "$", "\\#": "#", "\\&": "&", "\\_": "_", "\\'": "'", "\\/": "",
 }  # fmt: skip
 CURRENCIES = "$€£¥₹¢"
+# Letters behind a number that are a unit rather than variables
+SYMBOLS = set(
+    "mm cm dm m km in ft yd mi mg g kg lb lbs oz t ms s sec min mins h hr hrs ml mL dl cl l L Hz kHz "
+    "MHz GHz N kN J kJ MJ W kW MW kWh V kV mV A mA Pa kPa MPa atm K mol eV keV MeV GeV cal kcal B KB "
+    "kB MB GB TB mph kph rpm rad deg degrees cents dollars nm µm ns ohm".split()
+)
 
 # --- numbers -------------------------------------------------------------------------------------
 

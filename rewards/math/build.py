@@ -41,8 +41,8 @@ _ROWS = re.compile(r"\\\\|\\cr(?![a-z])")
 _COLUMNS = re.compile(r"&")
 _COMMA = re.compile(r"\s*[,;]\s*")
 _LIST = re.compile(
-    r"\s*(?:[,;]\s*)?(?:\\text\s*\{\s*,?\s*(?:and|or|y|und|et|oder|ou|o)\s*\}|\b(?:and|or)\b|和|或)\s*"
-    r"|\s*[,;]\s*"
+    r"\s*(?:[,;]\s*)?(?:\\text\s*\{\s*,?\s*(?:and|or|y|und|et|oder|ou|o)\s*\}|\b(?:and|or)\b|\\lor(?![a-z])|和|或)\s*"
+    r"|\s*(?:;|(?<!\d),|,(?!\d{3}(?!\d)))\s*"  # 1,500 is no list
 )
 _WITHOUT = re.compile(r"\\mathbb ?\{?R\}? ?(?:\\setminus|\\backslash|-) ?\\\{([^,{}]+)\\\}")
 _CUP = re.compile(r"\s*\\cup\s*")
@@ -58,7 +58,7 @@ _BUILDER = re.compile(
 _REVERSED = re.compile(r"(?=\]|.*\[$)([\[\](])([^\[\],]+,[^\[\],]+)([\[\])])")
 LABEL = re.compile(r"(?:\\text ?\{([^{}\d<>!=]*[:\s]|[^{}\d<>!]*=) ?\}|([A-Z][a-z]+(?: [a-z]+)?:)) ?([-+\d\\(.${A-Za-z].*)")
 _NAME = re.compile(
-    r"(?:\\text ?\{[^{}=]*\}|[A-Za-z]+'*(?:_\{?\w+\}?)?'*(?: ?\([A-Za-z](?:, ?[A-Za-z])*\))?|\\[a-z]+(?:_\{?\w+\}?)?"
+    r"(?:\\text ?\{[^{}=]*\}|[A-Za-z]+'*(?:\^\{?-1\}?)?(?:_\{?\w+\}?)?'*(?: ?\([A-Za-z](?:, ?[A-Za-z])*\))?|\\[a-z]+(?:_\{?\w+\}?)?"
     r"|[A-Za-z]{2,}(?: [A-Za-z]+){0,3})"
 )
 _VECTOR = re.compile(r"\\(?:text|hat|vec)\s*\{\s*([ijk])\s*\}")
@@ -100,6 +100,12 @@ def read_built(text: str, depth: int, read: Reader) -> Iterator[Value]:
 
 
 def _matrix(text: str, depth: int, read: Reader) -> Matrix | None:
+    scalar, begin, _ = text.partition("\\begin")
+    factor: Reading = ()
+    if scalar.strip() and scalar.strip() not in ("(", "["):
+        factor, text = read(scalar.strip().removesuffix("*"), depth + 1), text[len(scalar) :]
+        if not isinstance(factor[0], (Number, Formula)):
+            return None
     inner = _inside(text)
     match = _MATRIX.fullmatch(inner[2].strip() if inner is not None else text)
     if match is None:
@@ -108,7 +114,15 @@ def _matrix(text: str, depth: int, read: Reader) -> Matrix | None:
     cells = tuple(
         tuple(read(cell.strip(), depth + 1) for cell in _COLUMNS.split(row)) for row in rows if row
     )
+    if factor:
+        cells = tuple(tuple(_times(factor, cell) for cell in row) for row in cells)
     return Matrix(cells, match[1] == "vmatrix")
+
+
+def _times(factor: Reading, cell: Reading) -> Reading:
+    nodes = [("num", v.value) if isinstance(v, Number) else v.node
+             for v in (factor[0], cell[0]) if isinstance(v, (Number, Formula))]  # fmt: skip
+    return (Formula(("*", *nodes)),) if len(nodes) == 2 else cell
 
 
 def _inside(text: str) -> tuple[str, str, str] | None:
@@ -173,6 +187,8 @@ def _list(text: str, depth: int, read: Reader) -> Iterator[Value]:
         return
     read_parts = tuple(read(part, depth + 1) for part in parts)
     kinds = {type(part[0]) for part in read_parts}
+    if "\\lor" in text and not all(any(isinstance(v, Relation) for v in p) for p in read_parts):
+        return  # of statements nothing is known here
     if kinds <= {Words} or (kinds <= {Words, Choice} and Words in kinds):
         if " or " not in text:
             yield Words(name_list(text))
@@ -275,13 +291,27 @@ def _ranges(
         yield Interval((MINUS_INFINITY,), readings[1], "(" + right, names[0])
     elif len(operators) == 1 and letters == [1]:
         yield Interval(readings[0], (INFINITY,), left + ")", names[1])
-    elif len(operators) == 1 and (bound := _absolute(readings[0])) is not None:
-        high = readings[1]
-        amount = high[0].node if isinstance(high[0], Formula) else None
-        if isinstance(high[0], Number):
-            amount = ("num", high[0].value)
-        if amount is not None:
-            yield Interval((Formula(("neg", amount)),), high, left + right, bound)
+    elif len(operators) == 1:
+        yield from _around_zero(readings, operators[0])
+
+
+def _around_zero(readings: tuple[Reading, ...], operator: str) -> Iterator[Value]:
+    """`|x| < 3` as an interval, `|x| > 3` as a union."""
+    for side in (0, 1):
+        name, end = _absolute(readings[side]), readings[1 - side]
+        first = end[0]
+        if name is None or not isinstance(first, (Number, Formula)):
+            continue
+        node = ("num", first.value) if isinstance(first, Number) else first.node
+        minus = (Formula(("neg", node)),)
+        left, right = ("[", "]") if operator == "<=" else ("(", ")")
+        if side == 0:
+            yield Interval(minus, end, left + right, name)
+        else:
+            yield Union((
+                (Interval((MINUS_INFINITY,), minus, "(" + right, name),),
+                (Interval(end, (INFINITY,), left + ")", name),),
+            ))  # fmt: skip
 
 
 def _absolute(reading: Reading) -> str | None:

@@ -10,6 +10,7 @@ out: numbers and formulas (`amounts`), and units (`units`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any
@@ -203,6 +204,8 @@ def _ratios(gold: Ratio, answer: Ratio, rules: Rules) -> Verdict:
         return False
     x, y = (_numbers(side.terms) for side in (gold, answer))
     if x is None or y is None:
+        if len(gold.terms) == 2 and (value := _ratio_of(answer)) is not None:
+            return _ratio_value(gold, value, rules)
         return _in_order(gold.terms, answer.terms, rules)
     return any(x) == any(y) and all(
         p * y[j] == x[j] * q for i, (p, q) in enumerate(zip(x, y, strict=True)) for j in range(i)
@@ -216,10 +219,13 @@ def _numbers(terms: tuple[Reading, ...]) -> list[Fraction] | None:
 
 
 def _ratio_value(ratio: Ratio, number: Number | Formula, rules: Rules) -> Verdict:
-    terms = _numbers(ratio.terms)
-    if terms is None or len(terms) != 2 or not terms[1]:
-        return False
-    return same_amount(Number(terms[0] / terms[1]), number, rules)
+    value = _ratio_of(ratio)
+    return value is not None and same_amount(value, number, rules)
+
+
+def _ratio_of(ratio: Ratio) -> Formula | None:
+    nodes = [amount_of(t[0]) for t in ratio.terms if isinstance(t[0], (Number, Formula))]
+    return Formula(("/", *nodes)) if len(nodes) == len(ratio.terms) == 2 else None
 
 
 def _time_value(time: Time, number: Number | Formula, rules: Rules) -> Verdict:
@@ -374,7 +380,7 @@ def _is_called(side: Reading) -> bool:
                 return True
             if node[0] == "*" and node[1][0] == "name" and node[2][0] == "num":
                 return True
-            return node[0] in "+-*" and all(part[0] == "name" for part in node[1:])
+            return has_names(value) and set(re.findall(r"\('(\S+?)'", repr(node))) <= {"name", "+", "*"}
     return False
 
 

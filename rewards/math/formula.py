@@ -124,7 +124,9 @@ class _Parser:
                 divided = token == "/"
             elif self.starts_factor(token):
                 whole = node[0] == "num" and node[1].denominator == 1 and not divided
-                if token[0].isdigit() and self.tokens[self.at - 1][-1].isdigit():
+                if token[0].isdigit() and self.peek(1) == "^" and self.tokens[self.at - 2] == "^":
+                    node = ("*", node, self.power())  # 2^6 3^5
+                elif token[0].isdigit() and self.tokens[self.at - 1][-1].isdigit():
                     node = self.mixed(node) if whole else self.fail()  # 2 1/2; but 2 3: no product
                 elif divided:  # 1/2x: two readings, so none
                     raise UnreadableError

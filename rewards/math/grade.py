@@ -11,6 +11,7 @@ what was not understood. What is left out: the steps that led to the answer.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -60,6 +61,8 @@ Mode = Literal["auto", "math", "number", "choice", "text"]
 MAX_REFERENCE_CHARS = 1_000
 CACHE_SIZE = 65_536
 
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+
 Kind = Literal["number", "math", "choice", "truth", "text"]
 
 
@@ -106,8 +109,9 @@ def read_reference(
     if mode == "text":
         return Reference(text, "text", read(text)) if plain_words(text) else None
     reading = read(text, comma)
-    if not is_value(reading, words_too=True) and " " in text and (prose := _prose_value(text)):
-        text, reading = prose, read(prose, comma)
+    if not is_value(reading, words_too=True) and len(_WORD.findall(text)) > 2:
+        prose = _prose_value(text)
+        text, reading = (prose, read(prose, comma)) if prose is not None else (text, reading)
     kind = _kind(reading, mode)
     if mode == "number" and kind != "number":
         return None
@@ -231,14 +235,16 @@ class Correctness:
 
     def _find(self, case: Case, reference: Reference) -> Extraction | None:
         """What the text gives as its answer, of the kind that the reference asks for."""
-        found = find_answer(
-            case.text, self.extract, closed=case.closed, numeric=reference.kind == "number"
-        )
+        numeric = reference.kind == "number"
+        found = find_answer(case.text, self.extract, closed=case.closed, numeric=numeric)
         if reference.kind == "choice":
             return _find_letter(case, found, self.extract)
         if reference.kind in ("text", "truth"):
             return _find_words(case, found, reference, self.extract)
-        if found is None or found.found_by not in ("answer_tag", "phrase", "hash", "whole"):
+        sentence = ("answer_tag", "phrase", "hash", "whole")
+        if found is None or (
+            found.found_by not in sentence and not (found.found_by == "boxed" and numeric)
+        ):
             return found
         return _find_value(case.text, found, reference)
 

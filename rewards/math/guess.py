@@ -87,6 +87,7 @@ def _last_math(text: str, numeric: bool) -> Extraction | None:
     if "```" in text:
         text = without_code(text)
     best: Extraction | None = None
+    stop = 0
     for opening, closing in FORMULA_MARKS:
         end = text.rfind(closing)
         if end <= 0:
@@ -98,10 +99,10 @@ def _last_math(text: str, numeric: bool) -> Extraction | None:
             continue
         content = text[start + len(opening) : end].strip()
         if content and (best is None or start > best.start):
-            best = Extraction(content, "last_math", start)
+            best, stop = Extraction(content, "last_math", start), end + len(closing)
     if best is None:
         return None
-    end = best.start + 2 + len(best.text)
+    end = stop
     before = text[max(0, best.start - 60) : best.start]
     if denied(before, text[end : end + 24]):
         return best._replace(text=f"\\text{{not }}{best.text}")

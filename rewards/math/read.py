@@ -104,6 +104,7 @@ _PROSE = re.compile(
     rf"(?<![\\A-Za-z])(?!(?:{'|'.join(sorted(FUNCTIONS))}|pi|sqrt)\b)[A-Za-z]{{2,}}\s+(?=[A-Za-z\d$])"
 )
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_TEXTS = re.compile(r"\\text\s*\{[^{}]*\}")
 _MIXED = re.compile(r"-?\d+ \(\d+/\d+\)")
 _COMPOUND = re.compile(r",? (?:and )?(?=\d)|\}(?=\d)")
 _NOT_A_FORMULA = re.compile(r"[?\"#&@]|\\text ?\{[^{}]*\d")
@@ -127,7 +128,7 @@ def read_spelled(text: str, depth: int = 0, comma: DecimalComma = "auto") -> Rea
     found: list[Value] = []
     for rule in _RULES:
         found += rule(text, depth, comma)
-        if found and rule in _DECIDING:
+        if found and (rule in _DECIDING or isinstance(found[-1], Choice) and found[-1].rest):
             break
     return tuple(dict.fromkeys(found)) or (Unread(compact(text)),)
 
@@ -185,8 +186,8 @@ def _ratio(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
     terms = _COLON.split(text)
     if 2 <= len(terms) <= 8 and all(terms) and not any("," in term for term in terms):
         read_terms = tuple(read_spelled(term, depth + 1, comma) for term in terms)
-        if all(isinstance(term[0], (Number, Formula, Quantity)) or _letter(term)
-               for term in read_terms):  # fmt: skip
+        numbers = all(isinstance(term[0], (Number, Formula, Quantity)) for term in read_terms)
+        if numbers or all(map(_letter, read_terms)):
             yield Ratio(read_terms)
 
 
@@ -246,7 +247,9 @@ def _with_unit(number: Number, rest: str, currency: str) -> Value | None:
         unit = units.read_unit(currency) if currency else None
         return Quantity(number, unit) if unit is not None else number
     if currency and not re.match(r"/|per\b|each\b|an? \w", rest):
-        rest = ""
+        if units.read_unit(rest) is None:
+            return None
+        rest = ""  # $5 in total
     unit = units.read_unit(f"{currency} {rest}".strip())
     return None if unit is None else Quantity(number, unit)
 
@@ -289,7 +292,7 @@ def _remark(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
 
 def _formula(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
     """A formula, with a unit behind it where one stands there."""
-    if _NOT_A_FORMULA.search(text) or _PROSE.search(text):
+    if _NOT_A_FORMULA.search(text) or _PROSE.search(_TEXTS.sub("", text)):
         return
     if text[0] in CURRENCIES and not text[1:2].isdigit() or text.startswith("$"):
         yield from _money(text, depth, comma)
@@ -307,8 +310,9 @@ def _formula(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
         unit = units.read_unit(rest)
         if _ANY_UNIT.fullmatch(rest):
             yield amount
-        elif unit is not None:
-            yield Quantity(amount, unit)
+        elif unit is not None and ("%" not in rest or rest == "%"):
+            yield Quantity(amount, unit, rest if rest.isalpha() else "")
+            return
     if whole is not None and not whole.rest:
         if whole.node[0] == "*" and whole.node[2] == ("const", "degree"):
             yield Quantity(Formula(whole.node[1], rounded), units.DEGREE)

@@ -26,6 +26,7 @@ _DENIED_BEFORE = re.compile(
     r"(?:\b(?:not|never|cannot|nor|neither|isn|without|except|excluding)|n['’]t)\s+"
     r"(?:be\s+|equal\s+(?:to\s+)?|simply\s+|just\s+|possible\s+values?\s+)?[\W_]{0,6}$"
     r"|\b(?:less|more|fewer|greater|other|rather|larger|smaller) than\s[\W_]{0,4}$"
+    r"|\bnot[\s}]*(?:\\approx|≈|=|\\equiv)[\s$]*$"
     r"|(?:≠|!=|\\neq?|\\not ?=?|<|>|±|\\pm|\\lt|\\gt|\\[lg]eq?)[\s{}$]*$"
     r"|\b(?:instead of|anything but|almost|nearly|at (?:least|most)|up to|under|over|wrong"
     r"|incorrect)[:,]?\s[\W_]{0,4}$",

@@ -49,6 +49,10 @@ _MATH_FONT = re.compile(r"\\text\s*\{\s*((?:[-+]?[($\d\\.][^{}]*?(?:\{[^{}]*\}[^
 _FONT_SIGN = re.compile(r"\\text\s*(?=-?\d)")
 _LETTERS_INSIDE = re.compile(r"\\text\s*\{[^{}]*\}")
 _OVER = re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}")
+_ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
+_PHANTOM = re.compile(r"\\[vh]?phantom\s*\{[^{}]*\}")
+_PRIMES = re.compile(r"\s*\^\s*(?:\{\s*('+)\s*\}|('+))")
+_POWER_FIRST = re.compile(r"(?<![A-Za-z\\])([A-Za-z])\s*\^\s*(\{[^{}]*\}|\w)\s*_\s*(\{[^{}]*\}|\w)")
 _CHOOSE = re.compile(r"\{?([^{}\\]*)\\choose(?![a-z])([^{}\\]*)\}?")
 _TEXT_LIST = re.compile(r"\\text\s*\{([^{}\\]*(?:,|\band\b)[^{}\\]*)\}")
 _CHOSEN = re.compile(r"(?:\{ ?\})?\s?[_^]\s?\{?(\d{1,3})\}?\s?([CP])\s?_\s?\{?(\d{1,3})\}?")
@@ -94,7 +98,9 @@ def spell(text: str) -> str:
         text = _in_plain_latex(text)
     elif "°" in text:
         text = _DEGREES.sub("°", text)
-    text = text.replace("~", " ").replace("**", "^").replace("{,}", ",")
+    if "_" in text and "^" in text:
+        text = _POWER_FIRST.sub(r"\1_\3^\2", text)
+    text = text.replace("~", " ").replace("**", "^").replace("{,}", ",").replace("{:}", ":")
     if " x " in text or " X " in text or "10" in text:
         text = _TIMES.sub("*", text)
     if "_" in text and ("C" in text or "P" in text):
@@ -122,7 +128,8 @@ def _in_ascii(text: str) -> str:
 def _in_plain_latex(text: str) -> str:
     """Commands that mean the same by one name, fonts as `\\text`, repeating decimals as fractions."""
     text = _NEGATED.sub(lambda m: "!=" if m[1] == "=" else "\\notin ", _THOUSANDS.sub(",", text))
-    text = text.replace("{:}", ":")
+    if "\\\\" in text and "\\begin" not in text:
+        text = _ESCAPED.sub(r"\\", text)
     if "\\choose" in text:
         text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     if "\\over" in text:
@@ -133,6 +140,10 @@ def _in_plain_latex(text: str) -> str:
         text = _BOX.sub("", _COLOUR.sub("", text))
     text = _COMMAND.sub(_command, text)
     text = _DEGREES.sub("°", text)
+    if "\\phantom" in text:
+        text = _PHANTOM.sub("", text)
+    if "'" in text:
+        text = _PRIMES.sub(r"\1\2", text)
     if "\\overline" in text:
         text = _REPEATING.sub(_repeating, text)
     if "\\text" in text:

@@ -59,15 +59,22 @@ _CANDIDATE = re.compile(
     re.DOTALL,
 )
 _UNIT_BEHIND = re.compile(r"\s?(?:([A-Za-z°µΩ]+(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?))(?![\w])")
+_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 _MINUS = re.compile(r"\b(?:negative|(?:is|was|be|of|to) minus) $", re.IGNORECASE)
 # What hangs on these words is not what the sentence states
 _HANGS = re.compile(
     r"(?:\b(?:if|when|since|because|after|before|during|within|in|on|at|for|from|per|every|each|with"
     r"|without|than|by|out of|over|under|between|among|through|until|past|to [a-z]+|compared to"
     r"|more|fewer|less)|(?<!total )(?<!sum )(?<!average )(?<!product )(?<!value )(?<!profit )"
-    r"(?<!cost )(?<!price )(?<!amount )(?<!number )(?<!rate )(?<!area )(?<!length )\bof)"
+    r"(?<!cost )(?<!price )(?<!amount )(?<!number )(?<!rate )(?<!area )(?<!length )\bof"
+    r"|(?<!total )\b(?:de|del|en|por|para|con|dans|par|pour|avec|sur|von|für|mit|pro|nach|um|di|em|com))"
     r"(?: (?:the|a|an|all|his|her|their|its|just|only|about|exactly|first|next|last|another|those"
     r"|these|both))*\s[\W_]{0,3}$",
+    re.IGNORECASE,
+)
+_STATES = re.compile(
+    r"(?:\b(?:is|are|was|were|be|equals?|equal to|becomes|ist|sind|es|son|est|sont|è|sono|is only"
+    r"|total of|sum of|=)(?: (?:only|exactly|now|about|just|thus|then|therefore))?|=)\s[\W_]{0,3}$",
     re.IGNORECASE,
 )
 _LEADING = re.compile(
@@ -86,7 +93,11 @@ _GOES_ON = re.compile(
     r"|notice|know|use|try|start|begin)\b|\blet(?:['’]s| us| me)\b|\b(?:next|now|first),? (?:I|we)\b",
 )
 _SENTENCE = re.compile(r"(?<=[.!?。！？])(?<!\b[A-Z]\.)(?<!\bvs\.)\s+(?=\S)|\n+|(?<=[。！？])")
-_HEADING = re.compile(r"\s*(?:#{1,6}\s.*|\d{1,2}[.)]\s*)")
+_TELLS = re.compile(r"\d|[√π]|\\[a-z]")
+_HEADING = re.compile(r"\s*(?:#{1,6}\s[^=≈]*|\d{1,2}[.)]\s*)")
+_LEAD_IN = re.compile(
+    r"(?:(?:so|thus|therefore|hence|then|and|finally|now|answer|ans|a)\b[,:]?\s+)+", re.IGNORECASE
+)
 _STEP = re.compile(r"\s*[#*]*\s?(?:step|part) \d+\s?[:.)]?[*\s]*", re.IGNORECASE)
 
 
@@ -109,9 +120,13 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
     unit of measure behind it.
     """
     text = NOTES.sub("", text[:MAX_CHARS]).strip() if "<<" in text else text[:MAX_CHARS].strip()
+    lead = _LEAD_IN.match(text)
+    text = text[lead.end() :] if lead is not None else text
     if is_value(read(text)):
         return text
-    text = without_emphasis(text)
+    text = _ORDINAL.sub("", without_emphasis(text))
+    if is_value(read(text)):
+        return text
     if (instead := corrected(text)) is not None and any(map(str.isdigit, instead)):
         text = instead
     clause = _CLAUSE.search(text)
@@ -123,7 +138,7 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
             return None
         if result is not None and any(map(str.isdigit, result[2])):
             concluded = stated(result[2], last=last, with_unit=with_unit)
-            if concluded is not None and (head_value is None or result[1] or _is_bare(result[2])):
+            if concluded is not None and (last or head_value is None or result[1] or _is_bare(result[2])):
                 return concluded
         if head_value is not None and not _says_more(tail):
             return head_value
@@ -132,7 +147,7 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
 
 
 def _is_bare(text: str) -> bool:
-    return isinstance(read(text)[0], (Number, Formula))
+    return isinstance(read(text)[0], (Number, Formula)) or not any(map(str.isalpha, text))
 
 
 def _of_head(head: str, with_unit: bool) -> str | None:
@@ -150,13 +165,13 @@ def _says_more(tail: str) -> bool:
     """Whether a clause joined by "and" or "so" states a further value."""
     joined = re.match(r",? (?:and|so|or) ", tail)
     return joined is not None and any(map(str.isdigit, tail)) and re.search(
-        r"\b(?:is|are|equals|=|was|costs?|has|have)\b", tail
+        r"=|\b(?:is|are|equals|was|costs?|has|have)\b", tail
     ) is not None
 
 
 def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
     """Of the values in a sentence the one that nothing hangs on."""
-    found = [m for m in _CANDIDATE.finditer(text) if any(map(_tells, m[0]))]
+    found = [m for m in _CANDIDATE.finditer(text) if _TELLS.search(m[0])]
     if not found:
         return None
     for one, other in zip(found, found[1:], strict=False):
@@ -169,17 +184,18 @@ def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
     if after_equals:
         standing = [m for m in standing if m.start() >= after_equals[-1].start()][:1]
     main = [m for m in standing if not _is_aside(text, m)] or (standing if len(standing) == 1 else [])
+    if len(main) > 1:
+        main = [m for m in main if _STATES.search(text[: m.start()][-40:])] or main
     if not main or (len(main) > 1 and not last):
         return None
     return _shown(text, main[-1], with_unit)
 
 
-def _tells(char: str) -> bool:
-    return char.isdigit() or char in "\\√π"
-
-
 def _is_aside(text: str, match: re.Match[str]) -> bool:
     before = text[: match.start()]
+    if _STATES.search(before[-40:]):
+        leading = _LEADING.match(text)
+        return leading is not None and match.end() <= leading.end()
     if _LABELS.search(before):
         return True
     if (leading := _LEADING.match(text)) is not None and match.end() <= leading.end():
@@ -214,7 +230,7 @@ def last_stated(text: str, *, with_unit: bool = False) -> tuple[str, int] | None
     for line in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
         step = _STEP.match(line)
         sentence = line[step.end() :] if step is not None else line
-        if not any(map(_tells, sentence)) or _HEADING.fullmatch(sentence):
+        if not _TELLS.search(sentence) or _HEADING.fullmatch(sentence):
             continue
         if _GOES_ON.search(sentence):
             return None

@@ -38,16 +38,16 @@ _LABELS = {
 }  # fmt: skip
 _POWERS = {"square": 2, "sq": 2, "sq.": 2, "cubic": 3, "cu": 3, "cu.": 3}
 _POWER_BEHIND = {"squared": 2, "cubed": 3}
-_FACTOR = re.compile(r"([A-Za-z°€£¥₹¢$%µμΩ.'\u0080-\U0010ffff]+)\s*(?:\^\s*\{?\s*(-?[1-4])\s*\}?)?")
+_FACTOR = re.compile(r"([A-Za-z°€£¥₹¢$µμΩ.'\u0080-\U0010ffff]+)\s*(?:\^\s*\{?\s*(-?[1-4])\s*\}?)?")
 _RATES = {"mph": "mile per hour", "kmph": "km per hour", "kph": "km per hour"}
 _PER = re.compile(r"\s*/\s*|(?:^|(?<=\s))per\s+")
 _ARTICLES = {"a", "an", "the", "of"}
-_NO_UNIT = re.compile(r"[0-9]*[-+=<>|!&\[\]();]|\\(?!text|frac)")
+_NO_UNIT = re.compile(r"(?<![A-Za-z])-(?!\d)|[+=<>|!&\[\]();,]|\\(?!text|frac)")
 # Words that make a number part of a larger statement: not units
 _SAYING = {
     "pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "and", "or", "over", "times", "plus",
     "minus", "mod", "if", "for", "not", "but", "frac", "cdot", "divided", "squared", "cubed",
-    "base", "to", "cup", "cap", "pm", "dots", "infty", "is", "then", "i", "e", "isn", "wasn",
+    "base", "to", "pm", "dots", "infty", "is", "then", "i", "e", "isn", "wasn",
     "cannot", "never", "wrong", "maybe", "no", "than", "when", "because", "since",
     "so", "that", "which", "either", "x", "y",
 }  # fmt: skip
@@ -73,6 +73,7 @@ def read_unit(text: str) -> Unit | None:
     if len(text) > 80 or _NO_UNIT.search(text):
         return None
     plain = text.replace("\\text", " ").replace("\\frac", "").replace("}{", "}/{").replace("~", " ")
+    plain = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", " ", plain)
     plain = " ".join(plain.translate({123: " ", 125: " ", 42: " "}).split()).strip(" .,")
     if re.search(r"(?<!\^)(?<!\^ )(?<!\^-)\d", plain):
         return None
@@ -173,6 +174,8 @@ def factor(gold: Unit, answer: Unit) -> Fraction | None:
     """What an amount in the answer's unit is multiplied with to be in the gold's; None: no way."""
     if gold == answer:
         return Fraction(1)
+    if gold.over.startswith("mod ") or answer.over.startswith("mod "):
+        return None
     gold_factors, answer_factors = _factors_of(gold), _factors_of(answer)
     total, dimension = Fraction(1), dict[str, Fraction]()
     labels: list[list[tuple[str, int]]] = [[], []]

@@ -47,7 +47,7 @@ COMMANDS = {
     "cdots": "\\dots ", "dotsc": "\\dots ", "dotsb": "\\dots ", "union": "\\cup ",
     "bigcup": "\\cup ", "dollar": "$", "euro": "€", "pounds": "£", "percent": "%",
     "bar": "\\overline ", "colon": ":", "dbinom": "\\binom ", "tbinom": "\\binom ",
-    "surd": "\\sqrt ", "infin": "\\infty ", "isin": "\\in ", "varphi": "\\phi ",
+    "surd": "\\sqrt ", "infin": "\\infty ", "prime": "'", "isin": "\\in ", "varphi": "\\phi ",
     "varepsilon": "\\epsilon ", "vartheta": "\\theta ", "lor": " \\lor ", "vee": " \\lor ",
     "land": " \\land ", "wedge": " \\land ", "implies": "\\Rightarrow ", "lnot": "\\neg ",
 }  # fmt: skip

@@ -158,7 +158,7 @@ def _difference(sides: tuple[Reading, ...]) -> Node | None:
 def same_difference(gold: tuple[Reading, ...], answer: tuple[Reading, ...]) -> bool | None:
     """Two inequalities are the same if one is a positive multiple of the other."""
     ratios = _ratios(gold, answer)
-    return None if ratios is None else len(set(ratios)) == 1 and ratios[0].real > 0
+    return ratios is not None and len(set(ratios)) == 1 and ratios[0].real > 0
 
 
 def same_equation(gold: tuple[Reading, ...], answer: tuple[Reading, ...]) -> bool | None:

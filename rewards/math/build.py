@@ -59,7 +59,7 @@ _REVERSED = re.compile(r"(?=\]|.*\[$)([\[\](])([^\[\],]+,[^\[\],]+)([\[\])])")
 LABEL = re.compile(r"(?:\\text ?\{([^{}\d<>!=]*[:\s]|[^{}\d<>!]*=) ?\}|([A-Z][a-z]+(?: [a-z]+)?:)) ?([-+\d\\(.${A-Za-z].*)")
 _NAME = re.compile(
     r"(?:\\text ?\{[^{}=]*\}|[A-Za-z]+'*(?:\^\{?-1\}?)?(?:_\{?\w+\}?)?'*(?: ?\([A-Za-z](?:, ?[A-Za-z])*\))?|\\[a-z]+(?:_\{?\w+\}?)?"
-    r"|[A-Za-z]{2,}(?: [A-Za-z]+){0,3})"
+    r"|[A-Za-z]{2,}(?: [A-Za-z]+){0,3}|[A-Z] ?\([^()]*\))"
 )
 _VECTOR = re.compile(r"\\(?:text|hat|vec)\s*\{\s*([ijk])\s*\}")
 _FLIP = {">": "<", ">=": "<="}
@@ -262,8 +262,14 @@ def _relation(text: str, depth: int, read: Reader) -> Iterator[Value]:
 
 def _split_relation(text: str) -> tuple[list[str], list[str]] | None:
     sides = [side.strip() for side in split_top(text, _OPERATOR)]
-    operators = [m[1] for m in _OPERATOR.finditer(text)]
-    return (sides, operators) if len(sides) == len(operators) + 1 else None
+    operators, at = [], 0
+    for side in sides[:-1]:  # the sign behind each side, and none inside brackets
+        at = text.index(side, at) + len(side)
+        match = _OPERATOR.match(text, at)
+        assert match is not None
+        operators.append(match[1])
+        at = match.end()
+    return (sides, operators) if operators else None
 
 
 def _name(side: str) -> str:

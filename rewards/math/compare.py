@@ -50,29 +50,18 @@ from groupwise.rewards.math.values import (
 )
 
 Verdict = bool | None
-_NEXT: Any = object()
-"""A rule's verdict where this reading says nothing: another one may."""
 Rule = Callable[[Any, Any, Rules], Verdict]
 
 
 def same(gold: Reading, answer: Reading, rules: Rules) -> Verdict:
     """Whether two readings are equal; None if nothing here can tell."""
-    undecided = False
-    for same_kind in (True, False):
-        for g in gold:
-            for a in answer:
-                if (_kind(g) is _kind(a)) is not same_kind:
-                    continue
-                rule = _TABLE.get((_kind(g), _kind(a)))
-                if rule is None:
-                    continue
-                verdict = rule(g, a, rules)
-                if verdict is _NEXT:
-                    continue
-                if verdict is not None:
-                    return verdict
-                undecided = True
-    return None if undecided else False
+    pairs = [(g, a) for g in gold for a in answer]
+    for g, a in pairs:
+        if _kind(g) is _kind(a):
+            return _TABLE[_kind(g), _kind(a)](g, a, rules)
+    verdicts = [rule(g, a, rules) for g, a in pairs
+                if (rule := _TABLE.get((_kind(g), _kind(a)))) is not None]  # fmt: skip
+    return True if True in verdicts else None if None in verdicts else False
 
 
 def _kind(value: object) -> type:
@@ -245,6 +234,9 @@ def _ratio_time(ratio: Ratio, time: Time, rules: Rules) -> Verdict:
 def _sequences(gold: Sequence, answer: Sequence, rules: Rules) -> Verdict:
     marks = {gold.brackets, answer.brackets}
     if marks == {""}:
+        letters = [i[0].letter for i in gold.items if isinstance(i[0], Choice)]
+        if len(letters) == len(gold.items) and letters != sorted(letters):
+            return _in_order(gold.items, answer.items, rules)  # D, B, A, C is an order
         return _any_order(gold.items, answer.items, rules)
     if gold.brackets == "" and answer.brackets == "[]" and len(gold.items) == 2:
         return False  # an interval
@@ -321,9 +313,9 @@ def _determinant(gold: Any, answer: Any, rules: Rules) -> Verdict:
 def _relations(gold: Relation, answer: Relation, rules: Rules) -> Verdict:
     if "≈" in gold.operators + answer.operators:
         return _approximately(gold, answer, rules)
-    if gold.operators == answer.operators and gold.modulus == answer.modulus:
-        if "≡" in gold.operators:
-            return _congruent(gold, answer, rules)
+    if "≡" in gold.operators + answer.operators:
+        return gold.modulus == answer.modulus and _congruent(gold, answer, rules)
+    if gold.operators == answer.operators:
         if (verdict := _in_order(gold.sides, answer.sides, rules)) is True:
             return True
         if len(gold.operators) > 1 and set(gold.operators) != {"="}:
@@ -461,7 +453,6 @@ _TABLE: dict[tuple[type, type], Rule] = {
     (Sequence, Relation): _all_assigned,
     (Unread, Unread): lambda g, a, _: g == a and bool(g.text),
 }
-_TABLE[(Interval, Relation)] = lambda g, a, rules: _assigned(g, a, rules) or _NEXT
 for _one in (Formula, Quantity, Words, Truth, Interval, Union, Matrix, Set, Ratio, Date, Time):
     _TABLE.setdefault((_one, Choice), _behind_letter)
     _TABLE.setdefault((Choice, _one), _option_text)

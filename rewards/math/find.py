@@ -62,7 +62,8 @@ _BOXES_JOINED = re.compile(
 _WORD = re.compile("|".join(map(re.escape, ANSWER_WORDS)))
 _LINKS = "|".join(sorted(map(re.escape, LINKS), key=len, reverse=True))
 _AFTER_WORD = re.compile(
-    r"s?[\s*_}\"'’)\]]*(?:(?:to (?:the|this|your) (?:question|problem)|correcta?s?|finale?s?|correcte"
+    r"s?[\s*_}\"'’)\]]*(?:(?:to (?:the|this|your) (?:question|problem)|correcta?s?|finale?s?|correcte|corrett?a"
+    r"|richtige|exacte|الصحيحة?|النهائية?|正确|正しい"
     r"|in total|of the problem)[\s*_}]*)?(?:here |therefore |thus |then )?"
     rf"(?:(?:{_LINKS})(?![a-z])|[:：=]|->|→)[\s*_:：}}]*"
     r"(?:therefore|thus|simply|just|exactly|equal to|that)?[\s*_:]*",
@@ -75,6 +76,7 @@ _TURNED = re.compile(r"\bis (?:(?:the|my|our) )?(?:correct |final |right )?$", r
 _SENTENCE_END = re.compile(
     r"(?<!\b[ap])(?<!\bvs)[.?](?=[\s)\"'*]|$)|(?<=\d)!+(?=\s*$|\s*\n|\s+[A-Z])|\n|[。？]"
 )
+_COPULA_BEHIND = re.compile(r"(?:です|である|だ|입니다|है|ఉంది)[.。]?$")
 _END_MARK = re.compile(r"(?:<\|[A-Za-z_]{1,20}\|>|</s>|<eos>|<end_of_turn>)\Z")
 _ANOTHER = re.compile(
     r"\s*(?:[,;/]\s*|\(?(?:or|and|but|maybe|perhaps|possibly)\b\s*)+(?:\$|\\\(|-?\d)|\d"
@@ -265,6 +267,8 @@ def _phrase(text: str, marked: bool) -> Extraction | None:
         assert word is not None
         after = _AFTER_WORD.match(text, word.end(), word.end() + 200)
         before = text[max(0, at - 60) : at]
+        if after is None and not word[0].isascii():  # without a link
+            after = re.compile(r"\s*(?=[\d$\\(A-J-])").match(text, word.end())
         if after is None and _HEADING_BEFORE.search(before):
             after = _HEADING_AFTER.match(text, word.end())
         if after is None:
@@ -276,7 +280,7 @@ def _phrase(text: str, marked: bool) -> Extraction | None:
                 if sentence.strip():
                     return Extraction(sentence.strip(), "phrase", at - 60 + len(before) - len(line))
             continue
-        content, start = _content(text, after.end())
+        content, start = _content(text, after.end(), "\n" in text[at : after.end()])
         if content is None:
             return None
         if content:
@@ -288,9 +292,9 @@ def _may_mention(lowered: str) -> bool:
     return "answer" in lowered or not lowered.isascii() or _WORD.search(lowered) is not None
 
 
-def _content(text: str, start: int) -> tuple[str | None, int]:
+def _content(text: str, start: int, own_line: bool) -> tuple[str | None, int]:
     """The sentence, line, list or block behind a mark; None: a box stands there, which decides."""
-    rest, skipped = layout.block(text[start : start + MAX_ANSWER_CHARS])
+    rest, skipped = layout.block(text[start : start + MAX_ANSWER_CHARS], own_line)
     start += skipped
     if "\\boxed" in rest[:40] or "\\fbox" in rest[:40]:
         return None, start
@@ -320,7 +324,8 @@ def _first_sentence(rest: str) -> str:
     sentence = rest[: end_match.start()] if end_match else rest
     if "\\)" in sentence and "\\(" in sentence and sentence.count("\\(") > 1:
         sentence = sentence.replace("\\(", " ").replace("\\)", " ")  # \(1\) and \(2\)
-    return _without_dangling(sentence.strip().strip("*_").strip())
+    sentence = _COPULA_BEHIND.sub("", sentence.strip())
+    return _without_dangling(sentence.strip("*_").strip())
 
 
 def _without_dangling(content: str) -> str:

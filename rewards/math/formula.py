@@ -278,7 +278,7 @@ class _Parser:
         if token.startswith("\\text") and (inner := token[5:].strip(" {}")) in ("i", "e"):
             return ("const", inner)
         if len(token) > 10 or token.startswith(("\\vec", "\\hat", "\\angle", "\\dot")):
-            return self.named("".join(token.split()))  # a name with a mark, or a derivative
+            return self.named(_derivative("".join(token.split())))
         raise UnreadableError
 
     def argument_alone(self) -> Node:
@@ -353,7 +353,7 @@ class _Parser:
         if self.peek() == "^":
             self.take()
             high = self.argument()
-        body = self.integrand() if kind == "int" else (self.product(), name)
+        body = self.integrand() if kind == "int" else (_bound(self.product(), name), name)
         return (kind, body[1], low, high, body[0])
 
     def integrand(self) -> tuple[Node, str]:
@@ -416,6 +416,24 @@ class _Parser:
         if self.peek() == "(" and (name[0] in _CALLED or primes):
             return ("call", name, self.arguments("("))
         return _letter(name)
+
+
+def _bound(node: Any, name: str) -> Any:
+    """The variable of a sum is one, even where it is called i or e."""
+    if not isinstance(node, tuple):
+        return node
+    return ("name", name) if node == ("const", name) else tuple(_bound(p, name) for p in node)
+
+
+def _derivative(token: str) -> str:
+    """One name for `\\dot{x}`, `\\frac{dx}{dt}` and `x'`: by time, or of y by x."""
+    match = re.fullmatch(r"\\frac\{(?:d|\\partial)(?:\^\{?(\d)\}?)?(.+?)\}\{(?:d|\\partial)(.+?)(?:\^.*)?\}", token)
+    if match is not None:
+        order, of, by = match.groups()
+        plain = by == "t" or (of, by) == ("y", "x")
+        return of + "'" * int(order or 1) if plain else token
+    match = re.fullmatch(r"\\(d?)dot\{?(.+?)\}?", token)
+    return token if match is None else match[2] + ("''" if match[1] else "'")
 
 
 def _letter(name: str) -> Node:

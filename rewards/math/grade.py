@@ -61,6 +61,7 @@ Mode = Literal["auto", "math", "number", "choice", "text"]
 MAX_REFERENCE_CHARS = 1_000
 CACHE_SIZE = 65_536
 
+_SENTENCES = re.compile(r"[.!?]\s|\n")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
 Kind = Literal["number", "math", "choice", "truth", "text"]
@@ -109,7 +110,7 @@ def read_reference(
     if mode == "text":
         return Reference(text, "text", read(text)) if plain_words(text) else None
     reading = read(text, comma)
-    if not is_value(reading, words_too=True) and len(_WORD.findall(text)) > 2:
+    if len(_WORD.findall(text)) > 2 and not is_value(reading):
         prose = _prose_value(text)
         text, reading = (prose, read(prose, comma)) if prose is not None else (text, reading)
     kind = _kind(reading, mode)
@@ -120,10 +121,9 @@ def read_reference(
 
 def _prose_value(text: str) -> str | None:
     """The value that a reference in prose ends with: "Then 3 + 5 = 8. The answer is: 8."."""
-    found = find_answer(text, ("phrase",))
-    if found is not None:
-        return stated(found.text)
-    last = last_stated(text) if any(map(str.isalpha, text)) else None
+    if (found := find_answer(text, ("phrase",))) is not None:
+        return stated(found.text) or letter_in(found.text)
+    last = last_stated(text) if _SENTENCES.search(text) else None
     return None if last is None else last[0]
 
 
@@ -210,10 +210,14 @@ class Correctness:
                 grades.append(_BAD_REFERENCE)
                 continue
             found = self._find(case, reference)
+            if found is not None and case.options and reference.kind != "choice":
+                found = _with_option(found, case.options)
             if found is None or knows_nothing(found.text):
                 grades.append(_UNPARSEABLE)
                 continue
             verdict = _compare(reference, found.text, rules, self.decimal_comma)
+            if verdict is None and not (is_value(reference.reading) and is_value(read(found.text))):
+                verdict = False  # math-verify is asked only about what was understood
             if verdict is None:
                 undecided.setdefault((reference.text, found.text), []).append(len(grades))
             grades.append(_grade(bool(verdict), found))
@@ -264,7 +268,7 @@ def _find_value(text: str, found: Extraction, reference: Reference) -> Extractio
     ):  # "The lecture begins at 1:45. The answer is D.": the value stands before its letter
         before = last_stated(text[: found.start].rpartition(".")[0])
         return found if before is None else Extraction(before[0], found.found_by, before[1])
-    if is_value(reading, words_too=True):
+    if is_value(reading, words_too=True) or _same_texts(reference, found.text):
         return found
     with_unit = isinstance(reference.reading[0], Quantity)
     value = stated(found.text, with_unit=with_unit)
@@ -292,6 +296,14 @@ def _find_letter(
     if last is not None:
         return Extraction(last[0], "last_choice", len(text) - len(behind) + last[1])
     return found if found is not None and (marked or found.found_by == "whole") else None
+
+
+def _with_option(found: Extraction, options: tuple[str, ...]) -> Extraction:
+    """The option's text where its letter was given."""
+    first = read(found.text)[0]
+    if isinstance(first, Choice) and not first.rest and ord(first.letter) - 65 < len(options):
+        return found._replace(text=options[ord(first.letter) - 65])
+    return found
 
 
 def _option_named(text: str, options: tuple[str, ...]) -> str | None:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from groupwise.rewards.math.layout import without_code
+from groupwise.rewards.math.layout import block, without_code
 from groupwise.rewards.math.refusals import denied
 from groupwise.rewards.math.statement import last_stated
 
@@ -65,6 +65,8 @@ def _bold(text: str, _numeric: bool) -> Extraction | None:
 def _whole(text: str, numeric: bool) -> Extraction | None:
     """A short text of one line without prose around its answer: at most three plain words."""
     stripped = text.strip()
+    if stripped.startswith(("```\n", "~~~\n")):
+        stripped = block(stripped)[0]
     if not stripped or len(stripped) > 400 or ("\n" in stripped and "\\begin" not in stripped):
         return None
     if numeric and any("\u3040" <= char <= "\uffdc" and char.isalpha() for char in stripped):
@@ -79,7 +81,7 @@ def _whole(text: str, numeric: bool) -> Extraction | None:
         return None
     if numbers and _IS_THE_ANSWER.search(plain):
         return None
-    return Extraction(stripped, "whole", text.find(stripped))
+    return Extraction(stripped, "whole", max(0, text.find(stripped)))
 
 
 def _last_math(text: str, numeric: bool) -> Extraction | None:

@@ -18,10 +18,11 @@ _CODE = re.compile(r"^[ \t]*(`{3}|~{3}).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | 
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2}|_{1,2})(?=[^\s*_])([^*\n]{1,300}?)(?<=[^\s*_])\1(?![\w*])")
 
 
-def block(text: str) -> tuple[str, int]:
+def block(text: str, own_line: bool = False) -> tuple[str, int]:
     """The paragraph that a text begins with, without its layout, and where it starts.
 
-    A fenced block is taken whole, a list of bullets as one line with commas.
+    A fenced block is taken whole, a list of bullets as one line with commas. `own_line`: the text
+    begins a line, so that a `-` at its beginning is a bullet; elsewhere it is a minus.
     """
     start = _MARKS.match(text).end()  # type: ignore[union-attr]
     fence = _FENCE.match(text, start)
@@ -32,7 +33,7 @@ def block(text: str) -> tuple[str, int]:
     if bullets is not None:
         items = [item.strip() for item in _BULLET.sub("", bullets[0]).splitlines()]
         return " , ".join(item for item in items if item), start
-    if "\n" in text[:start]:  # `- 5` on a line of its own is a bullet, `Answer: - 5` a minus
+    if own_line or "\n" in text[:start]:
         margin = _MARGIN.match(text, start)
         start = margin.end() if margin is not None else start
     line, newline, below = text[start:].partition("\n")

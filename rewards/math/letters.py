@@ -30,7 +30,7 @@ _EXCLUDED = re.compile(
 )
 # A letter at the beginning: `A` and `I` begin sentences, so that they need a mark behind them
 _LEADING = re.compile(
-    r"[\s(\[*\"'“「]*(?:(?:the )?(?:" + _WORDS + r")\s?)?[(\[*]*"
+    r"[\s(\[*\"'“「]*(?:la |el |le |die |der |das |lo )?(?:(?:the )?(?:" + _WORDS + r")\s?)?[(\[*]*"
     r"(?:([B-HJ])(?![A-Za-z0-9'’=+*/^_])|([A-J])(?=[)\].,:;\n*]|\s*$|\s+[-–—(]|\s+(?:because|since|as|is correct|is right)\b))"
 )
 _JOINED = re.compile(rf"[)\]*]*\s*(?:,|/|&|\band\b|\bor\b|或|和|、)\s*(?:(?:{_WORDS}) )?[(*]*[A-J]\b(?![a-z'])")
@@ -40,7 +40,7 @@ _MARKED = re.compile(
     re.IGNORECASE,
 )
 _CONCLUDED = re.compile(
-    r"(?:\b(?:so|therefore|thus|hence|choose|pick|select|go with|chose|picked|selected|is|be|must be"
+    r"(?:\b(?i:so|therefore|thus|hence|choose|pick|select|go with|chose|picked|selected|is|be|must be"
     r"|remains|leaves|left with|conclude)\b|故|所以|因此|应?选擇?|选)[\s:,]*(?:it is |it's |option |the answer )?"
     r"[(*]*([A-J])[)*]*(?=[\s.,;:!。]*(?:$|\n|[.!。]))"
 )

@@ -41,6 +41,7 @@ from groupwise.rewards.math.values import (
     Choice,
     Formula,
     Interval,
+    Notation,
     Number,
     Numeral,
     Quantity,
@@ -80,6 +81,7 @@ _NAMED_CHOICE = re.compile(
     r"(?:\\text ?\{ ?)?(?:option|choice|answer|graph|figure) \(?([A-Ja-j])\)?(?: ?\})?",
     re.IGNORECASE,
 )
+_LETTERS = re.compile(r"[A-J]{2,6}")  # AC: two letters, or a product
 _GOES_ON = re.compile(r"[,;&/]|(?:and|or)\b")
 _DIGITS = r"(?:\d|\\text ?\{ ?[A-Z]+ ?\}|[A-F])+"
 _NUMERAL = re.compile(
@@ -149,6 +151,8 @@ def _choice(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
         yield Choice((match[1] or match[2]).upper())
     elif (match := _NAMED_CHOICE.fullmatch(text)) is not None:
         yield Choice(match[1].upper())
+    elif _LETTERS.fullmatch(text) and list(text) == sorted(set(text)):
+        yield Sequence(tuple((Choice(letter),) for letter in text))
     elif len(text) == 1 and text in "abcdefghij":
         yield Choice(text.upper(), bare=True)
     elif (match := _LEADING_CHOICE.fullmatch(text)) is not None:
@@ -189,6 +193,8 @@ def _ratio(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
         numbers = all(isinstance(term[0], (Number, Formula, Quantity)) for term in read_terms)
         if numbers or all(map(_letter, read_terms)):
             yield Ratio(read_terms)
+        if " to " in text and len(terms) == 2 and all(term.isdigit() for term in terms):
+            yield Notation("-", tuple(terms))
 
 
 def _letter(reading: Reading) -> bool:

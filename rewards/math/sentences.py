@@ -12,14 +12,20 @@ import re
 
 from groupwise.rewards.math.layout import without_emphasis
 from groupwise.rewards.math.refusals import denied, takes_back
-from groupwise.rewards.math.vocabulary import CLASSES, TRUTHS
+from groupwise.rewards.math.vocabulary import CLASSES, NAMED, TRUTHS
+from groupwise.rewards.math.words import plain_words
 
 _WORDS = "|".join(sorted((re.escape(word) for word in TRUTHS), key=len, reverse=True))
 _LEADING = re.compile(rf"\W*({_WORDS})(?!\w)", re.IGNORECASE)
 _PREDICATE = re.compile(
     r"\b(?:is|are|was|=|:|answer|evaluates to|must be|indeed|to be)\W+(true|false)\b(?!\w)", re.IGNORECASE
 )
+_ANOTHER = re.compile(r"\W*(?:or|and|yes|no|maybe|true|false|perhaps)\b", re.IGNORECASE)
 _LEADING_LETTER = re.compile(r"\(?[A-Ja-j][).:]\s*")
+_NAMED = re.compile(
+    r"\b(?:" + "|".join(sorted(map(re.escape, NAMED), key=len, reverse=True)) + r")\b", re.IGNORECASE
+)
+_BOLD = re.compile(r"\*\*([^*\n]{1,60}?)[.:]?\*\*")
 _SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n+")
 
 
@@ -30,14 +36,14 @@ def truth_in(text: str) -> str | None:
     leading = _LEADING.match(text, letter.end() if letter is not None else 0)
     if leading is not None:
         behind = text[leading.end() :]
-        return None if re.match(r"\W*(?:or|and)\b", behind) else leading[1]
+        return None if _ANOTHER.match(behind) else leading[1]
     found = {m[1] for m in _PREDICATE.finditer(text) if not denied(text[: m.start(1)], "")}
     return found.pop() if len({word.lower() for word in found}) == 1 and found else None
 
 
 def last_truth(text: str) -> str | None:
     """The truth value of the last sentence that states one."""
-    for sentence in reversed(_SENTENCE.split(text[-1_000:].strip())):
+    for sentence in reversed(_SENTENCE.split(without_emphasis(text[-1_000:].strip()))):
         if (word := truth_in(sentence)) is not None and (
             _PREDICATE.search(sentence) or len(sentence.split()) == 1 or sentence[:1].isupper()
         ):
@@ -50,10 +56,16 @@ def last_truth(text: str) -> str | None:
 def named_of_class(text: str, gold: str) -> str | None:
     """The one word of the gold's class (weekdays, months, odd and even) in the last sentence."""
     gold_words = set(re.findall(r"[a-z]+", gold.casefold().replace("\\text", "")))
+    sentences = [s for s in _SENTENCE.split(text[-1_000:].strip()) if s.strip()]
+    if sentences and (name := NAMED.get(plain_words(gold))) is not None:
+        named = [m for m in _NAMED.finditer(sentences[-1]) if NAMED[m[0].casefold()] == name]
+        rest = _NAMED.sub(" ", sentences[-1])
+        return named[0][0] if named and not takes_back(rest) else None
+    if sentences and len(bold := _BOLD.findall(sentences[-1])) == 1:
+        return bold[0]  # type: ignore[no-any-return]
     members = next((set(c.split()) for c in CLASSES if len(gold_words & set(c.split())) == 1), None)
     if members is None or len(gold_words) > 1:
         return None
-    sentences = [s for s in _SENTENCE.split(text[-1_000:].strip()) if s.strip()]
     if not sentences or takes_back(sentences[-1]):
         return None
     found = [w for w in re.findall(r"[A-Za-z]+", sentences[-1]) if w.casefold() in members]

@@ -14,6 +14,7 @@ import unicodedata
 from groupwise.rewards.math.vocabulary import (
     COMMANDS,
     FRACTIONS,
+    GREEK_LETTERS,
     INDICES,
     PLAIN_INDICES,
     PLAIN_POWERS,
@@ -25,6 +26,7 @@ from groupwise.rewards.math.vocabulary import (
 _PARTS = {char: unicodedata.normalize("NFKC", char).split("⁄") for char in FRACTIONS}
 _SIGNS = str.maketrans(SIGNS | {c: f" \\frac{{{a}}}{{{b}}} " for c, (a, b) in _PARTS.items()})
 _POWER = re.compile(f"[{re.escape(POWERS)}]+")
+_GREEK_LETTER = re.compile(rf"(?<![^\W\d_A-Za-z])[{''.join(GREEK_LETTERS)}](?![^\W\d_A-Za-z])")
 _INDEX = re.compile(f"[{INDICES}]+")
 _TO_PLAIN = str.maketrans(POWERS + INDICES, PLAIN_POWERS + PLAIN_INDICES)
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?|\\[^A-Za-z]")
@@ -49,6 +51,7 @@ _MATH_FONT = re.compile(r"\\text\s*\{\s*((?:[-+]?[($\d\\.][^{}]*?(?:\{[^{}]*\}[^
 _FONT_SIGN = re.compile(r"\\text\s*(?=-?\d)")
 _LETTERS_INSIDE = re.compile(r"\\text\s*\{[^{}]*\}")
 _OVER = re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}")
+_LIBRARY = re.compile(r"\b(?:np|numpy|math|sympy|sp|torch)\.(?=[a-zA-Z])")
 _ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
 _PHANTOM = re.compile(r"\\[vh]?phantom\s*\{[^{}]*\}")
 _PRIMES = re.compile(r"\s*\^\s*(?:\{\s*('+)\s*\}|('+))")
@@ -98,6 +101,8 @@ def spell(text: str) -> str:
         text = _in_plain_latex(text)
     elif "°" in text:
         text = _DEGREES.sub("°", text)
+    if "." in text:
+        text = _LIBRARY.sub("", text)
     if "_" in text and "^" in text:
         text = _POWER_FIRST.sub(r"\1_\3^\2", text)
     text = text.replace("~", " ").replace("**", "^").replace("{,}", ",").replace("{:}", ":")
@@ -114,6 +119,7 @@ def _in_ascii(text: str) -> str:
     """Signs, digits and letters of other scripts as ASCII has them, where it has them."""
     text = _POWER.sub(lambda m: f"^{{{m[0].translate(_TO_PLAIN)}}}", text)
     text = _INDEX.sub(lambda m: f"_{{{m[0].translate(_TO_PLAIN)}}}", text)
+    text = _GREEK_LETTER.sub(lambda m: GREEK_LETTERS[m[0]], text)
     # Before NFKC, which would make 31/2 of 3½; and after it, for what it makes
     text = unicodedata.normalize("NFKC", text.translate(_SIGNS)).translate(_SIGNS)
     text = text.replace("√", "\\sqrt ").replace("∛", "\\sqrt[3]")

@@ -15,6 +15,7 @@ from groupwise.rewards.math.layout import without_code, without_emphasis
 from groupwise.rewards.math.read import read
 from groupwise.rewards.math.refusals import corrected, denied, offers_another, takes_back
 from groupwise.rewards.math.units import is_known
+from groupwise.rewards.math.vocabulary import FRACTIONS
 from groupwise.rewards.math.values import (
     Formula,
     Number,
@@ -45,7 +46,7 @@ _RESULT = re.compile(
     r",? ((?:(?:the|a|an|her|his|their|its|it|she|he|they|there)\b[^,;]{0,60}? (?:is|are|equals|=) )?)([^,;]+)"
 )
 _NUMBER = (
-    r"(?<![A-Za-z0-9_.\\^])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?(?:\d|\.\d)"
+    rf"(?<![A-Za-z0-9_.\\^])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?(?:[\d{FRACTIONS}]|\.\d)"
     r"(?:[^\s,;:!?\"'=<>≈\[\]()]|\([^()\s]{0,30}\)|[,:](?=\d)|!(?=[^\s.!]))*"
 )
 _OPERAND = rf"(?:{_NUMBER.partition(')')[2]}|[a-z](?![A-Za-z])|pi\b|π|sqrt\([^()]*\)|\([^()]{{1,40}}\))"
@@ -83,17 +84,21 @@ _LEADING = re.compile(
     re.IGNORECASE,
 )
 _PURPOSE = re.compile(r" (?:to|for|in order to|from) (?!be\b|\$?\d)[A-Za-z]+\b", re.IGNORECASE)
+_RANGE = re.compile(r"\b(?:from|between) \S+ (?:to|and) [\W_]{0,3}$")
 _LABELS = re.compile(
     r"(?:\b(?:step|part|case|equation|eq|figure|table|problem|question|example|section|chapter|line"
     r"|page|version|no)\.?|#)\s*\(?$",
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(
-    r"\b(?:I|we) (?:can|could|need|must|should|have to|will|want|multiply|divide|add|subtract|get to"
+    r"\b(?:so|then|and) (?:I|we) (?!get|have|find|conclude|see|obtain|arrive)[a-z]+\b"
+    r"|\b(?:depends|whether|not sure|unclear|perhaps|look at|refer to|see (?:equation|figure))\b"
+    r"|\b(?:do not|don['’]t|cannot|can['’]t) (?:know|determine|tell)\b"
+    r"|\b(?:I|[Ww]e) (?:still |now |then |also |just )?(?:can|could|need|must|should|have to|will|want|multiply|divide|add|subtract|get to"
     r"|notice|know|use|try|start|begin)\b|\blet(?:['’]s| us| me)\b|\b(?:next|now|first),? (?:I|we)\b",
 )
 _SENTENCE = re.compile(r"(?<=[.!?。！？])(?<!\b[A-Z]\.)(?<!\bvs\.)\s+(?=\S)|\n+|(?<=[。！？])")
-_TELLS = re.compile(r"\d|[√π]|\\[a-z]")
+_TELLS = re.compile(rf"[\d√π{FRACTIONS}]|\\[a-z]")
 _HEADING = re.compile(r"\s*(?:#{1,6}\s[^=≈]*|\d{1,2}[.)]\s*)")
 _LEAD_IN = re.compile(
     r"(?:(?:so|thus|therefore|hence|then|and|finally|now|answer|ans|a)\b[,:]?\s+)+", re.IGNORECASE
@@ -177,6 +182,7 @@ def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
     for one, other in zip(found, found[1:], strict=False):
         if offers_another(text[one.end() : other.start()][:40]):
             return None
+    found = [m for m in found if not _LABELS.search(text[: m.start()])]
     standing = [m for m in found if not denied(text[: m.start()][-60:], text[m.end() :][:24])]
     if not standing:
         return None
@@ -196,7 +202,7 @@ def _is_aside(text: str, match: re.Match[str]) -> bool:
     if _STATES.search(before[-40:]):
         leading = _LEADING.match(text)
         return leading is not None and match.end() <= leading.end()
-    if _LABELS.search(before):
+    if _RANGE.search(before):
         return True
     if (leading := _LEADING.match(text)) is not None and match.end() <= leading.end():
         return True
@@ -230,10 +236,10 @@ def last_stated(text: str, *, with_unit: bool = False) -> tuple[str, int] | None
     for line in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
         step = _STEP.match(line)
         sentence = line[step.end() :] if step is not None else line
-        if not _TELLS.search(sentence) or _HEADING.fullmatch(sentence):
-            continue
         if _GOES_ON.search(sentence):
             return None
+        if not _TELLS.search(sentence) or _HEADING.fullmatch(sentence):
+            continue
         value = stated(sentence, last=True, with_unit=with_unit)
         return None if value is None else (value, max(0, text.rfind(sentence)))
     return None

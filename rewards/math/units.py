@@ -74,7 +74,7 @@ def read_unit(text: str) -> Unit | None:
         return None
     plain = text.replace("\\text", " ").replace("\\frac", "").replace("}{", "}/{").replace("~", " ")
     plain = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", " ", plain)
-    plain = " ".join(plain.translate({123: " ", 125: " ", 42: " "}).split()).strip(" .,")
+    plain = " ".join(_joined(plain.translate({123: " ", 125: " ", 42: " "}))).strip(" .,")
     if re.search(r"(?<!\^)(?<!\^ )(?<!\^-)\d", plain):
         return None
     if re.match(r"(?:%|percent|per cent)(?![A-Za-z])", plain.lower()):
@@ -86,7 +86,7 @@ def read_unit(text: str) -> Unit | None:
     over = over.strip()
     if len(under) > 2 or not all(part.strip() for part in under) or not (over or under):
         return None
-    if any(_FACTOR.fullmatch(word) is None for word in _joined(" ".join((over, *under)).split())):
+    if any(_FACTOR.fullmatch(word) is None for word in " ".join((over, *under)).split()):
         return None
     return DEGREE if over in ("°", "deg", "degree", "degrees") and not under else Unit(over, tuple(under))
 
@@ -104,7 +104,7 @@ def _factors(text: str, sign: int) -> list[tuple[str, int]]:
     """`square feet`, `N m`, `kg m^2`, `minutes long`, `black skirts`."""
     if not text.strip():
         return []
-    words = [word for word in text.split() if word.casefold() not in _ARTICLES]
+    words = [word for word in text.split() if word not in _ARTICLES]
     power = 1
     if words and words[0].casefold() in _POWERS:
         power, words = _POWERS[words[0].casefold()], words[1:]
@@ -112,8 +112,8 @@ def _factors(text: str, sign: int) -> list[tuple[str, int]]:
         power, words = _POWER_BEHIND[words[-1].casefold()], words[:-1]
     if not words:
         return []
-    found = [(_FACTOR.fullmatch(word), word) for word in _joined(words)]
-    symbols = [(_singular(m[1]), int(m[2] or 1)) for m, _ in found if m is not None]
+    found = [_FACTOR.fullmatch(word) for word in words]
+    symbols = [(_singular(m[1]), int(m[2] or 1)) for m in found if m is not None]
     if len(symbols) < len(found):
         return []
     known = [symbol for symbol in symbols if is_known(symbol[0])]
@@ -124,9 +124,9 @@ def _factors(text: str, sign: int) -> list[tuple[str, int]]:
     return [(" ".join(name for name, _ in symbols).casefold(), power * sign)]
 
 
-def _joined(words: list[str]) -> list[str]:
-    """With the power at its word: `cm ^2`."""
-    return re.sub(r"\s*\^\s*", "^", " ".join(words)).split()
+def _joined(text: str) -> list[str]:
+    """Words, with its power at each: `cm ^2`."""
+    return re.sub(r"\s*\^\s*", "^", text).split()
 
 
 def _singular(name: str) -> str:

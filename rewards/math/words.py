@@ -9,6 +9,7 @@ import re
 
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _AND = re.compile(r",|;|\band\b|\\text\s*\{\s*and\s*\}")
+_PRIME = re.compile(r"(?<![A-Za-z])[A-Za-z]'+(?!s\b|[a-z]{2})")
 _FORMULA_SIGNS = re.compile(r"[=<>^_+*/|≈]|\\(?!text)")
 
 
@@ -48,6 +49,8 @@ def name_list(text: str) -> tuple[str, ...]:
 def is_words(text: str) -> bool:
     """Whether a spelled text is prose or a name and not a formula."""
     if any(char.isdigit() for char in text) or _FORMULA_SIGNS.search(text):
+        return False
+    if _PRIME.search(text):
         return False
     if "".join(sorted(text)) in "abcdefghijklmnopqrstuvwxyz":
         return False  # xyz is a product

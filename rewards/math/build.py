@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from groupwise.rewards.math.refusals import denies
 from groupwise.rewards.math.spelling import closes_at_end, compact, split_top
@@ -78,7 +79,7 @@ def read_built(text: str, depth: int, read: Reader) -> Iterator[Value]:
         yield matrix
         return
     if text.startswith("\\{") and (builder := _BUILDER.fullmatch(text)) is not None:
-        yield from read(builder[1], depth + 1)
+        yield from map(_nameless, read(builder[1], depth + 1))
         return
     if (without := _WITHOUT.fullmatch(text)) is not None:
         gap = read(without[1], depth + 1)
@@ -97,6 +98,15 @@ def read_built(text: str, depth: int, read: Reader) -> Iterator[Value]:
     yield from listed
     if not listed and _OPERATOR.search(text):
         yield from _relation(text, depth, read)
+
+
+def _nameless(value: Value) -> Value:
+    """Without the name of a set builder's variable, which may be any."""
+    if isinstance(value, Interval):
+        return replace(value, name="")
+    if isinstance(value, Union):
+        return Union(tuple(tuple(map(_nameless, part)) for part in value.parts))
+    return value
 
 
 def _matrix(text: str, depth: int, read: Reader) -> Matrix | None:

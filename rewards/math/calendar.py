@@ -22,14 +22,15 @@ _CLOCK = re.compile(
 )
 _NAMED_TIMES = {"noon": Time(12, 0, 0, "p"), "midnight": Time(12, 0, 0, "a")}
 _NUMBERS = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})")
+_CHINESE = re.compile(r"(\d{4})年(\d{1,2})月(\d{1,2})日")
 _DAY_FIRST = re.compile(r"(\d{1,2})(?:st|nd|rd|th|\.)? (?:of )?([A-Za-z]+)\.?(?:,? (\d{4}))?")
 _MONTH_FIRST = re.compile(r"([A-Za-z]+)\.? (\d{1,2})(?:st|nd|rd|th)?(?:,? (\d{4}))?")
 # A range or score has no space around its sign; with it, it is a difference
 _JOINED = re.compile(
-    r"v?\d+(?:\.\d+){2,}|\d+(?:\.\d+)?-\d+(?:\.\d+)?|\d+(?:-\d+){2,}|\d+(?:/\d+){2,}"
-    r"|(?:[A-Z]\s?-\s?){2,}[A-Z]|(?:[A-Z]\s?(?:->|→|\\to|\\rightarrow)\s?)+[A-Z]"
+    r"v?\d+(?:\.\d+){2,}|\d{4}\s?-\s?\d{4}|\d+(?:\.\d+)?-\d+(?:\.\d+)?|\d+(?:-\d+){2,}|\d+(?:/\d+){2,}"
+    r"|[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){3,}|(?:[A-Z]\s?-\s?){2,}[A-Z]|(?:[A-Z]\s?(?:->|→|\\to|\\rightarrow)\s?)+[A-Z]"
 )
-_SIGN = re.compile(r"\s?(->|→|\\to|\\rightarrow|[-./])\s?")
+_SIGN = re.compile(r"\s?(->|→|\\to|\\rightarrow|[-./:])\s?")
 
 
 def read_date(text: str) -> Date | None:
@@ -41,6 +42,8 @@ def read_date(text: str) -> Date | None:
         if len(match[4]) == 4 and (first > 12 or match[2] == "."):  # 5.3.2024: day first
             return _checked(third, second, first)
         return _checked(third, first, second) if len(match[4]) == 4 and second > 12 else None
+    if (match := _CHINESE.fullmatch(text)) is not None:
+        return _checked(int(match[1]), int(match[2]), int(match[3]))
     if (match := _DAY_FIRST.fullmatch(text)) is not None:
         day, name, year = match.groups()
     elif (match := _MONTH_FIRST.fullmatch(text)) is not None:
@@ -86,5 +89,5 @@ def read_notation(text: str) -> Notation | None:
     if _JOINED.fullmatch(text) is None:
         return None
     parts = _SIGN.split(text.removeprefix("v"))
-    sign = ">" if len(parts[1]) > 1 or parts[1] == "→" else parts[1]
-    return Notation(sign, tuple(parts[::2]))
+    sign = "-" if text[0].isalpha() and len(parts[0]) == 1 else parts[1]
+    return Notation(sign, tuple(part.lower() for part in parts[::2]))

@@ -26,7 +26,14 @@ from groupwise.rewards.math.amounts import (
     times,
 )
 from groupwise.rewards.math.calendar import same_time
-from groupwise.rewards.math.units import DEGREE, PERCENT, Unit, factor, without_rate
+from groupwise.rewards.math.units import (
+    DEGREE,
+    PERCENT,
+    Unit,
+    factor,
+    without_rate,
+    zero_and_step,
+)
 from groupwise.rewards.math.values import (
     Choice,
     Date,
@@ -103,6 +110,8 @@ def _quantities(gold: Quantity, answer: Quantity, rules: Rules) -> Verdict:
     """Two stated units must convert into each other; a rate may leave out what it is paid for."""
     if gold.letters and answer.letters and same(*_multiplied(gold, answer), rules) is True:
         return True
+    if (converted := temperature(gold.unit, answer.unit, answer.amount)) is not None:
+        return same_amount(gold.amount, converted, rules)
     ratio = factor(gold.unit, answer.unit)
     if ratio is None:
         one, other = without_rate(gold.unit), without_rate(answer.unit)
@@ -112,6 +121,16 @@ def _quantities(gold: Quantity, answer: Quantity, rules: Rules) -> Verdict:
         if ratio is None:
             return False
     return same_amount(gold.amount, times(answer.amount, ratio), rules)
+
+
+def temperature(gold: Unit, answer: Unit, amount: Number | Formula) -> Number | None:
+    """A temperature on the gold's scale; None where the units are no two scales of it."""
+    scales = zero_and_step(gold), zero_and_step(answer)
+    if scales[0] is None or scales[1] is None or not isinstance(amount, Number):
+        return None
+    (zero, step), (other_zero, other_step) = scales
+    kelvin = (amount.value + other_zero) * other_step
+    return Number(kelvin / step - zero, True)
 
 
 def _multiplied(*quantities: Quantity) -> Iterator[Reading]:
@@ -330,8 +349,10 @@ def _relations(gold: Relation, answer: Relation, rules: Rules) -> Verdict:
 
 
 def _equations(gold: Relation, answer: Relation, rules: Rules) -> Verdict:
-    names = {gold.names[0], answer.names[0]}
-    if "" not in names and (len(names) == 1 or names in ({"y", "f(x)"}, {"y", "g(x)"})):
+    names = {side.names[0].partition("(")[0] if "(" in gold.names[0] + answer.names[0] and
+             "(" not in min(gold.names[0], answer.names[0], key=len) else side.names[0]
+             for side in (gold, answer)}  # fmt: skip
+    if "" not in names and (len(names) == 1 or names in ({"y", "f"}, {"y", "g"})):
         verdict = same(gold.sides[-1], answer.sides[-1], rules)
         if verdict is not None:
             return verdict

@@ -62,10 +62,10 @@ _BOXES_JOINED = re.compile(
 _WORD = re.compile("|".join(map(re.escape, ANSWER_WORDS)))
 _LINKS = "|".join(sorted(map(re.escape, LINKS), key=len, reverse=True))
 _AFTER_WORD = re.compile(
-    r"s?[\s*_}\"'’)\]]*(?:(?:to (?:the|this|your) (?:question|problem)|correcta?s?|finale?s?|correcte|corrett?a"
+    r"s?[\s*_}\"'’)\]】」』]*(?:(?:to (?:the|this|your) (?:question|problem)|correcta?s?|finale?s?|correcte|corrett?a"
     r"|richtige|exacte|الصحيحة?|النهائية?|正确|正しい"
     r"|in total|of the problem)[\s*_}]*)?(?:here |therefore |thus |then )?"
-    rf"(?:(?:{_LINKS})(?![a-z])|[:：=]|->|→)[\s*_:：}}]*"
+    rf"(?:(?:{_LINKS})(?![a-z])|[:：=]|->|→|[—–-](?=\s))[\s*_:：}}]*"
     r"(?:therefore|thus|simply|just|exactly|equal to|that)?[\s*_:]*",
     re.IGNORECASE,
 )
@@ -86,6 +86,11 @@ _HASH_HEADING = re.compile(
 )
 # What follows the answer and is no part of it: the next problem, or a check of the result
 _NEXT_PROBLEM = re.compile(r"\n\s*(?:Q|Question|Problem|Human|User|### Instruction)\s*:")
+_RETRACTED = re.compile(
+    r"[\s}$).*\]\\]*\s(?:or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
+    r"|correction|sorry|scratch that)\b[^\n]{0,80}",
+    re.IGNORECASE,
+)
 _CHECK = re.compile(r"\n\s*\**(?:Check|Verification|Verify|To verify|Let['’]s (?:check|verify))\b")
 
 
@@ -109,7 +114,7 @@ def find_answer(
     if "phrase" in rules and (found := _phrase(text, last is not None)) is not None:
         last = found if last is None or found.start > last.start else last
     if last is not None:
-        return _shift(last if last.text else None, offset)
+        return _shift(_unless_retracted(text, last) if last.text else None, offset)
     if thinking or not closed:
         return None
     guesses = ("bold", "whole", "last_math") if numeric else ("whole", "last_math", "bold")
@@ -117,6 +122,14 @@ def find_answer(
         if rule in rules and (found := GUESSES[rule](text, numeric)) is not None:
             return _shift(found, offset)
     return None
+
+
+def _unless_retracted(text: str, found: Extraction) -> Extraction:
+    """With what is said at once behind the answer, if that takes it back: "116. Or is it 120?"."""
+    at = text.find(found.text, found.start)
+    end = at + len(found.text) if at >= 0 else len(text)
+    behind = _RETRACTED.match(text, end)
+    return found if behind is None else found._replace(text=found.text + behind[0])
 
 
 def _visible(text: str) -> tuple[str, int, bool]:
@@ -268,7 +281,7 @@ def _phrase(text: str, marked: bool) -> Extraction | None:
         after = _AFTER_WORD.match(text, word.end(), word.end() + 200)
         before = text[max(0, at - 60) : at]
         if after is None and not word[0].isascii():  # without a link
-            after = re.compile(r"\s*(?=[\d$\\(A-J-])").match(text, word.end())
+            after = re.compile(r"[\s】」』)]*(?=[\d$\\(A-J-])").match(text, word.end())
         if after is None and _HEADING_BEFORE.search(before):
             after = _HEADING_AFTER.match(text, word.end())
         if after is None:

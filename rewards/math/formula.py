@@ -33,9 +33,10 @@ _TOKEN = re.compile(
 FUNCTIONS = {
     "sin", "cos", "tan", "cot", "sec", "csc", "ln", "exp", "arcsin", "arccos", "arctan", "sinh",
     "cosh", "tanh", "log", "gcd", "lcm", "min", "max", "abs", "det", "floor", "ceil", "lg",
-    "asin", "acos", "atan", "arg", "Re", "Im",
+    "asin", "acos", "atan", "arg", "Re", "Im", "factorial", "binomial", "comb",
 }  # fmt: skip
-_SAME_FUNCTION = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "Abs": "abs", "lg": "log"}
+_SAME_FUNCTION = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "Abs": "abs", "lg": "log",
+                  "binomial": "binom", "comb": "binom"}
 GREEK = set(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon "
     "phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega hbar ell".split()
@@ -161,6 +162,8 @@ class _Parser:
             if self.is_unit and self.tokens[self.at - 1][-1] in "0123456789)}" and self.unit_here():
                 return False
             return len(token) <= 3 or token in FUNCTIONS or token in GREEK or token == "sqrt"
+        if token == "\\Omega" and self.is_unit and self.tokens[self.at - 1][-1].isdigit():
+            return False
         if token[0] == "\\":
             name = token[1:]
             return (
@@ -376,7 +379,7 @@ class _Parser:
         if token in ("sqrt", "Sqrt"):
             return self.root()
         name = _SAME_FUNCTION.get(token, token)
-        if name in FUNCTIONS:
+        if token in FUNCTIONS or name in FUNCTIONS:
             return self.function(name)
         if token in GREEK:
             return self.named("\\" + token)

@@ -42,7 +42,7 @@ from groupwise.rewards.math.values import (
     Unread,
     Words,
 )
-from groupwise.rewards.math.words import plain_words
+from groupwise.rewards.math.words import plain_words, without_text
 from groupwise.rewards.missing import is_missing
 from groupwise.rewards.options import gold_letter, options_of
 from groupwise.rewards.types import Completion, Example, Grade
@@ -61,7 +61,7 @@ Mode = Literal["auto", "math", "number", "choice", "text"]
 MAX_REFERENCE_CHARS = 1_000
 CACHE_SIZE = 65_536
 
-_SENTENCES = re.compile(r"[.!?]\s|\n")
+_SENTENCES = re.compile(r"[.!?](?:\s|$)|\n")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
 Kind = Literal["number", "math", "choice", "truth", "text"]
@@ -93,7 +93,7 @@ def read_reference(
     states. None: missing or unreadable."""
     text = gold.strip()
     numeric = mode in ("auto", "math", "number")
-    if numeric and (number := plain_number(text)) is not None:
+    if numeric and (number := _plain(text, comma)) is not None:
         return Reference(text, "number", read(text, comma), number)
     if "####" in text or "\\boxed" in text or "<answer>" in text or "\\fbox" in text:
         found = find_answer(text, ("answer_tag", "boxed", "hash"))
@@ -102,7 +102,7 @@ def read_reference(
         return None
     if is_missing(text) or not compact(spell(text)):
         return None
-    if numeric and (number := plain_number(text)) is not None:
+    if numeric and (number := _plain(text, comma)) is not None:
         return Reference(text, "number", read(text, comma), number)
     if mode == "choice":
         letter = letter_in(text)
@@ -119,10 +119,15 @@ def read_reference(
     return Reference(text, kind, reading)
 
 
+def _plain(text: str, comma: DecimalComma) -> float | None:
+    return None if comma == "always" and "," in text else plain_number(text)
+
+
 def _prose_value(text: str) -> str | None:
     """The value that a reference in prose ends with: "Then 3 + 5 = 8. The answer is: 8."."""
     if (found := find_answer(text, ("phrase",))) is not None:
-        return stated(found.text) or letter_in(found.text)
+        words = found.text if is_value(read(found.text), words_too=True) else None
+        return stated(found.text) or letter_in(found.text) or words
     last = last_stated(text) if _SENTENCES.search(text) else None
     return None if last is None else last[0]
 
@@ -210,9 +215,7 @@ class Correctness:
                 grades.append(_BAD_REFERENCE)
                 continue
             found = self._find(case, reference)
-            if found is not None and case.options and reference.kind != "choice":
-                found = _with_option(found, case.options)
-            if found is None or knows_nothing(found.text):
+            if found is None or knows_nothing(without_text(found.text)):
                 grades.append(_UNPARSEABLE)
                 continue
             verdict = _compare(reference, found.text, rules, self.decimal_comma)
@@ -241,6 +244,8 @@ class Correctness:
         """What the text gives as its answer, of the kind that the reference asks for."""
         numeric = reference.kind == "number"
         found = find_answer(case.text, self.extract, closed=case.closed, numeric=numeric)
+        if case.options and found is not None and reference.kind != "choice":
+            found = _with_option(found, case.options)
         if reference.kind == "choice":
             return _find_letter(case, found, self.extract)
         if reference.kind in ("text", "truth"):
@@ -295,14 +300,19 @@ def _find_letter(
     last = last_letter(behind[behind.rfind("</think>") + 1 :])
     if last is not None:
         return Extraction(last[0], "last_choice", len(text) - len(behind) + last[1])
+    if case.options and (value := last_stated(text)) is not None:
+        letter = _option_named(value[0], case.options)
+        if letter is not None:
+            return Extraction(letter, "last_choice", value[1])
     return found if found is not None and (marked or found.found_by == "whole") else None
 
 
 def _with_option(found: Extraction, options: tuple[str, ...]) -> Extraction:
     """The option's text where its letter was given."""
-    first = read(found.text)[0]
-    if isinstance(first, Choice) and not first.rest and ord(first.letter) - 65 < len(options):
-        return found._replace(text=options[ord(first.letter) - 65])
+    if not is_value(read(found.text)) or isinstance(read(found.text)[0], Choice):
+        letter = letter_in(found.text)
+        if letter is not None and len(letter) == 1 and ord(letter) - 65 < len(options):
+            return found._replace(text=options[ord(letter) - 65])
     return found
 
 
@@ -342,7 +352,7 @@ def _compare(
     if reference.number is not None and not (rules.tolerance or rules.relative_tolerance):
         # Both have at most 15 digits, so that equal decimals are equal floats. A tiny difference is
         # left to `same`, which knows about rounding in the sixth decimal
-        number = plain_number(answer)
+        number = _plain(answer, comma)
         if number is not None and (
             number == reference.number or abs(number - reference.number) > 1e-6
         ):

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from groupwise.rewards.math.layout import block, without_code
 from groupwise.rewards.math.refusals import denied
-from groupwise.rewards.math.statement import last_stated
+from groupwise.rewards.math.read import read
+from groupwise.rewards.math.statement import is_value, last_stated
 
 MAX_ANSWER_CHARS = 2_000
 """The text between the marks of an answer is cut to this length; no reference is nearly as long."""
@@ -69,6 +70,8 @@ def _whole(text: str, numeric: bool) -> Extraction | None:
         stripped = block(stripped)[0]
     if not stripped or len(stripped) > 400 or ("\n" in stripped and "\\begin" not in stripped):
         return None
+    if len(stripped) < 60 and not any(map(str.isdigit, stripped)) and is_value(read(stripped)):
+        return Extraction(stripped, "whole", max(0, text.find(stripped)))  # a number in words
     if numeric and any("\u3040" <= char <= "\uffdc" and char.isalpha() for char in stripped):
         return None  # Chinese, Japanese and Korean put no space around a number
     plain = _COMMAND.sub(" ", stripped)

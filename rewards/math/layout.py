@@ -14,6 +14,7 @@ _MARGIN = re.compile(r"(?:[ \t]*(?:>+|[-*•+](?=[ \t])|#{1,6}(?=\s)|\d{1,2}[.)]
 _BULLETS = re.compile(r"(?:[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+[^\n]+(?:\n|\Z)){2,}")
 _BULLET = re.compile(r"^[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
 _MARKS = re.compile(r"[\s:\u3000]*(?:[*_]+(?=\s|$)[\s:\u3000]*)*")
+_CODE_MARK = re.compile(r"`([^`\n]{1,200})`")
 _CODE = re.compile(r"^[ \t]*(`{3}|~{3}).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2}|_{1,2})(?=[^\s*_])([^*\n]{1,300}?)(?<=[^\s*_])\1(?![\w*])")
 
@@ -48,7 +49,7 @@ def one_line(line: str) -> str:
 
 def without_emphasis(text: str) -> str:
     """Bold and italics taken off: `**72**` is 72."""
-    return _EMPHASIS.sub(r"\2", text) if "*" in text or "_" in text else text
+    return _CODE_MARK.sub(r"\1", _EMPHASIS.sub(r"\2", text))
 
 
 def without_code(text: str) -> str:

@@ -13,9 +13,10 @@ import re
 from groupwise.rewards.math.layout import without_emphasis
 from groupwise.rewards.math.read import read
 from groupwise.rewards.math.values import Choice, Sequence
-from groupwise.rewards.math.vocabulary import CHOICE_WORDS
+from groupwise.rewards.math.vocabulary import ANSWER_WORDS, CHOICE_WORDS
 
 _WORDS = "|".join(CHOICE_WORDS)
+_ANSWERS = "|".join(word for word in ANSWER_WORDS if not word.isascii())
 _WRONG = (
     r"(?:wrong|incorrect|false|out|not|too|excluded|eliminated|impossible|ruled out|invalid"
     r"|bad|do(?:es)? not|isn['’]t|aren['’]t|can(?:not|['’]t))"
@@ -31,11 +32,12 @@ _EXCLUDED = re.compile(
 # A letter at the beginning: `A` and `I` begin sentences, so that they need a mark behind them
 _LEADING = re.compile(
     r"[\s(\[*\"'“「]*(?:la |el |le |die |der |das |lo )?(?:(?:the )?(?:" + _WORDS + r")\s?)?[(\[*]*"
-    r"(?:([B-HJ])(?![A-Za-z0-9'’=+*/^_])|([A-J])(?=[)\].,:;\n*]|\s*$|\s+[-–—(]|\s+(?:because|since|as|is correct|is right)\b))"
+    r"(?:([B-HJ])(?![A-Za-z0-9'’_]|\s*[=+*/^<>])|([A-J])(?=[)\].,:;\n*]|\s*$|\s+[-–—(]|\s+(?:because|since|as|is correct|is right)\b))"
 )
 _JOINED = re.compile(rf"[)\]*]*\s*(?:,|/|&|\band\b|\bor\b|或|和|、)\s*(?:(?:{_WORDS}) )?[(*]*[A-J]\b(?![a-z'])")
 _MARKED = re.compile(
-    rf"\(([A-J])\)|(?:{_WORDS})\s?[:：]?\s?[(*]*([A-J])\b(?![a-z'])|\*\*\(?([A-J])\)?[.:]?\*\*"
+    rf"\(([A-J])\)|(?:{_WORDS})\s?(?:[:：]|是|为|is)?\s?[(*]*([A-J])(?![A-Za-z0-9'])"
+    rf"|(?:{_ANSWERS})[^A-Za-z\n]{{0,14}}([A-J])(?![A-Za-z0-9])|\*\*\(?([A-J])\)?[.:]?\*\*"
     rf"|([A-J])\s?(?:项|選項)|\bselection is (?:option )?([A-J])\b",
     re.IGNORECASE,
 )

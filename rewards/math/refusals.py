@@ -18,7 +18,7 @@ _DENIAL = re.compile(
 )
 _TAKES_BACK = re.compile(
     r"\b(?:or|not|no|either|maybe|perhaps|possibly|alternative(?:ly)?|wrong|incorrect|wait"
-    r"|actually|also|otherwise|again|well|bound|(?:could|might|may) be|if|unless|instead)\b"
+    r"|on second thought|correction|sorry|scratch|make that|i mean|rather|actually|also|otherwise|again|well|bound|(?:could|might|may) be|if|unless|instead)\b"
     r"|n['’]t\b|\?",
     re.IGNORECASE,
 )
@@ -29,7 +29,7 @@ _DENIED_BEFORE = re.compile(
     r"|\bnot[\s}]*(?:\\approx|≈|=|\\equiv)[\s$]*$"
     r"|(?:≠|!=|\\neq?|\\not ?=?|<|>|±|\\pm|\\lt|\\gt|\\[lg]eq?)[\s{}$]*$"
     r"|\b(?:instead of|anything but|almost|nearly|at (?:least|most)|up to|under|over|wrong"
-    r"|incorrect)[:,]?\s[\W_]{0,4}$",
+    r"|incorrect|twice|double|triple|half|thrice|plus|divided by|multiplied by)[:,]?\s[\W_]{0,4}$",
     re.IGNORECASE,
 )
 _DENIED_BEHIND = re.compile(

@@ -15,7 +15,7 @@ from groupwise.rewards.math.layout import without_code, without_emphasis
 from groupwise.rewards.math.read import read
 from groupwise.rewards.math.refusals import corrected, denied, offers_another, takes_back
 from groupwise.rewards.math.units import is_known
-from groupwise.rewards.math.vocabulary import FRACTIONS
+from groupwise.rewards.math.vocabulary import FRACTIONS, NUMBER_WORDS
 from groupwise.rewards.math.values import (
     Formula,
     Number,
@@ -33,7 +33,8 @@ MAX_CHARS = 2_000
 NOTES = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K: 20*2=<<20*2=40>>40
 # What explains an answer is no part of it: "42, since 6 * 7 = 42", "42 (6 * 7)", "42, not 43"
 _CLAUSE = re.compile(
-    r",? (?:because|since|as|which|where|given that|due to|after|for|so that)\b"
+    r",? (?:because|since|as|which|where|given that|due to|after|for|so that|porque|pues|ya que|car"
+    r"|parce que|puisque|weil|denn|perché|poiché|потому что|так как|çünkü)\b|[,，]?因为"
     r"|, (?:so|that is|i\.e\.|meaning|not|in|and|with|making|giving|or) "
     r"|; (?=[A-Za-z])| (?:per|every) (?=\d)| [-–—]{1,2} (?=[A-Za-z])"
     r"| \((?![-$\d.,?]*\))(?=(?:[^()]|\([^()]*\))*\)\D*$)"
@@ -43,18 +44,22 @@ _DENIED_CLAUSE = re.compile(r"^(?:, | \()not [-$\d.,]+\)?$")
 _RESULT = re.compile(
     r"[,;] (?:(?:which|that) (?:is|equals|makes|gives|means)(?: equal to)?|so|i\.e\.|meaning"
     r"|and so|therefore|thus)"
-    r",? ((?:(?:the|a|an|her|his|their|its|it|she|he|they|there)\b[^,;]{0,60}? (?:is|are|equals|=) )?)([^,;]+)"
+    r",? ((?:(?:the|a|an|her|his|their|its|it|she|he|they|there)\b[^,;]{0,60}? (?:is|are|equals|=) )?)(.+)",
+    re.DOTALL,
 )
 _NUMBER = (
     rf"(?<![A-Za-z0-9_.\\^])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?(?:[\d{FRACTIONS}]|\.\d)"
     r"(?:[^\s,;:!?\"'=<>≈\[\]()]|\([^()\s]{0,30}\)|[,:](?=\d)|!(?=[^\s.!]))*"
 )
+_NAMES = "|".join(sorted((name for name in NUMBER_WORDS if name != "one"), key=len, reverse=True))
+NUMBER_NAMES = rf"\b(?i:{_NAMES})(?:[- ](?:and )?(?i:{_NAMES}|one|hundred|thousand|million))*\b"
+_NAME = re.compile(NUMBER_NAMES)
 _OPERAND = rf"(?:{_NUMBER.partition(')')[2]}|[a-z](?![A-Za-z])|pi\b|π|sqrt\([^()]*\)|\([^()]{{1,40}}\))"
 _CANDIDATE = re.compile(
     r"\$\$(?:[^$]|\\\$){1,800}\$\$|(?<!\\)\$(?![\d.,]+ [a-z]|\d[\d.,]*\s*[-+*/=]\s*\$)(?:[^$\n]|\\\$){1,400}(?<!\\)\$(?!\d)"
     r"|\\\(.{1,800}?\\\)|\\\[.{1,800}?\\\]"
     r"|(?<![\w)])(?:\[[^\[\]\n]{1,200}\]|\((?=[^()]*,)[-\d.,/ a-z\\π^√]{3,200}\)|\\?\{[-\d., ]{3,200}\})"
-    rf"|{_NUMBER}(?: (?:[AaPp]\.?[Mm]\b\.?)|(?:\s?(?:[*/^+×·÷]|- (?=\S)|[xX](?= ?10\^)|[xX](?= \d))\s?{_OPERAND})+)?"
+    rf"|{NUMBER_NAMES}|{_NUMBER}(?: (?:[AaPp]\.?[Mm]\b\.?)|(?:\s?(?:[*/^+×·÷]|- (?=\S)|[xX](?= ?10\^)|[xX](?= \d))\s?{_OPERAND})+)?"
     r"(?: (?:pi|π|squared|cubed|hundred|thousand|million|billion|trillion)\b| \d+/\d+)*"
     r"|(?<![A-Za-z\d])[-−]?\d*\.?\d*√\(?\d+\)?",
     re.DOTALL,
@@ -84,10 +89,12 @@ _LEADING = re.compile(
     re.IGNORECASE,
 )
 _PURPOSE = re.compile(r" (?:to|for|in order to|from) (?!be\b|\$?\d)[A-Za-z]+\b", re.IGNORECASE)
+_UNREAD_COMMAND = re.compile(r"\\(?!text|quad|\(|\)|\[|\]|approx|displaystyle)[A-Za-z]+")
+_OR_BEHIND = re.compile(r"\s?(?:[a-z]+ )?(?:or|oder|ou)\b", re.IGNORECASE)
 _RANGE = re.compile(r"\b(?:from|between) \S+ (?:to|and) [\W_]{0,3}$")
 _LABELS = re.compile(
     r"(?:\b(?:step|part|case|equation|eq|figure|table|problem|question|example|section|chapter|line"
-    r"|page|version|no)\.?|#)\s*\(?$",
+    r"|page|version|no|theorem|lemma|corollary|proposition|exercise|item|rule|law)\.?|#)\s*\(?$",
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(
@@ -99,7 +106,10 @@ _GOES_ON = re.compile(
 )
 _SENTENCE = re.compile(r"(?<=[.!?。！？])(?<!\b[A-Z]\.)(?<!\bvs\.)\s+(?=\S)|\n+|(?<=[。！？])")
 _TELLS = re.compile(rf"[\d√π{FRACTIONS}]|\\[a-z]")
-_HEADING = re.compile(r"\s*(?:#{1,6}\s[^=≈]*|\d{1,2}[.)]\s*)")
+_CUT_OFF = re.compile(
+    r"(?:\b(?:I|we|the|a|an|of|to|and|so|is|are|by|with|that|then|will|but|if|because)|[=+*×])\s*$"
+)
+_HEADING = re.compile(r"\s*(?:\*\*[^*]+\*\*:?|#{1,6}\s[^=≈]*|\d{1,2}[.)]\s*)")
 _LEAD_IN = re.compile(
     r"(?:(?:so|thus|therefore|hence|then|and|finally|now|answer|ans|a)\b[,:]?\s+)+", re.IGNORECASE
 )
@@ -141,6 +151,10 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
         head_value = _of_head(head, with_unit)
         if not _DENIED_CLAUSE.match(tail.strip(".")) and takes_back(tail):
             return None
+        if last and tail.startswith(";") and (later := stated(tail[2:], last=True)) is not None:
+            return later
+        if isinstance(read(head.strip())[0], Truth):
+            return None  # "no, because 9 is odd" states no 9
         if result is not None and any(map(str.isdigit, result[2])):
             concluded = stated(result[2], last=last, with_unit=with_unit)
             if concluded is not None and (last or head_value is None or result[1] or _is_bare(result[2])):
@@ -176,15 +190,22 @@ def _says_more(tail: str) -> bool:
 
 def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
     """Of the values in a sentence the one that nothing hangs on."""
-    found = [m for m in _CANDIDATE.finditer(text) if _TELLS.search(m[0])]
+    found = list(_CANDIDATE.finditer(text))
+    digits = [m for m in found if _TELLS.search(m[0])]
+    found = digits or [m for m in found if m[0][0].isalpha()]
     if not found:
         return None
     for one, other in zip(found, found[1:], strict=False):
         if offers_another(text[one.end() : other.start()][:40]):
             return None
+    leftover = text
+    for m in reversed(found):
+        leftover = leftover[: m.start()] + " " + leftover[m.end() :]
+    if _UNREAD_COMMAND.search(leftover):
+        return None
     found = [m for m in found if not _LABELS.search(text[: m.start()])]
     standing = [m for m in found if not denied(text[: m.start()][-60:], text[m.end() :][:24])]
-    if not standing:
+    if not standing or any(_OR_BEHIND.match(text, m.end()) for m in standing):
         return None
     after_equals = [m for m in standing if re.search(r"[=≈]\s*$", text[: m.start()])]
     if after_equals:
@@ -232,13 +253,15 @@ def last_stated(text: str, *, with_unit: bool = False) -> tuple[str, int] | None
     Never a step number, an exponent, the end of a range, what a program printed or a number of a
     heading; nothing where the sentence announces further work.
     """
+    if _CUT_OFF.search(text[-20:]):
+        return None
     tail = without_code(text[-4 * MAX_CHARS :]).rstrip()
     for line in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
         step = _STEP.match(line)
         sentence = line[step.end() :] if step is not None else line
         if _GOES_ON.search(sentence):
             return None
-        if not _TELLS.search(sentence) or _HEADING.fullmatch(sentence):
+        if not (_TELLS.search(sentence) or _NAME.search(sentence)) or _HEADING.fullmatch(sentence):
             continue
         value = stated(sentence, last=True, with_unit=with_unit)
         return None if value is None else (value, max(0, text.rfind(sentence)))

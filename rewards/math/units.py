@@ -28,9 +28,14 @@ _OTHER_NAMES = {
     "°": "degree", "deg": "degree", "gm": "gram", "kmph": "kph", "sec": "second", "inche": "inch",
     "°c": "degC", "°f": "degF", "celsius": "degC", "fahrenheit": "degF", "cc": "cm",
 }  # fmt: skip
+_SCALES = {
+    "°c": (Fraction(27315, 100), Fraction(1)), "°cels": (Fraction(27315, 100), Fraction(1)),
+    "°f": (Fraction(45967, 100), Fraction(5, 9)), "°fahr": (Fraction(45967, 100), Fraction(5, 9)),
+    "k": (Fraction(0), Fraction(1)), "kelvi": (Fraction(0), Fraction(1)),
+}  # fmt: skip
 # pint takes these for units, and people do not: a cat is no centi-technical-atmosphere
 _LABELS = {
-    "unit", "cat", "bar", "point", "hand", "bag", "rod", "chain", "link", "nail", "slug", "stone",
+    "unit", "cat", "bars", "point", "hand", "bag", "rod", "chain", "link", "nail", "slug", "stone",
     "count", "turn", "pin", "set", "mark", "sheet", "barn", "are", "table", "pole", "perch",
     "span", "drop", "pig", "bit", "face", "pack", "page", "line", "item", "part", "player",
     "game", "case", "cord", "hat", "pat", "pet", "pant", "at", "as", "a", "in total", "em",
@@ -70,6 +75,7 @@ DEGREE = Unit("°")
 @lru_cache(maxsize=4096)
 def read_unit(text: str) -> Unit | None:
     """The unit that a spelled text is, with the labels in it; None: it says something else."""
+    text = text.replace("\\Omega", "ohm").replace("\\mu ", "µ").replace("\\mu", "µ")
     if len(text) > 80 or _NO_UNIT.search(text):
         return None
     plain = text.replace("\\text", " ").replace("\\frac", "").replace("}{", "}/{").replace("~", " ")
@@ -131,7 +137,7 @@ def _joined(text: str) -> list[str]:
 
 def _singular(name: str) -> str:
     name = name.strip(".")
-    if len(name) > 3 and name.endswith("s") and not name.endswith("ss"):
+    if len(name) > 3 and name.endswith("s") and not name.endswith("ss") and name not in _LABELS:
         name = name[:-1] if not name.endswith("ies") else name[:-3] + "y"
     return _OTHER_NAMES.get(name.casefold(), name)
 
@@ -139,6 +145,11 @@ def _singular(name: str) -> str:
 def is_known(name: str) -> bool:
     """Whether a name is a currency or a unit of measure."""
     return name.casefold() in _MONEY or _measure(name) is not None
+
+
+def zero_and_step(unit: Unit) -> tuple[Fraction, Fraction] | None:
+    """Of a scale of temperature: what is added to come from zero, and its step in kelvin."""
+    return None if unit.under else _SCALES.get(unit.over.casefold().replace("degrees ", "°")[:5])
 
 
 def is_measure(unit: Unit) -> bool:
@@ -174,6 +185,9 @@ def factor(gold: Unit, answer: Unit) -> Fraction | None:
     """What an amount in the answer's unit is multiplied with to be in the gold's; None: no way."""
     if gold == answer:
         return Fraction(1)
+    if "£" in (gold.over, answer.over):  # where £ is stated, pounds are money
+        gold, answer = (Unit("£", u.under) if u.over in ("pound", "pounds") else u
+                        for u in (gold, answer))  # fmt: skip
     if gold.over.startswith("mod ") or answer.over.startswith("mod "):
         return None
     gold_factors, answer_factors = _factors_of(gold), _factors_of(answer)

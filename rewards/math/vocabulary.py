@@ -17,6 +17,8 @@ SIGNS = {
     "∗": "*", "•": "*", "÷": "/", "⁄": "/", "∕": "/", "π": "\\pi ", "∞": "\\infty ", "º": "°",
     "≤": "<=", "⩽": "<=", "≥": ">=", "⩾": ">=", "≠": "!=", "∪": "\\cup ", "∩": "\\cap ",
     "∈": "\\in ", "≃": "≈", "≅": "≈", "±": "\\pm ", "∅": "\\emptyset ", "≡": "\\equiv ",
+    "∧": " \\land ", "∨": " \\lor ", "∀": "\\forall ", "∃": "\\exists ", "¬": "\\neg ",
+    "⇒": "\\Rightarrow ",
     "ℝ": "\\mathbb{R} ", "ℤ": "\\mathbb{Z} ", "ℕ": "\\mathbb{N} ", "ℚ": "\\mathbb{Q} ",
     "⟨": "\\langle ", "⟩": "\\rangle ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"',
     "，": ",", "、": ",", "。": ".", "；": ";", "：": ":", "٫": ".", "٬": ",", "،": ",", "！": "!",
@@ -84,7 +86,7 @@ NUMBER_WORDS |= {word: 10 * value for value, word in enumerate(_TENS, 3)}
 # `two thirds`; a quarter may be a coin, so that it is left out
 PARTS = {
     "half": 2, "halve": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7,
-    "eighth": 8, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12, "twentieth": 20,
+    "eighth": 8, "quarter": 4, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12, "twentieth": 20,
     "hundredth": 100,
 }  # fmt: skip
 PARTS |= {f"{name}th": value for name, value in NUMBER_WORDS.items() if 13 <= value <= 19}

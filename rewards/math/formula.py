@@ -167,9 +167,8 @@ class _Parser:
         if token[0] == "\\":
             name = token[1:]
             return (
-                name in FUNCTIONS or name in GREEK or token in _BIG or len(token) > 10
+                name in FUNCTIONS or name in GREEK or token in _BIG or _is_marked(token)
                 or name in ("frac", "sqrt", "pi", "binom", "infty", "lfloor", "lceil")
-                or token.startswith(("\\overline", "\\angle", "\\vec", "\\hat", "\\triangle"))
             )  # fmt: skip
         return token in ("(", "{", "[") or token[0].isdigit() or token[0] == "." or (
             token == "|" and not self.bars
@@ -280,7 +279,7 @@ class _Parser:
             return self.big(_BIG[token])
         if token.startswith("\\text") and (inner := token[5:].strip(" {}")) in ("i", "e"):
             return ("const", inner)
-        if len(token) > 10 or token.startswith(("\\vec", "\\hat", "\\angle", "\\dot")):
+        if _is_marked(token):
             return self.named(_derivative("".join(token.split())))
         raise UnreadableError
 
@@ -426,6 +425,11 @@ def _bound(node: Any, name: str) -> Any:
     if not isinstance(node, tuple):
         return node
     return ("name", name) if node == ("const", name) else tuple(_bound(p, name) for p in node)
+
+
+def _is_marked(token: str) -> bool:
+    """Whether a token is a name with a mark (`\\vec{v}`, `\\angle ABC`) or a derivative."""
+    return token[0] == "\\" and ("{" in token or " " in token)
 
 
 def _derivative(token: str) -> str:

@@ -11,6 +11,7 @@ import re
 
 _FENCE = re.compile(r"(\"{3}|'{3}|`{3}|~{3})[a-z]*[ \t]*\n?(.*?)(?:\n?[ \t]*\1|\Z)", re.DOTALL)
 _MARGIN = re.compile(r"(?:[ \t]*(?:>+|[-*•+](?=[ \t])|#{1,6}(?=\s)|\d{1,2}[.)](?=[ \t]+\D))[ \t]*)*")
+_QUOTED = re.compile(r"(?:[ \t]*(?:>+|#{1,6}(?=\s))[ \t]*)*")
 _BULLETS = re.compile(r"(?:[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+[^\n]+(?:\n|\Z)){2,}")
 _BULLET = re.compile(r"^[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
 _MARKS = re.compile(r"[\s:\u3000]*(?:[*_]+(?=\s|$)[\s:\u3000]*)*")
@@ -34,6 +35,7 @@ def block(text: str, own_line: bool = False) -> tuple[str, int]:
     if bullets is not None:
         items = [item.strip() for item in _BULLET.sub("", bullets[0]).splitlines()]
         return " , ".join(item for item in items if item), start
+    start = _QUOTED.match(text, start).end()  # type: ignore[union-attr]
     if own_line or "\n" in text[:start]:
         margin = _MARGIN.match(text, start)
         start = margin.end() if margin is not None else start

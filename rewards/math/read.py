@@ -107,6 +107,7 @@ _PROSE = re.compile(
 )
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _TEXTS = re.compile(r"\\text\s*\{[^{}]*\}")
+_SCIENTIFIC = re.compile(r"([-+]?[\d.]+ ?\* ?10 ?\^ ?(?:\{ ?-?\d+ ?\}|-?\d+)) ?([A-Za-z\\].*)")
 _MIXED = re.compile(r"-?\d+ \(\d+/\d+\)")
 _COMPOUND = re.compile(r",? (?:and )?(?=\d)|\}(?=\d)")
 _NOT_A_FORMULA = re.compile(r"[?\"#&@]|\\text ?\{[^{}]*\d")
@@ -307,8 +308,13 @@ def _formula(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
         return  # 42 (6 x 7)
     text = _THOUSANDS.sub("", text)
     rounded = "." in text
+    if (match := _SCIENTIFIC.fullmatch(text)) is not None and match[2]:
+        unit, power = units.read_unit(match[2]), _parsed(match[1], None)
+        if unit is not None and power is not None:
+            yield Quantity(Formula(power.node, rounded), unit)
+            return
     whole = _parsed(text, None)
-    split = _parsed(text, units.is_symbol)
+    split = _parsed(text, units.is_written_out)
     if split is not None and split.rest:
         rest = " ".join(split.rest)
         number = split.node[0] == "num"

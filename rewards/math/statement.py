@@ -47,6 +47,7 @@ _RESULT = re.compile(
     r",? ((?:(?:the|a|an|her|his|their|its|it|she|he|they|there)\b[^,;]{0,60}? (?:is|are|equals|=) )?)(.+)",
     re.DOTALL,
 )
+_WHICH = re.compile(r"[,;] (?:which|that)\b")
 _NUMBER = (
     rf"(?<![A-Za-z0-9_.\\^])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?(?:[\d{FRACTIONS}]|\.\d)"
     r"(?:[^\s,;:!?\"'=<>≈\[\]()]|\([^()\s]{0,30}\)|[,:](?=\d)|!(?=[^\s.!]))*"
@@ -65,6 +66,10 @@ _CANDIDATE = re.compile(
     re.DOTALL,
 )
 _UNIT_BEHIND = re.compile(r"\s?(?:([A-Za-z°µΩ]+(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?))(?![\w])")
+_SECOND_THOUGHT = re.compile(
+    r"[.!?\n]\s*(?:or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought)\b",
+    re.IGNORECASE,
+)
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 _MINUS = re.compile(r"\b(?:negative|(?:is|was|be|of|to) minus) $", re.IGNORECASE)
 # What hangs on these words is not what the sentence states
@@ -139,6 +144,8 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
     text = text[lead.end() :] if lead is not None else text
     if is_value(read(text)):
         return text
+    if _SECOND_THOUGHT.search(text):
+        return None
     text = _ORDINAL.sub("", without_emphasis(text))
     if is_value(read(text)):
         return text
@@ -157,7 +164,8 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
             return None  # "no, because 9 is odd" states no 9
         if result is not None and any(map(str.isdigit, result[2])):
             concluded = stated(result[2], last=last, with_unit=with_unit)
-            if concluded is not None and (last or head_value is None or result[1] or _is_bare(result[2])):
+            if concluded is not None and ((last and not _WHICH.match(tail)) or head_value is None
+                                          or result[1] or _is_bare(result[2])):
                 return concluded
         if head_value is not None and not _says_more(tail):
             return head_value

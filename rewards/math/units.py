@@ -167,7 +167,7 @@ def _registry() -> Any:
 @lru_cache(maxsize=4096)
 def _measure(name: str) -> tuple[Fraction, tuple[tuple[str, Fraction], ...]] | None:
     """The factor to base units and the dimension of one name; None if it is no unit."""
-    if name.casefold() in _LABELS or not name.isalpha() or len(name) > 20:
+    if (name.casefold() if len(name) > 1 else name) in _LABELS or not name.isalpha() or len(name) > 20:
         return None
     for spelling in dict.fromkeys((name, name.lower())):
         if len(name) == 1 and spelling != name:
@@ -233,6 +233,11 @@ def without_rate(unit: Unit) -> Unit | None:
     counted = (name.casefold() in _MONEY or _measure(name) is None
                for name, _ in _factors(unit.over, 1))  # fmt: skip
     return Unit(unit.over) if all(counted) else None
+
+
+def is_written_out(text: str) -> bool:
+    """Whether letters behind a formula are a unit: `\\text{m}`, `cm`, and no single letter."""
+    return len(text) > 1 and is_symbol(text)
 
 
 def is_symbol(text: str) -> bool:

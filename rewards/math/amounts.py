@@ -132,7 +132,7 @@ def _same_value(gold: Value, answer: Value, rounded: bool, rules: Rules) -> bool
     if cmath.isinf(x) or cmath.isinf(y):
         return x == y
     difference, size = abs(x - y), max(abs(x), abs(y))
-    if difference <= 1e-10 * size:
+    if difference <= 1e-12 * size:
         return True
     allowed = max(rules.tolerance, rules.relative_tolerance * abs(x))
     if difference <= allowed or (rounded and difference <= 5e-7 and difference <= 1e-5 * size):

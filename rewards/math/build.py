@@ -126,7 +126,7 @@ def _matrix(text: str, depth: int, read: Reader) -> Matrix | None:
     )
     if factor:
         cells = tuple(tuple(_times(factor, cell) for cell in row) for row in cells)
-    return Matrix(cells, match[1] == "vmatrix")
+    return Matrix(cells, match[1] if match[1].lower() == "vmatrix" else "")
 
 
 def _times(factor: Reading, cell: Reading) -> Reading:

@@ -256,7 +256,7 @@ def _sequences(gold: Sequence, answer: Sequence, rules: Rules) -> Verdict:
         letters = [i[0].letter for i in gold.items if isinstance(i[0], Choice)]
         if len(letters) == len(gold.items) and letters != sorted(letters):
             return _in_order(gold.items, answer.items, rules)  # D, B, A, C is an order
-        return _any_order(gold.items, answer.items, rules)
+        return len(gold.items) == len(answer.items) and _any_order(gold.items, answer.items, rules)
     if gold.brackets == "" and answer.brackets == "[]" and len(gold.items) == 2:
         return False  # an interval
     if "" in marks:

@@ -21,6 +21,7 @@ from groupwise.rewards.math.guess import (
     Extraction,
     find_unescaped,
 )
+from groupwise.rewards.math.refusals import doubted
 from groupwise.rewards.math.spelling import closes_at_end
 from groupwise.rewards.math.vocabulary import ANSWER_WORDS, LINKS
 from groupwise.rewards.text import MAX_TEXT_CHARS, strip_invisible
@@ -87,10 +88,12 @@ _HASH_HEADING = re.compile(
 # What follows the answer and is no part of it: the next problem, or a check of the result
 _NEXT_PROBLEM = re.compile(r"\n\s*(?:Q|Question|Problem|Human|User|### Instruction)\s*:")
 _RETRACTED = re.compile(
-    r"[\s}$).*\]\\]*\s(?:or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
+    r"[\s}$).*\]\\?]*\s(?:is (?:wrong|incorrect|false)|it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
     r"|correction|sorry|scratch that)\b[^\n]{0,80}",
     re.IGNORECASE,
 )
+_NOT = re.compile(r"\b(?:not|never|isn['’]t)\s[\s$\\(\[]{0,4}$")
+_PART = re.compile(r"s? (?:to|of|for) (?:the )?(?:first|second|last|next) (?:part|half)", re.IGNORECASE)
 _CHECK = re.compile(r"\n\s*\**(?:Check|Verification|Verify|To verify|Let['’]s (?:check|verify))\b")
 
 
@@ -129,6 +132,8 @@ def _unless_retracted(text: str, found: Extraction) -> Extraction:
     at = text.find(found.text, found.start)
     end = at + len(found.text) if at >= 0 else len(text)
     behind = _RETRACTED.match(text, end)
+    if found.found_by == "boxed" and _NOT.search(text, max(0, found.start - 24), found.start):
+        return found._replace(text=f"not {found.text}")
     return found if behind is None else found._replace(text=found.text + behind[0])
 
 
@@ -293,6 +298,8 @@ def _phrase(text: str, marked: bool) -> Extraction | None:
                 if sentence.strip():
                     return Extraction(sentence.strip(), "phrase", at - 60 + len(before) - len(line))
             continue
+        if doubted(before) or _PART.match(text, word.end()):
+            return Extraction(text[at : after.end()].strip(), "phrase", at)
         content, start = _content(text, after.end(), "\n" in text[at : after.end()])
         if content is None:
             return None

@@ -188,6 +188,8 @@ class _Parser:
         node = self.atom()
         while (token := self.peek()) in ("^", "!", "°", "'"):
             self.take()
+            if token == "!" and self.peek() == "!":
+                raise UnreadableError  # n!! is no (n!)!
             if token == "!":
                 node = ("call", "factorial", (node,))
             elif token == "°":
@@ -204,8 +206,14 @@ class _Parser:
         if self.peek() == "-":  # 10^-5, as people and programs write it
             self.take()
             return ("neg", self.exponent())
+        if self.peek() == "{" and self.peek(1) == "(" and self.closes_group():
+            raise UnreadableError  # x^{(2)} is a derivative
         # LaTeX's x^12 is x^1 2; people mean x^{12}
         return self.atom()
+
+    def closes_group(self) -> bool:
+        """Whether a number in brackets fills the braces: `{(2)}`."""
+        return self.peek(2).isdigit() and self.peek(3) == ")" and self.peek(4) == "}"
 
     def group(self, opening: str) -> Node:
         self.take(opening)
@@ -254,7 +262,11 @@ class _Parser:
     def bracketed(self, token: str) -> Node:
         self.at -= 1
         if token != "|":
+            digit_before = self.at > 0 and self.tokens[self.at - 1][-1] in "0123456789}"
             node = self.group(token)
+            if token == "{" and node[0] == "num" and (digit_before or self.peek()[:1].isdigit()
+                                                      or self.peek() == "{"):  # fmt: skip
+                raise UnreadableError  # {2}21 is no product
             return node if token in "([{" else ("call", token[2:], (node,))
         self.bars += 1
         node = self.group("|")

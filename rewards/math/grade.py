@@ -290,7 +290,7 @@ def _find_letter(
         letter = letter_in(found.text[:MAX_ANSWER_CHARS])
         if letter is None and case.options:
             letter = _option_named(found.text, case.options)
-        if letter is not None:
+        if letter is not None and not _contradicts(letter, found.text, case.options):
             return found._replace(text=letter)
         if marked and found.found_by != "boxed":
             return found
@@ -305,6 +305,13 @@ def _find_letter(
         if letter is not None:
             return Extraction(letter, "last_choice", value[1])
     return found if found is not None and (marked or found.found_by == "whole") else None
+
+
+def _contradicts(letter: str, text: str, options: tuple[str, ...]) -> bool:
+    """Whether the text behind a letter is that of another option."""
+    rest = re.sub(r"^[\s(*]*[A-Z][\s).:*(]+", "", text).strip(" )")
+    named = _option_named(rest, options) if options and rest else None
+    return named is not None and named != letter
 
 
 def _with_option(found: Extraction, options: tuple[str, ...]) -> Extraction:

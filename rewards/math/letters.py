@@ -13,6 +13,7 @@ import re
 from groupwise.rewards.math.layout import without_emphasis
 from groupwise.rewards.math.read import read
 from groupwise.rewards.math.values import Choice, Sequence
+from groupwise.rewards.math.words import without_text
 from groupwise.rewards.math.vocabulary import ANSWER_WORDS, CHOICE_WORDS
 
 _WORDS = "|".join(CHOICE_WORDS)
@@ -34,13 +35,18 @@ _LEADING = re.compile(
     r"[\s(\[*\"'“「]*(?:la |el |le |die |der |das |lo )?(?:(?:the )?(?:" + _WORDS + r")\s?)?[(\[*]*"
     r"(?:([B-HJ])(?![A-Za-z0-9'’_]|\s*[=+*/^<>])|([A-J])(?=[)\].,:;\n*]|\s*$|\s+[-–—(]|\s+(?:because|since|as|is correct|is right)\b))"
 )
-_JOINED = re.compile(rf"[)\]*]*\s*(?:,|/|&|\band\b|\bor\b|或|和|、)\s*(?:(?:{_WORDS}) )?[(*]*[A-J]\b(?![a-z'])")
+_JOINED = re.compile(
+    rf"[)\]*]*\s*(?:(?:,|/|&|\band\b|\bor\b|或|和|、)\s*(?:maybe |perhaps |possibly )?(?:(?:{_WORDS}) )?[(*]*"
+    r"|[(*]+|\s(?=[A-J]\b(?! ?[a-z])))[A-J]\b(?![a-z'])|\s*\\[a-z]"
+)
+_OPTION_LINE = re.compile(r"\s*[(*]*([A-J])[).:]")
 _MARKED = re.compile(
     rf"\(([A-J])\)|(?:{_WORDS})\s?(?:[:：]|是|为|is)?\s?[(*]*([A-J])(?![A-Za-z0-9'])"
     rf"|(?:{_ANSWERS})[^A-Za-z\n]{{0,14}}([A-J])(?![A-Za-z0-9])|\*\*\(?([A-J])\)?[.:]?\*\*"
     rf"|([A-J])\s?(?:项|選項)|\bselection is (?:option )?([A-J])\b",
     re.IGNORECASE,
 )
+_RETRACTED = re.compile(r"[.?!\n]\s*(?:no|wait|actually)\b|,? but \(?[A-J]\b|\b[A-J]\)?\?", re.IGNORECASE)
 _CONCLUDED = re.compile(
     r"(?:\b(?i:so|therefore|thus|hence|choose|pick|select|go with|chose|picked|selected|is|be|must be"
     r"|remains|leaves|left with|conclude)\b|故|所以|因此|应?选擇?|选)[\s:,]*(?:it is |it's |option |the answer )?"
@@ -50,7 +56,9 @@ _CONCLUDED = re.compile(
 
 def letter_in(text: str) -> str | None:
     """The one letter that an answer or sentence names, or several as a list; None: none."""
-    text = without_emphasis(text.strip())
+    text = without_emphasis(without_text(text.strip()))
+    if _RETRACTED.search(text):
+        return None
     first = read(text)[0] if len(text) < 300 else None
     if isinstance(first, Choice):
         return first.letter
@@ -69,7 +77,10 @@ def letter_in(text: str) -> str | None:
 
 def last_letter(text: str) -> tuple[str, int] | None:
     """The letter on the last line that names one, and where that line starts."""
-    for line in reversed(text[-2_000:].rstrip().splitlines()):
+    lines = text[-2_000:].rstrip().splitlines()
+    for line, above in zip(reversed(lines), [*reversed(lines[:-1]), ""], strict=True):
+        if _OPTION_LINE.match(line) and _OPTION_LINE.match(above):
+            return None  # the options themselves
         letter = letter_in(line)
         if letter is not None:
             return letter, text.rfind(line)

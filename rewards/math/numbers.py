@@ -106,6 +106,8 @@ def spelled(text: str) -> tuple[Fraction, str] | None:
             value, words = value / part, words[1:]
         if words[:1] == ["of"]:
             words = words[2:] if words[1:2] in (["a"], ["an"], ["the"]) else words[1:]
+        if words[:2] in (["and", "a"], ["and", "an"]):
+            return value, " ".join(words)
         if len(words) > 3 or any(word in NUMBER_WORDS for word in words):
             return None  # two point five, one in three
     elif text[:1] in CHINESE_DIGITS or text[:1] in CHINESE_SCALES:
@@ -139,7 +141,9 @@ def _english(text: str) -> tuple[int, list[str]] | None:
                 total, current = total + current * scale, 0
         elif not (word == "and" and last >= 100 and at):
             break
-    if at == 0 or words[at - 1] == "and" or (at < len(words) and words[at] in NUMBER_WORDS):
+    if at and words[at - 1] == "and":
+        at -= 1
+    if at == 0 or (at < len(words) and words[at] in NUMBER_WORDS):
         return None
     return total + current, words[at:]
 

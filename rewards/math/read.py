@@ -54,7 +54,7 @@ from groupwise.rewards.math.values import (
     Value,
     Words,
 )
-from groupwise.rewards.math.vocabulary import CURRENCIES, NAMED, SCALES, TRUTHS
+from groupwise.rewards.math.vocabulary import CURRENCIES, NAMED, PARTS, SCALES, TRUTHS
 from groupwise.rewards.math.words import is_words, name_list, plain_words
 
 MAX_DEPTH = 6
@@ -93,6 +93,7 @@ _MARKS = re.compile(r"\\text|[{} ]")
 _COLON = re.compile(r"\s*(?:\{:\}|:|\\text ?\{ ?(?:to|:) ?\}|(?<=\d) to (?=\d))\s*")
 _INCHES = {"''": "in", '"': "in", "'": "ft"}
 _ANY_UNIT = re.compile(r"(?:\\text ?\{ ?)?(?:square |cubic |sq\.? )?units?(?: ?\})?(?: ?\^ ?[23])?(?: ?\})?")
+_AND_A = re.compile(r"and an? (half|third|quarter)\b")
 _NEGATIVE = re.compile(r"(?:negative|minus) (?=[$\d.])", re.IGNORECASE)
 _SHORT_SCALE = re.compile(r"([-+]?\$?\d[\d,]*(?:\.\d+)?)([kKM])")
 _REMARK = re.compile(
@@ -244,7 +245,14 @@ def _is_unit(rest: str, spaced: bool) -> bool:
 
 def _with_unit(number: Number, rest: str, currency: str) -> Value | None:
     """A number and what stands behind it: a scale, a unit, nothing; None where that is no unit."""
+    if (half := _AND_A.match(rest)) is not None:
+        number = Number(number.value + Fraction(1, PARTS[half[1]]), number.rounded)
+        rest = rest[half.end() :].strip()
     first = re.match(r"(?:\\text ?\{ ?)?([A-Za-z]+)", rest)
+    part = PARTS.get(first[1].lower().removesuffix("s")) if first is not None else None
+    if first is not None and part is not None and part != 4 and first[1][-1] in "sf":
+        number, rest = Number(number.value / part), rest[first.end() :].strip().removeprefix("of ")
+        first = None
     if first is not None and (scale := SCALES.get(first[1].lower())) is not None:
         number = Number(number.value * scale, number.rounded)
         rest = rest[first.end() :].strip(" {}")
@@ -256,7 +264,7 @@ def _with_unit(number: Number, rest: str, currency: str) -> Value | None:
     if currency and not re.match(r"/|per\b|each\b|an? \w", rest):
         if units.read_unit(rest) is None:
             return None
-        rest = ""  # $5 in total
+        rest = rest.removeprefix("in total")
     unit = units.read_unit(f"{currency} {rest}".strip())
     return None if unit is None else Quantity(number, unit)
 
@@ -293,7 +301,7 @@ def _remark(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
     elif "mod" in text and (match := _MODULUS.fullmatch(text)) is not None:
         modulus = units.Unit(f"mod {match[2] or match[3]}")
         for value in read_spelled(match[1].rstrip("( "), depth + 1, comma):
-            if isinstance(value, (Number, Formula)):
+            if isinstance(value, Number):
                 yield Quantity(value, modulus)
 
 

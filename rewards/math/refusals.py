@@ -13,7 +13,7 @@ from groupwise.rewards.math.vocabulary import UNKNOWING
 # Beside one value a hedge ("42 maybe") leaves it what it is; before or behind a second it does not
 _DENIAL = re.compile(
     r"\b(?:not|no|nor|or|maybe|perhaps|wrong|incorrect|false|than|anything but|never|neither"
-    r"|unless|except|excluding)\b|n['’]t\b",
+    r"|unless|except|excluding|but|nicht|kein|without|another|alternatively|also)\b|n['’]t\b",
     re.IGNORECASE,
 )
 _TAKES_BACK = re.compile(
@@ -30,6 +30,25 @@ _DENIED_BEFORE = re.compile(
     r"|(?:≠|!=|\\neq?|\\not ?=?|<|>|±|\\pm|\\lt|\\gt|\\[lg]eq?)[\s{}$]*$"
     r"|\b(?:instead of|anything but|almost|nearly|at (?:least|most)|up to|under|over|wrong"
     r"|incorrect|twice|double|triple|half|thrice|plus|divided by|multiplied by)[:,]?\s[\W_]{0,4}$",
+    re.IGNORECASE,
+)
+# What a word in front of a value or behind it makes of it is another value
+_CHANGED_BEFORE = re.compile(
+    r"\b(?:half|twice|double|triple|thrice|root|multiple|factor|divisor|power|cube|square|inverse"
+    r"|opposite|reciprocal|negative|third|quarter|fraction|hardly|far from|all but|everything but"
+    r"|every day but|nicht|kein|keine|row|column|seat|day after|day before)"
+    r"(?: of| from)?(?: the)?\s[\W_]{0,4}$",
+    re.IGNORECASE,
+)
+_CHANGED_BEHIND = re.compile(
+    r"\s?(?:(?:[a-z]+ )?(?:less|more|fewer|greater|larger|smaller) than\b|(?:plus|minus|times|to the power"
+    r"|divided by|multiplied by)\b|(?:out of|per|of|in) \d|[a-z ]{0,20}below\b|\(?(?:false|wrong)\b"
+    r"|[a-z ]{0,20}\bif\b|,? but\b|\?)",
+    re.IGNORECASE,
+)
+_DOUBTED_MARK = re.compile(
+    r"\b(?:wrong|doubt|doubts|doubtful|false|incorrect|unlikely|impossible|first|previous|earlier|initial"
+    r"|no longer)\b[^.!?\n]{0,40}$",
     re.IGNORECASE,
 )
 _DENIED_BEHIND = re.compile(
@@ -53,7 +72,17 @@ def takes_back(clause: str) -> bool:
 
 def denied(before: str, behind: str) -> bool:
     """Whether the words around a value deny it: `not 42`, `42 is not the answer`."""
-    return bool(_DENIED_BEFORE.search(before) or _DENIED_BEHIND.match(behind))
+    return bool(
+        _DENIED_BEFORE.search(before)
+        or _CHANGED_BEFORE.search(before)
+        or _DENIED_BEHIND.match(behind)
+        or _CHANGED_BEHIND.match(behind)
+    )
+
+
+def doubted(before: str) -> bool:
+    """Whether the words before a mark take it back: `the wrong answer is`."""
+    return _DOUBTED_MARK.search(before) is not None
 
 
 def offers_another(between: str) -> bool:

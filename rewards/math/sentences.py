@@ -20,11 +20,13 @@ _LEADING = re.compile(rf"\W*({_WORDS})(?!\w)", re.IGNORECASE)
 _PREDICATE = re.compile(
     r"\b(?:is|are|was|=|:|answer|evaluates to|must be|indeed|to be)\W+(true|false)\b(?!\w)", re.IGNORECASE
 )
-_ANOTHER = re.compile(r"\W*(?:or|and|yes|no|maybe|true|false|perhaps)\b", re.IGNORECASE)
+_ANOTHER = re.compile(r"\W*(?:or|oder|ou|o|或|but|(?:only )?if|in some|sometimes|idea|doubt|wonder|one|matter|and|yes|no|maybe|true|false|perhaps)\b", re.IGNORECASE)
 _LEADING_LETTER = re.compile(r"\(?[A-Ja-j][).:]\s*")
 _NAMED = re.compile(
     r"\b(?:" + "|".join(sorted(map(re.escape, NAMED), key=len, reverse=True)) + r")\b", re.IGNORECASE
 )
+_CAPITALISED = set(CLASSES[0].split()) | set(CLASSES[1].split())
+_ELSEWHERE = re.compile(r"\b(?:after|before|but|except|every|until|neither|nowhere|in some)\b", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,60}?)[.:]?\*\*")
 _SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n+")
 
@@ -66,7 +68,9 @@ def named_of_class(text: str, gold: str) -> str | None:
     members = next((set(c.split()) for c in CLASSES if len(gold_words & set(c.split())) == 1), None)
     if members is None or len(gold_words) > 1:
         return None
-    if not sentences or takes_back(sentences[-1]):
+    if not sentences or takes_back(sentences[-1]) or _ELSEWHERE.search(sentences[-1]):
         return None
-    found = [w for w in re.findall(r"[A-Za-z]+", sentences[-1]) if w.casefold() in members]
+    capital = gold.strip()[:1].isupper() and members <= _CAPITALISED
+    found = [w for w in re.findall(r"(?<![\w-])[A-Za-z]+(?![\w-])(?! \d)", sentences[-1])
+             if w.casefold() in members and (w[0].isupper() or not capital)]  # fmt: skip
     return found[0] if len({word.casefold() for word in found}) == 1 else None

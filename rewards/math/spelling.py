@@ -51,6 +51,7 @@ _MATH_FONT = re.compile(r"\\text\s*\{\s*((?:[-+]?[($\d\\.][^{}]*?(?:\{[^{}]*\}[^
 _FONT_SIGN = re.compile(r"\\text\s*(?=-?\d)")
 _LETTERS_INSIDE = re.compile(r"\\text\s*\{[^{}]*\}")
 _OVER = re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}")
+_VECTOR = re.compile(r"\\(?:nabla|vec|mathbf|boldsymbol|bm|overrightarrow)(?![a-z])")
 _LIBRARY = re.compile(r"\b(?:np|numpy|math|sympy|sp|torch)\.(?=[a-zA-Z])")
 _ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
 _PHANTOM = re.compile(r"\\[vh]?phantom\s*\{[^{}]*\}")
@@ -105,7 +106,7 @@ def spell(text: str) -> str:
         text = _LIBRARY.sub("", text)
     if "_" in text and "^" in text:
         text = _POWER_FIRST.sub(r"\1_\3^\2", text)
-    text = text.replace("~", " ").replace("**", "^").replace("{,}", ",").replace("{:}", ":")
+    text = (text if "~~" in text else text.replace("~", " ")).replace("**", "^").replace("{,}", ",").replace("{:}", ":")
     if " x " in text or " X " in text or "10" in text:
         text = _TIMES.sub("*", text)
     if "_" in text and ("C" in text or "P" in text):
@@ -144,10 +145,12 @@ def _in_plain_latex(text: str) -> str:
         text = _DOT_ABOVE.sub(r"\\overline{\1\2\3}", text)
     if "color" in text or "box" in text:
         text = _BOX.sub("", _COLOUR.sub("", text))
+    if "\\times" in text and _VECTOR.search(text):
+        text = text.replace("\\times", "\\cross")  # a cross product has an order
     text = _COMMAND.sub(_command, text)
     text = _DEGREES.sub("°", text)
     if "\\phantom" in text:
-        text = _PHANTOM.sub("", text)
+        text = _PHANTOM.sub(" ", text)
     if "'" in text:
         text = _PRIMES.sub(r"\1\2", text)
     if "\\overline" in text:

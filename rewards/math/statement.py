@@ -67,9 +67,10 @@ _CANDIDATE = re.compile(
 )
 _UNIT_BEHIND = re.compile(r"\s?(?:([A-Za-z°µΩ]+(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?))(?![\w])")
 _SECOND_THOUGHT = re.compile(
-    r"[.!?\n]\s*(?:or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought)\b",
+    r"[.!?\n]\s*(?:it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought)\b",
     re.IGNORECASE,
 )
+_CONDITIONAL = re.compile(r"\b(?:would|could|might) (?:be|have been)\b.*\bif\b|\bbut (?:that|it|this)\b", re.IGNORECASE)
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 _MINUS = re.compile(r"\b(?:negative|(?:is|was|be|of|to) minus) $", re.IGNORECASE)
 # What hangs on these words is not what the sentence states
@@ -151,6 +152,8 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
         return text
     if (instead := corrected(text)) is not None and any(map(str.isdigit, instead)):
         text = instead
+    if _CONDITIONAL.search(text):
+        return None
     clause = _CLAUSE.search(text)
     while clause is not None:
         head, tail = text[: clause.start()], text[clause.start() :]
@@ -212,7 +215,7 @@ def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
     if _UNREAD_COMMAND.search(leftover):
         return None
     found = [m for m in found if not _LABELS.search(text[: m.start()])]
-    standing = [m for m in found if not denied(text[: m.start()][-60:], text[m.end() :][:24])]
+    standing = [m for m in found if not denied(text[: m.start()][-60:], text[m.end() :][:40])]
     if not standing or any(_OR_BEHIND.match(text, m.end()) for m in standing):
         return None
     after_equals = [m for m in standing if re.search(r"[=≈]\s*$", text[: m.start()])]

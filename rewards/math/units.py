@@ -57,7 +57,7 @@ _SAYING = {
     "so", "that", "which", "either", "x", "y",
 }  # fmt: skip
 _NEVER = {"or", "and", "not", "isn", "wasn", "cannot", "never", "wrong", "no", "if", "but", "than",
-          "either", "nor", "except", "is", "was", "are"}  # fmt: skip
+          "either", "nor", "except", "is", "was", "are", "below"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +125,11 @@ def _factors(text: str, sign: int) -> list[tuple[str, int]]:
     known = [symbol for symbol in symbols if is_known(symbol[0])]
     if len(known) == len(symbols):
         return [(name, p * power * sign) for name, p in known]
+    label = [name.casefold() for name, _ in symbols]
     if known and known[0] == symbols[0]:  # 50 miles away
-        return [(known[0][0], known[0][1] * power * sign)]
-    return [(" ".join(name for name, _ in symbols).casefold(), power * sign)]
+        rest = [(" ".join(label[1:]), sign)]
+        return [(known[0][0], known[0][1] * power * sign), *rest]
+    return [(" ".join(label), power * sign)]
 
 
 def _joined(text: str) -> list[str]:
@@ -217,11 +219,11 @@ def _angle(factors: tuple[tuple[str, int], ...]) -> bool:
 
 
 def _same_labels(gold: list[tuple[str, int]], answer: list[tuple[str, int]]) -> bool:
-    """Labels share a word: "black skirts" and "skirts"; a label beside a measure does not count."""
+    """One says no more than the other: "black skirts" and "skirts", but not "red skirts"."""
     for sign in (1, -1):
         golds = {word for name, p in gold if p * sign > 0 for word in name.split()}
         answers = {word for name, p in answer if p * sign > 0 for word in name.split()}
-        if bool(golds) != bool(answers) or (golds and not golds & answers):
+        if not (golds <= answers or answers <= golds):
             return False
     return True
 

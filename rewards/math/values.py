@@ -143,7 +143,7 @@ class Matrix:
     """Rows of cells; a determinant is another thing than its matrix."""
 
     rows: tuple[tuple[Reading, ...], ...]
-    determinant: bool = False
+    determinant: str = ""  # or norm
 
 
 @dataclass(frozen=True, slots=True)

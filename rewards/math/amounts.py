@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from groupwise.rewards.math.evaluate import POINTS, Value, evaluated
-from groupwise.rewards.math.formula import Node, UnreadableError, names_in
+from groupwise.rewards.math.formula import Node, UndefinedError, UnreadableError, names_in
 from groupwise.rewards.math.values import Formula, Number, Quantity, Reading
 
 Percent = Literal["either", "ignore", "value"]
@@ -77,6 +77,8 @@ def same_amount(gold: Amount, answer: Amount, rules: Rules) -> bool | None:
     for point in range(POINTS if names or other else 1):
         try:
             (x, x_opaque), (y, y_opaque) = evaluated(g, point), evaluated(a, point)
+        except UndefinedError:
+            return False
         except (UnreadableError, OverflowError):
             if point < 3:
                 return None

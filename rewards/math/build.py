@@ -45,6 +45,7 @@ _LIST = re.compile(
     r"\s*(?:[,;]\s*)?(?:\\text\s*\{\s*,?\s*(?:and|or|y|und|et|oder|ou|o)\s*\}|\b(?:and|or)\b|\\lor(?![a-z])|和|或)\s*"
     r"|\s*(?:;|(?<!\d),|,(?!\d{3}(?!\d)))\s*"  # 1,500 is no list
 )
+_SAID = re.compile(r"\b(and|or)\b|\\lor")
 _WITHOUT = re.compile(r"\\mathbb ?\{?R\}? ?(?:\\setminus|\\backslash|-) ?\\\{([^,{}]+)\\\}")
 _CUP = re.compile(r"\s*\\cup\s*")
 _OPERATOR = re.compile(r"\s*(<=|>=|!=|<|>|=|≈|\\equiv(?![a-z]))\s*")
@@ -203,8 +204,10 @@ def _list(text: str, depth: int, read: Reader) -> Iterator[Value]:
         if " or " not in text:
             yield Words(name_list(text))
         return
-    ordered = ";" in text and "," not in text
-    sequence = Sequence(_flat(read_parts), ";" if ordered else "")
+    mark = ";" if ";" in text and "," not in text else ""
+    if not mark and (said := _SAID.search(text)) is not None:
+        mark = "and" if said[1] == "and" else "or"
+    sequence = Sequence(_flat(read_parts), mark)
     ranges = [next((v for v in part if isinstance(v, (Interval, Union))), None)
               for part in read_parts]  # fmt: skip
     if all(v is not None for v in ranges) and any(isinstance(v, Relation) for p in read_parts for v in p):
@@ -218,7 +221,7 @@ def _flat(parts: tuple[Reading, ...]) -> tuple[Reading, ...]:
     flat: list[Reading] = []
     for part in parts:
         first = part[0]
-        inner = isinstance(first, Sequence) and not first.brackets
+        inner = isinstance(first, Sequence) and first.brackets in ("", "and", "or")
         flat += first.items if inner and isinstance(first, Sequence) else [part]
     return tuple(flat)
 
@@ -266,6 +269,8 @@ def _relation(text: str, depth: int, read: Reader) -> Iterator[Value]:
         return
     names = tuple(_name(side) for side in sides)
     readings = tuple(read(side, depth + 1) for side in sides)
+    if operators == ["="] and names[1] and not names[0]:  # 4 = x
+        names, readings = names[::-1], readings[::-1]
     yield from _ranges(operators, names, readings)
     yield Relation(tuple(operators), readings, names, modulus)  # type: ignore[arg-type]
 

@@ -86,9 +86,13 @@ def _in_order(gold: tuple[Reading, ...], answer: tuple[Reading, ...], rules: Rul
     return _all(same(g, a, rules) for g, a in zip(gold, answer, strict=True))
 
 
-def _any_order(gold: tuple[Reading, ...], answer: tuple[Reading, ...], rules: Rules) -> Verdict:
-    """Each gold element has a partner of its own, in any order; repeated ones count once."""
-    golds, answers = list(dict.fromkeys(gold)), list(dict.fromkeys(answer))
+def _any_order(
+    gold: tuple[Reading, ...], answer: tuple[Reading, ...], rules: Rules, repeated: bool = False
+) -> Verdict:
+    """Each gold element has a partner of its own, in any order; of a set repeated ones count once."""
+    golds, answers = list(gold), list(answer)
+    if not repeated:
+        golds, answers = list(dict.fromkeys(gold)), list(dict.fromkeys(answer))
     if len(golds) != len(answers):
         return False
     undecided = False
@@ -252,36 +256,45 @@ def _ratio_time(ratio: Ratio, time: Time, rules: Rules) -> Verdict:
 
 def _sequences(gold: Sequence, answer: Sequence, rules: Rules) -> Verdict:
     marks = {gold.brackets, answer.brackets}
-    if marks == {""}:
+    if marks == {"and", "or"} and any(isinstance(item[-1], Relation) for item in gold.items):
+        return False
+    if marks <= {"", "and", "or"}:
+        if (items := _by_name(gold, answer)) is not None:
+            return _in_order(*items, rules)
         letters = [i[0].letter for i in gold.items if isinstance(i[0], Choice)]
         if len(letters) == len(gold.items) and letters != sorted(letters):
             return _in_order(gold.items, answer.items, rules)  # D, B, A, C is an order
-        return len(gold.items) == len(answer.items) and _any_order(gold.items, answer.items, rules)
-    if gold.brackets == "" and answer.brackets == "[]" and len(gold.items) == 2:
+        return _any_order(gold.items, answer.items, rules, repeated=True)
+    if gold.brackets in ("", "and") and answer.brackets == "[]" and len(gold.items) == 2:
         return False  # an interval
-    if "" in marks:
+    if marks & {"", "and", "or"}:
         gold_items, answer_items = _right_sides(gold.items), _right_sides(answer.items)
         return _in_order(gold_items, answer_items, rules)
     return _in_order(gold.items, answer.items, rules)
 
 
+def _by_name(gold: Sequence, answer: Sequence) -> tuple[tuple[Reading, ...], ...] | None:
+    """`x = 1, y = 2` beside `1, 2`: in the order of the names, where only one side has them."""
+    sides = _right_sides(gold.items), _right_sides(answer.items)
+    named = [side is not whole.items for side, whole in zip(sides, (gold, answer), strict=True)]
+    return sides if named[0] != named[1] else None
+
+
 def _right_sides(items: tuple[Reading, ...]) -> tuple[Reading, ...]:
-    """`x = 2, y = 3` as (2, 3) where every part names a variable, in alphabetical order."""
-    relations = [item[0] for item in items if isinstance(item[0], Relation)]
-    names = [r.names[0] for r in relations if r.operators == ("=",) and r.names[0]]
-    if len(names) != len(items) or names != sorted(names):
-        return items
-    return tuple(relation.sides[1] for relation in relations)
+    """`y = 3, x = 2` as (2, 3) where every part names another variable, in alphabetical order."""
+    sides = {r.names[0]: r.sides[1] for r, *_ in items
+             if isinstance(r, Relation) and r.operators == ("=",) and r.names[0]}  # fmt: skip
+    return tuple(sides[name] for name in sorted(sides)) if len(sides) == len(items) else items
 
 
 def _single(gold: Any, answer: Sequence, rules: Rules) -> Verdict:
     """Several answers are no answer, unless all are the same."""
-    return not answer.brackets.strip(";") and _all(same((gold,), item, rules) for item in answer.items)
+    return answer.brackets in ("", ";", "and", "or") and _all(same((gold,), item, rules) for item in answer.items)
 
 
 def _sets(gold: Set | Sequence, answer: Set | Sequence, rules: Rules) -> Verdict:
     for side in (gold, answer):
-        if isinstance(side, Sequence) and side.brackets not in ("", ";"):
+        if isinstance(side, Sequence) and side.brackets not in ("", ";", "and", "or"):
             return False  # the interval (1,2) is not the set {1,2}
     return _any_order(gold.items, answer.items, rules)
 
@@ -344,6 +357,8 @@ def _relations(gold: Relation, answer: Relation, rules: Rules) -> Verdict:
     if gold.operators == answer.operators == ("!=",):
         return same_equation(gold.sides, answer.sides)
     if gold.operators == answer.operators and len(gold.operators) == 1:
+        if [bool(name) for name in gold.names] != [bool(name) for name in answer.names]:
+            return False
         return same_difference(gold.sides, answer.sides)
     return False
 
@@ -356,9 +371,15 @@ def _equations(gold: Relation, answer: Relation, rules: Rules) -> Verdict:
         verdict = same(gold.sides[-1], answer.sides[-1], rules)
         if verdict is not None:
             return verdict
+    if gold.names[0] and not answer.names[0] and not any(map(_has_names, gold.sides[1])):
+        return False  # 2x = 4 is x = 2 unsolved
     if len(gold.sides) == len(answer.sides) == 2:
         return same_equation(gold.sides, answer.sides)
     return False
+
+
+def _has_names(value: Any) -> bool:
+    return isinstance(value, Formula) and has_names(value)
 
 
 def _congruent(gold: Relation, answer: Relation, rules: Rules) -> Verdict:
@@ -389,7 +410,10 @@ def _is_called(side: Reading) -> bool:
     for value in side:
         if isinstance(value, Formula):
             node = value.node
-            if node[0] in ("name", "call") and node[1] not in ("factorial", "binom", "root"):
+            length = node[:2] == ("call", "abs") and node[2][0][0] == "*"  # |AB|
+            if node[0] == "name" or length or (
+                node[0] == "call" and len(node[1].rstrip("'")) == 1
+            ):
                 return True
             if node[0] == "*" and node[1][0] == "name" and node[2][0] == "num":
                 return True
@@ -410,7 +434,7 @@ def _assigning(gold: Relation, answer: Any, rules: Rules) -> Verdict:
 def _all_assigned(gold: Sequence, answer: Relation, rules: Rules) -> Verdict:
     """`x = y = 4` is the point (4, 4); `x = 1 \\pm 2` two values."""
     names = answer.names[:-1]
-    if gold.brackets and set(answer.operators) == {"="} and len(names) == len(gold.items) > 1:
+    if gold.brackets == "()" and set(answer.operators) == {"="} and len(names) == len(gold.items) > 1:
         return all(names) and _all(same(item, answer.sides[-1], rules) for item in gold.items)
     return _assigned(gold, answer, rules)
 

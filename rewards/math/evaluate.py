@@ -16,13 +16,13 @@ from fractions import Fraction
 from typing import Any
 from zlib import crc32
 
-from groupwise.rewards.math.formula import Node, UnreadableError
+from groupwise.rewards.math.formula import Node, UndefinedError, UnreadableError
 
 Value = Fraction | complex
 
-POINTS = 6
+POINTS = 8
 """At the first three every name is positive; at the others signs differ, but for names with an
-index (r_0), which stand for amounts."""
+index (r_0), which stand for amounts; at the last two numbers are larger."""
 MAX_BITS = 4096  # of a numerator or denominator: 9^9^9 would take all memory
 MAX_TERMS = 2_000
 
@@ -67,7 +67,10 @@ class Evaluation:
         if kind == "neg":
             return -self.value(node[1])
         if kind in _ARITHMETIC:
-            return _ARITHMETIC[kind](self.value(node[1]), self.value(node[2]))
+            left, right = self.value(node[1]), self.value(node[2])
+            if any(isinstance(side, complex) and cmath.isinf(side) for side in (left, right)):
+                raise UndefinedError
+            return _ARITHMETIC[kind](left, right)
         if kind == "call":
             return self.call(node[1], [self.value(part) for part in node[2]])
         return self.big(*node)
@@ -76,7 +79,7 @@ class Evaluation:
         """A fixed rational for each name and point, so that polynomials stay exact."""
         # crc32 and not hash(): Python's own differs from process to process
         digest = crc32(f"{name}{self.point}".encode())
-        size = Fraction(digest % 997 + 101, 409)
+        size = Fraction(digest % 997 + 101, 409) * (17 if self.point > 5 else 1)
         negative = self.point == 3 or (self.point > 3 and digest & 1024)
         return -size if negative and "_" not in name else size
 
@@ -180,7 +183,7 @@ def _mul(a: Value, b: Value) -> Value:
 
 def _div(a: Value, b: Value) -> Value:
     if b == 0:
-        raise UnreadableError
+        raise UndefinedError
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return _bounded(a / b)
     return _finite(complex(a) / complex(b))
@@ -189,7 +192,9 @@ def _div(a: Value, b: Value) -> Value:
 def _pow(base: Value, exponent: Value) -> Value:
     if isinstance(base, Fraction) and isinstance(exponent, Fraction) and exponent.denominator == 1:
         size = max(base.numerator.bit_length(), base.denominator.bit_length())
-        if abs(exponent) * size > MAX_BITS or (base == 0 and exponent <= 0):
+        if base == 0 and exponent <= 0:
+            raise UndefinedError
+        if abs(exponent) * size > MAX_BITS:
             raise UnreadableError
         return base ** int(exponent)
     power, number = complex(exponent), complex(base)

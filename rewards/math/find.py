@@ -86,7 +86,7 @@ _HASH_HEADING = re.compile(
     r"(?:(?:step|part) \d{1,2}\b.*|\d{1,2}\. ?[A-Z][a-z].*|(?:final )?answer:?|.*:)", re.IGNORECASE
 )
 # What follows the answer and is no part of it: the next problem, or a check of the result
-_NEXT_PROBLEM = re.compile(r"\n\s*(?:Q|Question|Problem|Human|User|### Instruction)\s*:")
+_NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Q|Question|Problem|Human|User|### Instruction)\s*:")
 _RETRACTED = re.compile(
     r"[\s}$).*\]\\?]*\s(?:is (?:wrong|incorrect|false)|it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
     r"|correction|sorry|scratch that)\b[^\n]{0,80}",
@@ -94,7 +94,7 @@ _RETRACTED = re.compile(
 )
 _NOT = re.compile(r"\b(?:not|never|isn['’]t)\s[\s$\\(\[]{0,4}$")
 _PART = re.compile(r"s? (?:to|of|for) (?:the )?(?:first|second|last|next) (?:part|half)", re.IGNORECASE)
-_CHECK = re.compile(r"\n\s*\**(?:Check|Verification|Verify|To verify|Let['’]s (?:check|verify))\b")
+_CHECK = re.compile(r"\n[ \t]*\**(?:Check|Verification|Verify|To verify|Let['’]s (?:check|verify))\b")
 
 
 def find_answer(

@@ -56,6 +56,10 @@ class UnreadableError(Exception):
     """The formula is outside what this grammar understands, or its value outside all bounds."""
 
 
+class UndefinedError(UnreadableError):
+    """The formula has no value: 0^0, 1/0."""
+
+
 class Parsed(NamedTuple):
     """A tree, and the tokens behind it, which may be a unit."""
 
@@ -120,6 +124,8 @@ class _Parser:
             if token in ("*", "/"):
                 self.take()
                 negative = self.peek() == "-" and bool(self.take())
+                if token == "/" and len(self.peek()) in (2, 3) and self.is_product(self.peek()):
+                    raise UnreadableError  # a/bc: two readings
                 right = self.power()
                 node = (token, node, ("neg", right) if negative else right)
                 divided = token == "/"
@@ -142,6 +148,9 @@ class _Parser:
         for sign in reversed(signs):
             node = node if sign == "+" else ("neg", node) if sign == "-" else (sign, _ZERO, node)
         return node
+
+    def is_product(self, token: str) -> bool:
+        return token.isalpha() and token not in FUNCTIONS | GREEK | {"pi"}
 
     def fail(self) -> Node:
         raise UnreadableError
@@ -276,7 +285,10 @@ class _Parser:
     def command(self, token: str) -> Node:
         name = token[1:]
         if token == "\\frac":
-            return ("/", self.argument(), self.argument_alone())
+            top, below = self.argument(), self.argument_alone()
+            if top[0] == "name" and top[1] in ("d", "\\partial") and "'d'" in repr(below):
+                raise UnreadableError  # an operator: \frac{d}{dx}
+            return ("/", top, below)
         if token == "\\binom":
             return ("call", "binom", (self.argument(), self.argument_alone()))
         if token == "\\sqrt":
@@ -368,6 +380,9 @@ class _Parser:
             self.take()
             high = self.argument()
         body = self.integrand() if kind == "int" else (_bound(self.product(), name), name)
+        indexed = any(part.endswith(f"_{name}") for part in names_in(body[0]))
+        if indexed or (kind == "int" and (low is None or high is None)):
+            raise UnreadableError  # a_k has no value, and an indefinite integral has many
         return (kind, body[1], low, high, body[0])
 
     def integrand(self) -> tuple[Node, str]:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -38,6 +39,7 @@ from groupwise.rewards.math.values import (
     Number,
     Quantity,
     Reading,
+    Sequence,
     Truth,
     Unread,
     Words,
@@ -61,7 +63,8 @@ Mode = Literal["auto", "math", "number", "choice", "text"]
 MAX_REFERENCE_CHARS = 1_000
 CACHE_SIZE = 65_536
 
-_SENTENCES = re.compile(r"[.!?](?:\s|$)|\n")
+_SENTENCES = re.compile(r"(?<=[.!?])\s|\n")
+_STATING = re.compile(r"[=$]|\\\(|\b(?:is|are|equals|was|gives|has|have|pays|costs|gets|needs|earns|takes)\b")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
 Kind = Literal["number", "math", "choice", "truth", "text"]
@@ -110,6 +113,8 @@ def read_reference(
     if mode == "text":
         return Reference(text, "text", read(text)) if plain_words(text) else None
     reading = read(text, comma)
+    if comma == "auto" and any(isinstance(value, Sequence) for value in reading):
+        reading = tuple(v for v in reading if not (isinstance(v, (Number, Quantity)) and "," in text))
     if len(_WORD.findall(text)) > 2 and not is_value(reading):
         prose = _prose_value(text)
         text, reading = (prose, read(prose, comma)) if prose is not None else (text, reading)
@@ -128,8 +133,10 @@ def _prose_value(text: str) -> str | None:
     if (found := find_answer(text, ("phrase",))) is not None:
         words = found.text if is_value(read(found.text), words_too=True) else None
         return stated(found.text) or letter_in(found.text) or words
-    last = last_stated(text) if _SENTENCES.search(text) else None
-    return None if last is None else last[0]
+    *before, last = [s for s in _SENTENCES.split(text.strip()) if s.strip()]
+    if not text.strip().endswith((".", "$", "!")) or any(is_value(read(s)) for s in before):
+        return None
+    return stated(last) if _STATING.search(last) else None
 
 
 def _kind(reading: Reading, mode: Mode) -> Kind:
@@ -177,7 +184,7 @@ class Correctness:
             raise ValueError("extract names no rule")
 
     def score_batch(
-        self, examples: Sequence[Example], completions: Sequence[Completion]
+        self, examples: Ordered[Example], completions: Ordered[Completion]
     ) -> list[float | None]:
         return [self.value(grade) for grade in self.grades(examples, completions)]
 
@@ -187,7 +194,7 @@ class Correctness:
             return None
         return self.correct if grade.correct else self.wrong
 
-    def grades(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Grade]:
+    def grades(self, examples: Ordered[Example], completions: Ordered[Completion]) -> list[Grade]:
         """The grade of each completion against its example's answer."""
         return self.grade_cases(
             Case(
@@ -281,7 +288,7 @@ def _find_value(text: str, found: Extraction, reference: Reference) -> Extractio
 
 
 def _find_letter(
-    case: Case, found: Extraction | None, rules: Sequence[str]
+    case: Case, found: Extraction | None, rules: Ordered[str]
 ) -> Extraction | None:
     """The letter of an option: as marked, by the option's text, or on the last line with one."""
     text = case.text
@@ -293,7 +300,7 @@ def _find_letter(
         if letter is not None and not _contradicts(letter, found.text, case.options):
             return found._replace(text=letter)
         if marked and found.found_by != "boxed":
-            return found
+            return None if isinstance(read(found.text)[0], Choice) else found
     if "whole" not in rules or not case.closed or text.rfind("<think>") > text.rfind("</think>"):
         return found
     behind = text[found.start + len(found.text) :] if found is not None and marked else text
@@ -304,7 +311,9 @@ def _find_letter(
         letter = _option_named(value[0], case.options)
         if letter is not None:
             return Extraction(letter, "last_choice", value[1])
-    return found if found is not None and (marked or found.found_by == "whole") else None
+    if found is None or isinstance(read(found.text)[0], Choice):
+        return None  # a letter that was taken back
+    return found if marked or found.found_by == "whole" else None
 
 
 def _contradicts(letter: str, text: str, options: tuple[str, ...]) -> bool:
@@ -331,7 +340,7 @@ def _option_named(text: str, options: tuple[str, ...]) -> str | None:
 
 
 def _find_words(
-    case: Case, found: Extraction | None, reference: Reference, rules: Sequence[str]
+    case: Case, found: Extraction | None, reference: Reference, rules: Ordered[str]
 ) -> Extraction | None:
     """Words as marked; else the truth value, or the one word of a class, that the text ends on."""
     guessed = found is None or found.found_by in ("last_number", "last_math", "bold")
@@ -449,7 +458,7 @@ _DEFAULT = Correctness()
 
 
 def grade(
-    text: str, gold: str, grader: Correctness = _DEFAULT, choices: Sequence[str] | None = None
+    text: str, gold: str, grader: Correctness = _DEFAULT, choices: Ordered[str] | None = None
 ) -> Grade:
     """Whether a text's final answer equals the gold answer; `grader` holds the choices of grading,
     `choices` the texts of a multiple choice's options.

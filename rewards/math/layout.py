@@ -11,7 +11,7 @@ import re
 
 _FENCE = re.compile(r"(\"{3}|'{3}|`{3}|~{3})[a-z]*[ \t]*\n?(.*?)(?:\n?[ \t]*\1|\Z)", re.DOTALL)
 _MARGIN = re.compile(r"(?:[ \t]*(?:>+|[-*•+](?=[ \t])|#{1,6}(?=\s)|\d{1,2}[.)](?=[ \t]+\D))[ \t]*)*")
-_QUOTED = re.compile(r"(?:[ \t]*(?:>+|#{1,6}(?=\s))[ \t]*)*")
+_QUOTED = re.compile(r"(?:[ \t]*#{1,6}(?=\s)[ \t]*)*")
 _BULLETS = re.compile(r"(?:[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+[^\n]+(?:\n|\Z)){2,}")
 _BULLET = re.compile(r"^[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
 _MARKS = re.compile(r"[\s:\u3000]*(?:[*_]+(?=\s|$)[\s:\u3000]*)*")

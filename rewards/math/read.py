@@ -159,7 +159,8 @@ def _choice(text: str, depth: int, comma: DecimalComma) -> Iterator[Value]:
         yield Choice(text.upper(), bare=True)
     elif (match := _LEADING_CHOICE.fullmatch(text)) is not None:
         letter = next(part for part in match.groups()[:4] if part)
-        if not _GOES_ON.match(match[5]) and not _LEADING_CHOICE.search(match[5]):
+        other = _LEADING_CHOICE.search(match[5]) or _CHOICE.fullmatch(match[5])
+        if not _GOES_ON.match(match[5]) and other is None:
             yield Choice(letter.upper(), read_spelled(match[5], depth + 1, comma))
 
 

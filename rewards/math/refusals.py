@@ -25,9 +25,9 @@ _TAKES_BACK = re.compile(
 _DENIED_BEFORE = re.compile(
     r"(?:\b(?:not|never|cannot|nor|neither|isn|without|except|excluding)|n['’]t)\s+"
     r"(?:be\s+|equal\s+(?:to\s+)?|simply\s+|just\s+|possible\s+values?\s+)?[\W_]{0,6}$"
-    r"|\b(?:less|more|fewer|greater|other|rather|larger|smaller) than\s[\W_]{0,4}$"
+    r"|\b(?:less|more|fewer|greater|other|rather|larger|smaller) than(?: or equal to)?\s[\W_]{0,4}$"
     r"|\bnot[\s}]*(?:\\approx|≈|=|\\equiv)[\s$]*$"
-    r"|(?:≠|!=|\\neq?|\\not ?=?|<|>|±|\\pm|\\lt|\\gt|\\[lg]eq?)[\s{}$]*$"
+    r"|(?:≠|!=|\\neq?|\\not ?=?|[<>]=?|[≤≥⩽⩾]|±|\\pm|\\lt|\\gt|\\[lg]eq?)[\s{}$]*$"
     r"|\b(?:instead of|anything but|almost|nearly|at (?:least|most)|up to|under|over|wrong"
     r"|incorrect|twice|double|triple|half|thrice|plus|divided by|multiplied by)[:,]?\s[\W_]{0,4}$",
     re.IGNORECASE,
@@ -35,24 +35,25 @@ _DENIED_BEFORE = re.compile(
 # What a word in front of a value or behind it makes of it is another value
 _CHANGED_BEFORE = re.compile(
     r"\b(?:half|twice|double|triple|thrice|root|multiple|factor|divisor|power|cube|square|inverse"
-    r"|opposite|reciprocal|negative|third|quarter|fraction|hardly|far from|all but|everything but"
+    r"|opposite|reciprocal|third|quarter|fraction|hardly|far from|all but|everything but"
     r"|every day but|nicht|kein|keine|row|column|seat|day after|day before)"
     r"(?: of| from)?(?: the)?\s[\W_]{0,4}$",
     re.IGNORECASE,
 )
 _CHANGED_BEHIND = re.compile(
-    r"\s?(?:(?:[a-z]+ )?(?:less|more|fewer|greater|larger|smaller) than\b|(?:plus|minus|times|to the power"
-    r"|divided by|multiplied by)\b|(?:out of|per|of|in) \d|[a-z ]{0,20}below\b|\(?(?:false|wrong)\b"
-    r"|[a-z ]{0,20}\bif\b|,? but\b|\?)",
+    r"\s?(?:(?:[a-z]+ )?(?:less|more|fewer|greater|larger|smaller) than \d|(?:plus|minus|times|divided by"
+    r"|multiplied by) (?:\d|one|two)|to the power\b|(?:out of|per|of|in) \d|[a-z ]{0,20}below\b|\(?(?:false|wrong)\b"
+    r"|[a-z ]{0,20}\bif\b|,? but\b)",
     re.IGNORECASE,
 )
 _DOUBTED_MARK = re.compile(
-    r"\b(?:wrong|doubt|doubts|doubtful|false|incorrect|unlikely|impossible|first|previous|earlier|initial"
-    r"|no longer)\b[^.!?\n]{0,40}$",
+    r"\b(?:wrong|incorrect|false|first|previous|earlier|initial|book's)\s$"
+    r"|\b(?:assume|suppose|doubt|doubts|doubtful|false|unlikely|impossible|no longer)\b[^.!?\n]{0,40}$",
     re.IGNORECASE,
 )
 _DENIED_BEHIND = re.compile(
     r"[\W_]{0,6}\s(?:is|was|can|are|does|would|could)(?:\s?not\b|n['’]t\b)"
+    r"|[\W_]{0,4}\s(?:fails|must be rejected|is rejected|is excluded|is impossible)"
     r"|[\W_]{0,4}\sis (?:wrong|incorrect|false|impossible)",
     re.IGNORECASE,
 )

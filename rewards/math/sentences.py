@@ -27,6 +27,7 @@ _NAMED = re.compile(
 )
 _CAPITALISED = set(CLASSES[0].split()) | set(CLASSES[1].split())
 _ELSEWHERE = re.compile(r"\b(?:after|before|but|except|every|until|neither|nowhere|in some)\b", re.IGNORECASE)
+_LIMITED = re.compile(r"\b(?:when|for|in the|but|than)\b", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,60}?)[.:]?\*\*")
 _SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n+")
 
@@ -62,7 +63,8 @@ def named_of_class(text: str, gold: str) -> str | None:
     if sentences and (name := NAMED.get(plain_words(gold))) is not None:
         named = [m for m in _NAMED.finditer(sentences[-1]) if NAMED[m[0].casefold()] == name]
         rest = _NAMED.sub(" ", sentences[-1])
-        return named[0][0] if named and not takes_back(rest) else None
+        limited = takes_back(rest) or _LIMITED.search(rest)
+        return named[0][0] if named and not limited else None
     if sentences and len(bold := _BOLD.findall(sentences[-1])) == 1:
         return bold[0]  # type: ignore[no-any-return]
     members = next((set(c.split()) for c in CLASSES if len(gold_words & set(c.split())) == 1), None)

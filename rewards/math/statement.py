@@ -67,10 +67,12 @@ _CANDIDATE = re.compile(
 )
 _UNIT_BEHIND = re.compile(r"\s?(?:([A-Za-z°µΩ]+(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?))(?![\w])")
 _SECOND_THOUGHT = re.compile(
-    r"[.!?\n]\s*(?:it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought)\b",
+    r"[.!?\n]\s*(?:it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought)\b|\bnot sure\b",
     re.IGNORECASE,
 )
 _CONDITIONAL = re.compile(r"\b(?:would|could|might) (?:be|have been)\b.*\bif\b|\bbut (?:that|it|this)\b", re.IGNORECASE)
+_UNFINISHED = re.compile(r"[-+*/^=<>]\s*$")
+_ITEM = re.compile(r"\s*(?:[a-z]\)|\(?[ivx]+\)|\d{1,2}[.)])\s")
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 _MINUS = re.compile(r"\b(?:negative|(?:is|was|be|of|to) minus) $", re.IGNORECASE)
 # What hangs on these words is not what the sentence states
@@ -105,7 +107,8 @@ _LABELS = re.compile(
 )
 _GOES_ON = re.compile(
     r"\b(?:so|then|and) (?:I|we) (?!get|have|find|conclude|see|obtain|arrive)[a-z]+\b"
-    r"|\b(?:depends|whether|not sure|unclear|perhaps|look at|refer to|see (?:equation|figure))\b"
+    r"|^\W*(?:[Ss]uppose|[Aa]ssume|[Tt]ry|[Aa]dd|[Ss]ubtract|[Dd]ivide|[Mm]ultiply|[Ii]f (?:it|x|we))\b"
+    r"|\b(?:let['’]s try|next, [a-z]+ by|at first|initially|originally|distractor|depends|whether|not sure|unclear|perhaps|look at|refer to|see (?:equation|figure))\b"
     r"|\b(?:do not|don['’]t|cannot|can['’]t) (?:know|determine|tell)\b"
     r"|\b(?:I|[Ww]e) (?:still |now |then |also |just )?(?:can|could|need|must|should|have to|will|want|multiply|divide|add|subtract|get to"
     r"|notice|know|use|try|start|begin)\b|\blet(?:['’]s| us| me)\b|\b(?:next|now|first),? (?:I|we)\b",
@@ -152,7 +155,7 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
         return text
     if (instead := corrected(text)) is not None and any(map(str.isdigit, instead)):
         text = instead
-    if _CONDITIONAL.search(text):
+    if _CONDITIONAL.search(text) or _UNFINISHED.search(text):
         return None
     clause = _CLAUSE.search(text)
     while clause is not None:
@@ -267,6 +270,9 @@ def last_stated(text: str, *, with_unit: bool = False) -> tuple[str, int] | None
     if _CUT_OFF.search(text[-20:]):
         return None
     tail = without_code(text[-4 * MAX_CHARS :]).rstrip()
+    lines = tail.splitlines()[-2:]
+    if len(lines) == 2 and all(map(_ITEM.match, lines)):
+        return None  # items of a list
     for line in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
         step = _STEP.match(line)
         sentence = line[step.end() :] if step is not None else line

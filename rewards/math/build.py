@@ -52,7 +52,7 @@ _OPERATOR = re.compile(r"\s*(<=|>=|!=|<|>|=|≈|\\equiv(?![a-z]))\s*")
 _MEMBER = re.compile(
     r"(?:\(?[A-Za-z](?:_\{?\w\}?)?(?: ?, ?[A-Za-z])*\)? ?\\in(?![a-z]) ?"
     r"|\([A-Za-z](?: ?, ?(?:[A-Za-z]|\\[a-z]+))+ ?\) ?= ?"
-    r"|[A-Z] ?(?=\([^()]*\d[^()]*,[^()]*\)$))(.*)"  # A(3, -2)
+    r"|[A-MO-TV-Z] ?(?=\([^()]*\d[^()]*,[^()]*\)$))(.*)"  # A(3, -2)
 )
 _BUILDER = re.compile(
     r"\\\{ ?\(?[A-Za-z](?:, ?[A-Za-z]\))? ?(?:\\in ?\\mathbb ?\{?R\}? ?)?[|:](.*)\\\}"
@@ -184,7 +184,10 @@ def _bracketed(text: str, depth: int, read: Reader) -> Iterator[Value]:
 
 def _pair(content: str, ends: str, depth: int, read: Reader) -> Iterator[Value]:
     """Two in brackets: an interval, and a point unless the brackets differ."""
-    low, high = (read(part, depth + 1) for part in split_top(content, _COMMA))
+    parts = [part for part in split_top(content, _COMMA) if part.strip()]
+    if len(parts) != 2:
+        return
+    low, high = (read(part, depth + 1) for part in parts)
     if all(isinstance(end[0], (Number, Formula, Quantity)) for end in (low, high)):
         yield Interval(low, high, ends)
     if ends in ("()", "[]"):

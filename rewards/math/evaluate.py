@@ -80,7 +80,7 @@ class Evaluation:
         # crc32 and not hash(): Python's own differs from process to process
         digest = crc32(f"{name}{self.point}".encode())
         size = Fraction(digest % 997 + 101, 409) * (17 if self.point > 5 else 1)
-        negative = self.point == 3 or (self.point > 3 and digest & 1024)
+        negative = self.point in (3, 7) or (self.point in (4, 5) and digest & 1024)
         return -size if negative and "_" not in name else size
 
     def call(self, name: str, arguments: list[Value]) -> Value:

@@ -21,7 +21,7 @@ from groupwise.rewards.math.guess import (
     Extraction,
     find_unescaped,
 )
-from groupwise.rewards.math.refusals import doubted
+from groupwise.rewards.math.refusals import denied, doubted
 from groupwise.rewards.math.spelling import closes_at_end
 from groupwise.rewards.math.vocabulary import ANSWER_WORDS, LINKS
 from groupwise.rewards.text import MAX_TEXT_CHARS, strip_invisible
@@ -56,6 +56,10 @@ _UNIT_BEHIND_BOX = re.compile(
     r"|\\?%|\^\s*\{?\\circ\}?)"
 )
 _SIGN_BEFORE_BOX = re.compile(r"(?:^|[$=(\[\s])-\s?$")
+# What makes of a box a part of a larger formula
+_LARGER = re.compile(r"(?:\s|\\[,;: ])*(?:\\cdot|\\times|\*|[+/!-](?!-)|\^\s*(?!\{?\s*\\circ)|\\pi|\}\s*\{)")
+_PART_OF = re.compile(r"[0-9)*^_]\s*$|\\(?:cdot|times|sqrt)\s*\{?\s*$|\\frac\s*\{\s*$|\d[\s$}]*\b(?:or)\b[\s$\\(]*$")
+_SCALE_BEHIND = re.compile(r"(?:\$|\\\))?(\s(?:hundred|thousand|million|billion)\b)")
 _BOXES_JOINED = re.compile(
     r"\}\s*(?:\$|\\\)|\\\])?\s*(?:,|,?\s*(?:\b(?:or|and)\b|\\text ?\{ ?(?:or|and) ?\}))"
     r"\s*(?:\$|\\\(|\\\[)?\s*(?:[A-Za-z] ?= ?)?$"
@@ -88,11 +92,11 @@ _HASH_HEADING = re.compile(
 # What follows the answer and is no part of it: the next problem, or a check of the result
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Q|Question|Problem|Human|User|### Instruction)\s*:")
 _RETRACTED = re.compile(
-    r"[\s}$).*\]\\?]*\s(?:is (?:wrong|incorrect|false)|it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
+    r"[\s}$).*\]\\?]*\s(?:is (?:wrong|incorrect|false)|it could|i doubt|but (?:this|that|it)|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
     r"|correction|sorry|scratch that)\b[^\n]{0,80}",
     re.IGNORECASE,
 )
-_NOT = re.compile(r"\b(?:not|never|isn['’]t)\s[\s$\\(\[]{0,4}$")
+_WRONG = re.compile(r"\b(?:wrong|incorrect|false|not|[A-J])\b|n['’]t\b")
 _PART = re.compile(r"s? (?:to|of|for) (?:the )?(?:first|second|last|next) (?:part|half)", re.IGNORECASE)
 _CHECK = re.compile(r"\n[ \t]*\**(?:Check|Verification|Verify|To verify|Let['’]s (?:check|verify))\b")
 
@@ -132,9 +136,9 @@ def _unless_retracted(text: str, found: Extraction) -> Extraction:
     at = text.find(found.text, found.start)
     end = at + len(found.text) if at >= 0 else len(text)
     behind = _RETRACTED.match(text, end)
-    if found.found_by == "boxed" and _NOT.search(text, max(0, found.start - 24), found.start):
-        return found._replace(text=f"not {found.text}")
-    return found if behind is None else found._replace(text=found.text + behind[0])
+    if behind is None or not (any(map(str.isdigit, behind[0])) or _WRONG.search(behind[0])):
+        return found
+    return found._replace(text=found.text + behind[0])
 
 
 def _visible(text: str) -> tuple[str, int, bool]:
@@ -238,6 +242,12 @@ def _around(text: str, at: int, content: str, end: int) -> str:
     """A box's content with the sign before it and the unit behind it, in the same formula."""
     if at and text[at - 1] in "- " and _SIGN_BEFORE_BOX.search(text, max(0, at - 4), at):
         content = f"-({content})" if content[:1] in "-+" or " " in content else f"-{content}"
+    before = text[max(0, at - 40) : at]
+    larger = _LARGER.match(text, end + 1, end + 40)
+    if larger is not None or denied(before, "") or _PART_OF.search(before):
+        return f"{before[-20:].strip()} {content} {larger[0] if larger is not None else ''}".strip()
+    if (scale := _SCALE_BEHIND.match(text, end + 1, end + 30)) is not None:
+        content += scale[1]
     if text[end + 1 : end + 2] in ("\\", "^", "%", " ", "~"):
         unit = _UNIT_BEHIND_BOX.match(text, end + 1, end + 80)
         if unit is not None and content[-1:].isdigit():

@@ -43,7 +43,7 @@ GREEK = set(
 )
 _WORD_CONSTANTS = {"pi": ("const", "pi"), "infty": ("const", "inf"), "infinity": ("const", "inf")}
 # `f(x)` is a call, `x(x+1)` a product
-_CALLED = set("fghFGH")
+_CALLED = set("fghFGHPE")
 _BIG = {"\\sum": "sum", "\\prod": "prod", "\\int": "int", "\\lim": "lim"}
 _PAIRS = {"(": ")", "[": "]", "{": "}", "|": "|", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
 _ENDS = {"", "+", "-", "\\pm", "\\mp", ")", "}", "*", "/", "=", ",", "|", "]", "\\rfloor", "\\rceil"}
@@ -442,7 +442,8 @@ class _Parser:
         name += "'" * primes
         if name == "C" and self.peek() == "(" and self.peek(1).isdigit() and self.peek(2) == ",":
             return ("call", "binom", self.arguments("("))
-        if self.peek() == "(" and (name[0] in _CALLED or primes):
+        number = self.peek(1).isdigit() and self.peek(2) == ")"  # y(0), \tau(6)
+        if self.peek() == "(" and (name[0] in _CALLED or primes or number):
             return ("call", name, self.arguments("("))
         return _letter(name)
 
@@ -456,7 +457,7 @@ def _bound(node: Any, name: str) -> Any:
 
 def _is_marked(token: str) -> bool:
     """Whether a token is a name with a mark (`\\vec{v}`, `\\angle ABC`) or a derivative."""
-    return token[0] == "\\" and ("{" in token or " " in token)
+    return token[0] == "\\" and ("{" in token or " " in token) and token[:5] != "\\text"
 
 
 def _derivative(token: str) -> str:

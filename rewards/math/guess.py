@@ -58,7 +58,7 @@ def _bold(text: str, _numeric: bool) -> Extraction | None:
     if len(matches) != 1:
         return None
     content = matches[0].group(1).strip().rstrip(".")
-    if _BOLD_QUANTITY.fullmatch(content) is None:
+    if _BOLD_QUANTITY.fullmatch(content) is None or denied(text[: matches[0].start()][-60:], ""):
         return None
     return Extraction(content, "bold", matches[0].start(1))
 
@@ -110,7 +110,7 @@ def _last_math(text: str, numeric: bool) -> Extraction | None:
     end = stop
     before = text[max(0, best.start - 60) : best.start]
     if denied(before, text[end : end + 24]):
-        return best._replace(text=f"\\text{{not }}{best.text}")
+        return best._replace(text=f"not {best.text}")
     joined = _with_those_before(text, best)
     if not numeric:
         return joined

@@ -20,6 +20,7 @@ _WORDS = "|".join(CHOICE_WORDS)
 _ANSWERS = "|".join(word for word in ANSWER_WORDS if not word.isascii())
 _WRONG = (
     r"(?:wrong|incorrect|false|out|not|too|excluded|eliminated|impossible|ruled out|invalid"
+    r"|can be (?:eliminated|excluded|ruled out)"
     r"|bad|do(?:es)? not|isn['’]t|aren['’]t|can(?:not|['’]t))"
 )
 _LETTER = r"\(?\b[A-J]\b\)?"
@@ -78,7 +79,7 @@ def letter_in(text: str) -> str | None:
 def last_letter(text: str) -> tuple[str, int] | None:
     """The letter on the last line that names one, and where that line starts."""
     lines = text[-2_000:].rstrip().splitlines()
-    for line, above in zip(reversed(lines), [*reversed(lines[:-1]), ""], strict=True):
+    for line, above in zip(reversed(lines), [*lines[-2::-1], ""], strict=False):
         if _OPTION_LINE.match(line) and _OPTION_LINE.match(above):
             return None  # the options themselves
         letter = letter_in(line)

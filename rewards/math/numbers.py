@@ -112,8 +112,8 @@ def spelled(text: str) -> tuple[Fraction, str] | None:
             return None  # two point five, one in three
     elif text[:1] in CHINESE_DIGITS or text[:1] in CHINESE_SCALES:
         number = next((i for i, c in enumerate(text) if c not in _CHINESE), len(text))
-        value = _chinese(text[:number])
         words = [text[number:]] if text[number:] else []
+        value = _chinese(text[:number]) if number > 1 or not words else None  # 四国 is a name
     if value is None:
         return None
     return (-value if negative else value), " ".join(words)
@@ -133,7 +133,7 @@ def _english(text: str) -> tuple[int, list[str]] | None:
         value = NUMBER_WORDS.get(word)
         if value is not None and (last >= 100 or (last >= 20 and 0 < value < 10)):
             current, last = current + value, value if value >= 20 else 1
-        elif at and word != "dozen" and (scale := SCALES.get(word)) is not None and current:
+        elif at and word != "dozen" and word.isascii() and (scale := SCALES.get(word)) is not None and current:
             last = scale
             if scale == 100:
                 current *= scale

@@ -91,7 +91,7 @@ _NUMERAL = re.compile(
 _HEXADECIMAL = re.compile(r"(?=[A-F]*\d)(?=\d*[A-F])[\dA-F]{2,}")
 _MARKS = re.compile(r"\\text|[{} ]")
 _COLON = re.compile(r"\s*(?:\{:\}|:|\\text ?\{ ?(?:to|:) ?\}|(?<=\d) to (?=\d))\s*")
-_INCHES = {"''": "in", '"': "in", "'": "ft"}
+_INCHES = {"''": "in", '"': "in"}
 _ANY_UNIT = re.compile(r"(?:\\text ?\{ ?)?(?:square |cubic |sq\.? )?units?(?: ?\})?(?: ?\^ ?[23])?(?: ?\})?")
 _AND_A = re.compile(r"and an? (half|third|quarter)\b")
 _NEGATIVE = re.compile(r"(?:negative|minus) (?=[$\d.])", re.IGNORECASE)
@@ -249,7 +249,7 @@ def _with_unit(number: Number, rest: str, currency: str) -> Value | None:
     if (half := _AND_A.match(rest)) is not None:
         number = Number(number.value + Fraction(1, PARTS[half[1]]), number.rounded)
         rest = rest[half.end() :].strip()
-    first = re.match(r"(?:\\text ?\{ ?)?([A-Za-z]+)", rest)
+    first = re.match(r"(?:\\text ?\{ ?)?([A-Za-z]+|[万亿])", rest)
     part = PARTS.get(first[1].lower().removesuffix("s")) if first is not None else None
     if first is not None and part is not None and part != 4 and first[1][-1] in "sf":
         number, rest = Number(number.value / part), rest[first.end() :].strip().removeprefix("of ")

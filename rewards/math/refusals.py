@@ -13,7 +13,7 @@ from groupwise.rewards.math.vocabulary import UNKNOWING
 # Beside one value a hedge ("42 maybe") leaves it what it is; before or behind a second it does not
 _DENIAL = re.compile(
     r"\b(?:not|no|nor|or|maybe|perhaps|wrong|incorrect|false|than|anything but|never|neither"
-    r"|unless|except|excluding|but|nicht|kein|without|another|alternatively|also)\b|n['’]t\b",
+    r"|unless|except|excluding|but|nicht|kein|without|another|alternatively|also|at most|at least|up to|bound|almost)\b|n['’]t\b",
     re.IGNORECASE,
 )
 _TAKES_BACK = re.compile(
@@ -26,8 +26,9 @@ _DENIED_BEFORE = re.compile(
     r"(?:\b(?:not|never|cannot|nor|neither|isn|without|except|excluding)|n['’]t)\s+"
     r"(?:be\s+|equal\s+(?:to\s+)?|simply\s+|just\s+|possible\s+values?\s+)?[\W_]{0,6}$"
     r"|\b(?:less|more|fewer|greater|other|rather|larger|smaller) than(?: or equal to)?\s[\W_]{0,4}$"
-    r"|\bnot[\s}]*(?:\\approx|≈|=|\\equiv)[\s$]*$"
+    r"|\bnot\b[^,.;=]{0,12}=\s*$|\bnot[\s}]*(?:\\approx|≈|=|\\equiv)[\s$]*$"
     r"|(?:≠|!=|\\neq?|\\not ?=?|[<>]=?|[≤≥⩽⩾]|±|\\pm|\\lt|\\gt|\\[lg]eq?)[\s{}$]*$"
+    r"|\b(?:no es|non è|n['’]est pas|não é|nie jest|не|ist nicht)\s[\W_]{0,4}$|(?:不是|不等于|大于|小于|负)\W{0,2}$"
     r"|\b(?:instead of|anything but|almost|nearly|at (?:least|most)|up to|under|over|wrong"
     r"|incorrect|twice|double|triple|half|thrice|plus|divided by|multiplied by)[:,]?\s[\W_]{0,4}$",
     re.IGNORECASE,
@@ -83,7 +84,7 @@ def denied(before: str, behind: str) -> bool:
 
 def doubted(before: str) -> bool:
     """Whether the words before a mark take it back: `the wrong answer is`."""
-    return _DOUBTED_MARK.search(before) is not None
+    return _DOUBTED_MARK.search(before.replace("no doubt", "")) is not None
 
 
 def offers_another(between: str) -> bool:

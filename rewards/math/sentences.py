@@ -65,8 +65,10 @@ def named_of_class(text: str, gold: str) -> str | None:
         rest = _NAMED.sub(" ", sentences[-1])
         limited = takes_back(rest) or _LIMITED.search(rest)
         return named[0][0] if named and not limited else None
-    if sentences and len(bold := _BOLD.findall(sentences[-1])) == 1:
-        return bold[0]  # type: ignore[no-any-return]
+    if sentences and len(bold := list(_BOLD.finditer(sentences[-1]))) == 1:
+        sentence = sentences[-1]
+        around = sentence[: bold[0].start()], sentence[bold[0].end() :]
+        return None if denied(*around) or takes_back(" ".join(around)) else bold[0][1]
     members = next((set(c.split()) for c in CLASSES if len(gold_words & set(c.split())) == 1), None)
     if members is None or len(gold_words) > 1:
         return None

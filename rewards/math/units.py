@@ -57,7 +57,8 @@ _SAYING = {
     "so", "that", "which", "either", "x", "y",
 }  # fmt: skip
 _NEVER = {"or", "and", "not", "isn", "wasn", "cannot", "never", "wrong", "no", "if", "but", "than",
-          "either", "nor", "except", "is", "was", "are", "below"}  # fmt: skip
+          "either", "nor", "except", "is", "was", "are", "below", "halved",
+          "negative", "over", "factorial", "inverse", "doubled", "odd", "something"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ PLAIN_POWERS, PLAIN_INDICES = "0123456789+-()n", "0123456789"
 
 SIGNS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "×": "*", "⋅": "*", "·": "*",
-    "∗": "*", "•": "*", "÷": "/", "⁄": "/", "∕": "/", "π": "\\pi ", "∞": "\\infty ", "º": "°",
+    "∗": "*", "•": "*", "÷": "/", "⁄": "/", "∕": "/", "∞": "\\infty ", "º": "°",
     "≤": "<=", "⩽": "<=", "≥": ">=", "⩾": ">=", "≠": "!=", "∪": "\\cup ", "∩": "\\cap ",
     "∈": "\\in ", "≃": "≈", "≅": "≈", "±": "\\pm ", "∅": "\\emptyset ", "≡": "\\equiv ",
     "∧": " \\land ", "∨": " \\lor ", "∀": "\\forall ", "∃": "\\exists ", "¬": "\\neg ",
@@ -28,6 +28,7 @@ SIGNS = {
 
 # Letters alone; in a word they are Greek
 GREEK_LETTERS = {
+    "π": "\\pi ",
     "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "λ": "\\lambda ",
     "φ": "\\phi ", "ω": "\\omega ", "μ": "\\mu ", "ρ": "\\rho ", "σ": "\\sigma ", "τ": "\\tau ",
     "δ": "\\delta ", "ε": "\\epsilon ", "Δ": "\\Delta ", "Ω": "\\Omega ",
@@ -74,7 +75,8 @@ SYMBOLS = set(
 
 SCALES = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
-    "dozen": 12,
+    "dozen": 12, "millionen": 10**6, "millones": 10**6, "millions": 10**6, "milliarden": 10**9,
+    "万": 10**4, "亿": 10**8,
 }  # fmt: skip
 _NAMES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "

@@ -59,12 +59,12 @@ _SIGN_BEFORE_BOX = re.compile(r"(?:^|[$=(\[\s])-\s?$")
 # What makes of a box a part of a larger formula
 _LARGER = re.compile(r"(?:\s|\\[,;: ])*(?:\\cdot|\\times|\*|[+/!-](?!-)|\^\s*(?!\{?\s*\\circ)|\\pi|\}\s*\{)")
 _PART_OF = re.compile(r"[0-9)*^_]\s*$|\\(?:cdot|times|sqrt)\s*\{?\s*$|\\frac\s*\{\s*$|\d[\s$}]*\b(?:or)\b[\s$\\(]*$")
-_SCALE_BEHIND = re.compile(r"(?:\$|\\\))?(\s(?:hundred|thousand|million|billion)\b)")
 _BOXES_JOINED = re.compile(
     r"\}\s*(?:\$|\\\)|\\\])?\s*(?:,|,?\s*(?:\b(?:or|and)\b|\\text ?\{ ?(?:or|and) ?\}))"
     r"\s*(?:\$|\\\(|\\\[)?\s*(?:[A-Za-z] ?= ?)?$"
 )
 _WORD = re.compile("|".join(map(re.escape, ANSWER_WORDS)))
+_OTHER_WORD = re.compile("|".join(w for w in ANSWER_WORDS if w.isascii() and w != "answer"))
 _LINKS = "|".join(sorted(map(re.escape, LINKS), key=len, reverse=True))
 _AFTER_WORD = re.compile(
     r"s?[\s*_}\"'’)\]】」』]*(?:(?:to (?:the|this|your) (?:question|problem)|correcta?s?|finale?s?|correcte|corrett?a"
@@ -89,6 +89,7 @@ _ANOTHER = re.compile(
 _HASH_HEADING = re.compile(
     r"(?:(?:step|part) \d{1,2}\b.*|\d{1,2}\. ?[A-Z][a-z].*|(?:final )?answer:?|.*:)", re.IGNORECASE
 )
+_PLAIN_END = re.compile(r"(\$?-?\d[\d,]*(?:\.\d+)?)\.?\s*")
 # What follows the answer and is no part of it: the next problem, or a check of the result
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Q|Question|Problem|Human|User|### Instruction)\s*:")
 _RETRACTED = re.compile(
@@ -118,7 +119,8 @@ def find_answer(
     last = _boxed(text, closed) if "boxed" in rules else None
     if "hash" in rules and (found := _hash(text, numeric)) is not None:
         last = found if last is None or found.start > last.start else last
-    if "phrase" in rules and (found := _phrase(text, last is not None)) is not None:
+    begin = 0 if last is None else last.start
+    if "phrase" in rules and (found := _phrase(text, begin)) is not None:
         last = found if last is None or found.start > last.start else last
     if last is not None:
         return _shift(_unless_retracted(text, last) if last.text else None, offset)
@@ -246,8 +248,6 @@ def _around(text: str, at: int, content: str, end: int) -> str:
     larger = _LARGER.match(text, end + 1, end + 40)
     if larger is not None or denied(before, "") or _PART_OF.search(before):
         return f"{before[-20:].strip()} {content} {larger[0] if larger is not None else ''}".strip()
-    if (scale := _SCALE_BEHIND.match(text, end + 1, end + 30)) is not None:
-        content += scale[1]
     if text[end + 1 : end + 2] in ("\\", "^", "%", " ", "~"):
         unit = _UNIT_BEHIND_BOX.match(text, end + 1, end + 80)
         if unit is not None and content[-1:].isdigit():
@@ -285,11 +285,13 @@ def _hash(text: str, numeric: bool) -> Extraction | None:
     return None if plain or _HASH_HEADING.fullmatch(line) else Extraction(line, "hash", at)
 
 
-def _phrase(text: str, marked: bool) -> Extraction | None:
-    """What stands behind the last mention of an answer that states one."""
+def _phrase(text: str, begin: int) -> Extraction | None:
+    """What stands behind the last mention of an answer, from `begin` on, that states one."""
     lowered = text.lower() if text.isascii() else _lower_same_length(text)
-    begin = max(0, len(text) - 20_000)
-    mentions = [m.start() for m in _WORD.finditer(lowered, begin)] if _may_mention(lowered) else []
+    begin = max(begin, len(text) - 20_000)
+    if text.isascii() and "answer" not in lowered[begin:] and not _OTHER_WORD.search(lowered, begin):
+        return None
+    mentions = [m.start() for m in _WORD.finditer(lowered, begin)]
     for at in reversed(mentions[-20:]):
         word = _WORD.match(lowered, at)
         assert word is not None
@@ -318,12 +320,10 @@ def _phrase(text: str, marked: bool) -> Extraction | None:
     return None
 
 
-def _may_mention(lowered: str) -> bool:
-    return "answer" in lowered or not lowered.isascii() or _WORD.search(lowered) is not None
-
-
 def _content(text: str, start: int, own_line: bool) -> tuple[str | None, int]:
     """The sentence, line, list or block behind a mark; None: a box stands there, which decides."""
+    if (plain := _PLAIN_END.fullmatch(text, start)) is not None:  # the commonest, and quick
+        return plain[1], start
     rest, skipped = layout.block(text[start : start + MAX_ANSWER_CHARS], own_line)
     start += skipped
     if "\\boxed" in rest[:40] or "\\fbox" in rest[:40]:

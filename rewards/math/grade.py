@@ -65,6 +65,7 @@ CACHE_SIZE = 65_536
 
 _SENTENCES = re.compile(r"(?<=[.!?])\s|\n")
 _STATING = re.compile(r"[=$]|\\\(|\b(?:is|are|equals|was|gives|has|have|pays|costs|gets|needs|earns|takes)\b")
+_NOT_OTHER = re.compile(r", (?:and )?not [^,.]+\.?$")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
 Kind = Literal["number", "math", "choice", "truth", "text"]
@@ -76,8 +77,14 @@ class Reference:
 
     text: str
     kind: Kind
-    reading: Reading = ()
     number: float | None = None  # the value of a short plain number
+    comma: DecimalComma = "auto"
+    read_as: Reading = ()
+
+    @property
+    def reading(self) -> Reading:
+        """Every value that it may stand for; of a plain number only where it is asked for."""
+        return self.read_as or read(self.text, self.comma)
 
 
 class Case(NamedTuple):
@@ -97,7 +104,7 @@ def read_reference(
     text = gold.strip()
     numeric = mode in ("auto", "math", "number")
     if numeric and (number := _plain(text, comma)) is not None:
-        return Reference(text, "number", read(text, comma), number)
+        return Reference(text, "number", number, comma)
     if "####" in text or "\\boxed" in text or "<answer>" in text or "\\fbox" in text:
         found = find_answer(text, ("answer_tag", "boxed", "hash"))
         text = found.text.strip() if found is not None else ""
@@ -106,12 +113,12 @@ def read_reference(
     if is_missing(text) or not compact(spell(text)):
         return None
     if numeric and (number := _plain(text, comma)) is not None:
-        return Reference(text, "number", read(text, comma), number)
+        return Reference(text, "number", number, comma)
     if mode == "choice":
         letter = letter_in(text)
-        return Reference(letter, "choice", read(letter)) if letter else None
+        return Reference(letter, "choice") if letter else None
     if mode == "text":
-        return Reference(text, "text", read(text)) if plain_words(text) else None
+        return Reference(text, "text") if plain_words(text) else None
     reading = read(text, comma)
     if comma == "auto" and any(isinstance(value, Sequence) for value in reading):
         reading = tuple(v for v in reading if not (isinstance(v, (Number, Quantity)) and "," in text))
@@ -121,7 +128,7 @@ def read_reference(
     kind = _kind(reading, mode)
     if mode == "number" and kind != "number":
         return None
-    return Reference(text, kind, reading)
+    return Reference(text, kind, None, comma, reading)
 
 
 def _plain(text: str, comma: DecimalComma) -> float | None:
@@ -222,7 +229,7 @@ class Correctness:
                 grades.append(_BAD_REFERENCE)
                 continue
             found = self._find(case, reference)
-            if found is None or knows_nothing(without_text(found.text)):
+            if found is None or _says_nothing(found.text):
                 grades.append(_UNPARSEABLE)
                 continue
             verdict = _compare(reference, found.text, rules, self.decimal_comma)
@@ -263,6 +270,10 @@ class Correctness:
         ):
             return found
         return _find_value(case.text, found, reference)
+
+
+def _says_nothing(text: str) -> bool:
+    return not text[:1].isdigit() and knows_nothing(without_text(text))
 
 
 def _find_value(text: str, found: Extraction, reference: Reference) -> Extraction:
@@ -346,7 +357,7 @@ def _find_words(
     guessed = found is None or found.found_by in ("last_number", "last_math", "bold")
     if found is not None and (found.found_by == "last_math" and "\\text" in found.text):
         guessed = False
-    text = case.text if guessed or found is None else found.text
+    text = case.text if guessed or found is None else _NOT_OTHER.sub("", found.text)
     if guessed and (not case.closed or "whole" not in rules):
         return None
     if reference.kind == "truth":
@@ -354,7 +365,7 @@ def _find_words(
     else:
         word = named_of_class(text, reference.text)
     if word is None:
-        return None if guessed else found
+        return None if guessed or found is None else found._replace(text=text)
     if found is None or guessed:
         return Extraction(word, "last_word", max(0, text.rfind(word)))
     return found._replace(text=word)

@@ -44,7 +44,8 @@ _CHANGED_BEFORE = re.compile(
 _CHANGED_BEHIND = re.compile(
     r"\s?(?:(?:[a-z]+ )?(?:less|more|fewer|greater|larger|smaller) than \d|(?:plus|minus|times|divided by"
     r"|multiplied by) (?:\d|one|two)|to the power\b|(?:out of|per|of|in) \d|[a-z ]{0,20}below\b|\(?(?:false|wrong)\b"
-    r"|[a-z ]{0,20}\bif\b|,? but\b)",
+    r"|[a-z ]{0,20}\bif\b|,? but\b|(?:[a-z]+ )?(?:or more|or less|at most|at least)\b"
+    r"|over \d|halved|doubled|inverse|factorial|octal|increased|decreased|is too\b)",
     re.IGNORECASE,
 )
 _DOUBTED_MARK = re.compile(

@@ -44,7 +44,7 @@ _DOTTED = re.compile(
 )
 _DOT_ABOVE = re.compile(r"\\dot ?\{?(\d)\}?(?:(\d{0,7})\\dot ?\{?(\d)\}?)?")
 _REPEATING = re.compile(
-    r"(?<![\d.])(\d{0,9})\.(\d{0,9})\\overline\s*(?:\{\s*(\d{1,9})\s*\}|(\d))"
+    r"(?<![\d.])(\d{0,9})\.(\d{0,9})\\overline\s*(?:\{\s*(\d{1,9})\s*\}|(\d))(?!\d)"
 )
 _TIMES = re.compile(r"(?<=\d)(?: [xX] (?=\d)|\s?[xX]\s?(?=10\s*\^))")
 _MATH_FONT = re.compile(r"\\text\s*\{\s*((?:[-+]?[($\d\\.][^{}]*?(?:\{[^{}]*\}[^{}]*?)*)|[^{}]{1})\s*\}")

@@ -58,7 +58,9 @@ _BUILDER = re.compile(
     r"\\\{ ?\(?[A-Za-z](?:, ?[A-Za-z]\))? ?(?:\\in ?\\mathbb ?\{?R\}? ?)?[|:](.*)\\\}"
 )
 _REVERSED = re.compile(r"(?=\]|.*\[$)([\[\](])([^\[\],]+,[^\[\],]+)([\[\])])")
-LABEL = re.compile(r"(?:\\text ?\{([^{}\d<>!=]*[:\s]|[^{}\d<>!]*=) ?\}|([A-Z][a-z]+(?: [a-z]+)?:)) ?([-+\d\\(.${A-Za-z].*)")
+LABEL = re.compile(
+    r"(?:\\text ?\{([^{}\d<>!=]*[:\s]|[^{}\d<>!]*=) ?\}|([A-Z][a-z]+(?: [a-z]+)?:)) ?([-+\d\\(.${A-Za-z].*)"
+)
 _NAME = re.compile(
     r"(?:\\text ?\{[^{}=]*\}|[A-Za-z]+'*(?:\^\{?-1\}?)?(?:_\{?\w+\}?)?'*(?: ?\([A-Za-z](?:, ?[A-Za-z])*\))?|\\[a-z]+(?:_\{?\w+\}?)?"
     r"|[A-Za-z]{2,}(?: [A-Za-z]+){0,3}|[A-Z] ?\([^()]*\))"
@@ -69,7 +71,9 @@ _FLIP = {">": "<", ">=": "<="}
 
 def read_built(text: str, depth: int, read: Reader) -> Iterator[Value]:
     """The values that a spelled text is as something built of parts; none where it has no parts."""
-    if (label := LABEL.fullmatch(text)) is not None and "=" not in text[len(label[1] or label[2]) + 8 :]:
+    if (label := LABEL.fullmatch(text)) is not None and "=" not in text[
+        len(label[1] or label[2]) + 8 :
+    ]:
         if not denies(label[1] or label[2]):
             yield from read(label[3], depth + 1)
         return
@@ -213,7 +217,9 @@ def _list(text: str, depth: int, read: Reader) -> Iterator[Value]:
     sequence = Sequence(_flat(read_parts), mark)
     ranges = [next((v for v in part if isinstance(v, (Interval, Union))), None)
               for part in read_parts]  # fmt: skip
-    if all(v is not None for v in ranges) and any(isinstance(v, Relation) for p in read_parts for v in p):
+    if all(v is not None for v in ranges) and any(
+        isinstance(v, Relation) for p in read_parts for v in p
+    ):
         joined = _both(ranges) if " and" in text or "," in text else None
         yield joined if joined is not None else Union(tuple((v,) for v in ranges if v is not None))
     yield sequence

@@ -67,9 +67,7 @@ def read_time(text: str) -> Time | None:
         return None
     if "." in text[:3] and not match[4]:
         return None  # 5.30 is a number, 5.30 pm a time
-    return Time(
-        int(match[1]), int(match[2] or 0), int(match[3] or 0), (match[4] or "").lower()
-    )
+    return Time(int(match[1]), int(match[2] or 0), int(match[3] or 0), (match[4] or "").lower())
 
 
 def same_time(gold: Time, answer: Time) -> bool:

@@ -289,7 +289,9 @@ def _right_sides(items: tuple[Reading, ...]) -> tuple[Reading, ...]:
 
 def _single(gold: Any, answer: Sequence, rules: Rules) -> Verdict:
     """Several answers are no answer, unless all are the same."""
-    return answer.brackets in ("", ";", "and", "or") and _all(same((gold,), item, rules) for item in answer.items)
+    return answer.brackets in ("", ";", "and", "or") and _all(
+        same((gold,), item, rules) for item in answer.items
+    )
 
 
 def _sets(gold: Set | Sequence, answer: Set | Sequence, rules: Rules) -> Verdict:
@@ -411,13 +413,15 @@ def _is_called(side: Reading) -> bool:
         if isinstance(value, Formula):
             node = value.node
             length = node[:2] == ("call", "abs") and node[2][0][0] == "*"  # |AB|
-            if node[0] == "name" or length or (
-                node[0] == "call" and len(node[1].rstrip("'")) == 1
-            ):
+            if node[0] == "name" or length or (node[0] == "call" and len(node[1].rstrip("'")) == 1):
                 return True
             if node[0] == "*" and node[1][0] == "name" and node[2][0] == "num":
                 return True
-            return has_names(value) and set(re.findall(r"\('(\S+?)'", repr(node))) <= {"name", "+", "*"}
+            return has_names(value) and set(re.findall(r"\('(\S+?)'", repr(node))) <= {
+                "name",
+                "+",
+                "*",
+            }
     return False
 
 
@@ -434,7 +438,11 @@ def _assigning(gold: Relation, answer: Any, rules: Rules) -> Verdict:
 def _all_assigned(gold: Sequence, answer: Relation, rules: Rules) -> Verdict:
     """`x = y = 4` is the point (4, 4); `x = 1 \\pm 2` two values."""
     names = answer.names[:-1]
-    if gold.brackets == "()" and set(answer.operators) == {"="} and len(names) == len(gold.items) > 1:
+    if (
+        gold.brackets == "()"
+        and set(answer.operators) == {"="}
+        and len(names) == len(gold.items) > 1
+    ):
         return all(names) and _all(same(item, answer.sides[-1], rules) for item in gold.items)
     return _assigned(gold, answer, rules)
 

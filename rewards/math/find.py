@@ -57,8 +57,12 @@ _UNIT_BEHIND_BOX = re.compile(
 )
 _SIGN_BEFORE_BOX = re.compile(r"(?:^|[$=(\[\s])-\s?$")
 # What makes of a box a part of a larger formula
-_LARGER = re.compile(r"(?:\s|\\[,;: ])*(?:\\cdot|\\times|\*|[+/!-](?!-)|\^\s*(?!\{?\s*\\circ)|\\pi|\}\s*\{)")
-_PART_OF = re.compile(r"[0-9)*^_]\s*$|\\(?:cdot|times|sqrt)\s*\{?\s*$|\\frac\s*\{\s*$|\d[\s$}]*\b(?:or)\b[\s$\\(]*$")
+_LARGER = re.compile(
+    r"(?:\s|\\[,;: ])*(?:\\cdot|\\times|\*|[+/!-](?!-)|\^\s*(?!\{?\s*\\circ)|\\pi|\}\s*\{)"
+)
+_PART_OF = re.compile(
+    r"[0-9)*^_]\s*$|\\(?:cdot|times|sqrt)\s*\{?\s*$|\\frac\s*\{\s*$|\d[\s$}]*\b(?:or)\b[\s$\\(]*$"
+)
 _BOXES_JOINED = re.compile(
     r"\}\s*(?:\$|\\\)|\\\])?\s*(?:,|,?\s*(?:\b(?:or|and)\b|\\text ?\{ ?(?:or|and) ?\}))"
     r"\s*(?:\$|\\\(|\\\[)?\s*(?:[A-Za-z] ?= ?)?$"
@@ -74,7 +78,9 @@ _AFTER_WORD = re.compile(
     r"(?:therefore|thus|simply|just|exactly|equal to|that)?[\s*_:]*",
     re.IGNORECASE,
 )
-_HEADING_BEFORE = re.compile(r"(?:^|\n)[\s#*_>=-]*(?:\d{1,2}\. )?(?:the |my )?(?:final |correct )?$", re.IGNORECASE)
+_HEADING_BEFORE = re.compile(
+    r"(?:^|\n)[\s#*_>=-]*(?:\d{1,2}\. )?(?:the |my )?(?:final |correct )?$", re.IGNORECASE
+)
 _HEADING_AFTER = re.compile(r"s?[ \t:*_=#]*\n\s*")
 _TURNED = re.compile(r"\bis (?:(?:the|my|our) )?(?:correct |final |right )?$", re.IGNORECASE)
 # `5!` ends a sentence where a new one or nothing follows; in `5! = 120` it is a factorial
@@ -98,8 +104,12 @@ _RETRACTED = re.compile(
     re.IGNORECASE,
 )
 _WRONG = re.compile(r"\b(?:wrong|incorrect|false|not|[A-J])\b|n['’]t\b")
-_PART = re.compile(r"s? (?:to|of|for) (?:the )?(?:first|second|last|next) (?:part|half)", re.IGNORECASE)
-_CHECK = re.compile(r"\n[ \t]*\**(?:Check|Verification|Verify|To verify|Let['’]s (?:check|verify))\b")
+_PART = re.compile(
+    r"s? (?:to|of|for) (?:the )?(?:first|second|last|next) (?:part|half)", re.IGNORECASE
+)
+_CHECK = re.compile(
+    r"\n[ \t]*\**(?:Check|Verification|Verify|To verify|Let['’]s (?:check|verify))\b"
+)
 
 
 def find_answer(
@@ -289,7 +299,11 @@ def _phrase(text: str, begin: int) -> Extraction | None:
     """What stands behind the last mention of an answer, from `begin` on, that states one."""
     lowered = text.lower() if text.isascii() else _lower_same_length(text)
     begin = max(begin, len(text) - 20_000)
-    if text.isascii() and "answer" not in lowered[begin:] and not _OTHER_WORD.search(lowered, begin):
+    if (
+        text.isascii()
+        and "answer" not in lowered[begin:]
+        and not _OTHER_WORD.search(lowered, begin)
+    ):
         return None
     mentions = [m.start() for m in _WORD.finditer(lowered, begin)]
     for at in reversed(mentions[-20:]):
@@ -304,9 +318,15 @@ def _phrase(text: str, begin: int) -> Extraction | None:
         if after is None:
             turned = _TURNED.search(before)
             asked = re.search(r"\b(?:what|which) is", before[-30:], re.IGNORECASE)
-            if turned is not None and not asked and not re.match(r"s?\s*(?:is|:|choice)", text[word.end() :]):
+            if (
+                turned is not None
+                and not asked
+                and not re.match(r"s?\s*(?:is|:|choice)", text[word.end() :])
+            ):
                 line = before[: turned.start()].rsplit("\n", 1)[-1]
-                sentence = re.split(r"[.;] |^.*\b(?:so|thus|therefore|hence),? ", line, flags=re.I)[-1]
+                sentence = re.split(r"[.;] |^.*\b(?:so|thus|therefore|hence),? ", line, flags=re.I)[
+                    -1
+                ]
                 if sentence.strip():
                     return Extraction(sentence.strip(), "phrase", at - 60 + len(before) - len(line))
             continue
@@ -330,7 +350,9 @@ def _content(text: str, start: int, own_line: bool) -> tuple[str | None, int]:
         return None, start
     if rest.startswith("####"):
         return None, start
-    if rest[:1] in "\"'“「" and (quoted := re.match(r"([\"'])(.{1,400}?)\1|“([^”]{1,400})”|「([^」]{1,400})」", rest)):
+    if rest[:1] in "\"'“「" and (
+        quoted := re.match(r"([\"'])(.{1,400}?)\1|“([^”]{1,400})”|「([^」]{1,400})」", rest)
+    ):
         return next(g for g in quoted.groups()[1:] if g).strip(), start
     return _first_sentence(rest), start
 

@@ -35,8 +35,15 @@ FUNCTIONS = {
     "cosh", "tanh", "log", "gcd", "lcm", "min", "max", "abs", "det", "floor", "ceil", "lg",
     "asin", "acos", "atan", "arg", "Re", "Im", "factorial", "binomial", "comb",
 }  # fmt: skip
-_SAME_FUNCTION = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "Abs": "abs", "lg": "log",
-                  "binomial": "binom", "comb": "binom"}
+_SAME_FUNCTION = {
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+    "Abs": "abs",
+    "lg": "log",
+    "binomial": "binom",
+    "comb": "binom",
+}
 GREEK = set(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon "
     "phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega hbar ell".split()
@@ -46,7 +53,23 @@ _WORD_CONSTANTS = {"pi": ("const", "pi"), "infty": ("const", "inf"), "infinity":
 _CALLED = set("fghFGHPE")
 _BIG = {"\\sum": "sum", "\\prod": "prod", "\\int": "int", "\\lim": "lim"}
 _PAIRS = {"(": ")", "[": "]", "{": "}", "|": "|", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil"}
-_ENDS = {"", "+", "-", "\\pm", "\\mp", ")", "}", "*", "/", "=", ",", "|", "]", "\\rfloor", "\\rceil"}
+_ENDS = {
+    "",
+    "+",
+    "-",
+    "\\pm",
+    "\\mp",
+    ")",
+    "}",
+    "*",
+    "/",
+    "=",
+    ",",
+    "|",
+    "]",
+    "\\rfloor",
+    "\\rceil",
+}
 
 
 _ZERO = ("num", Fraction(0))
@@ -179,8 +202,11 @@ class _Parser:
                 name in FUNCTIONS or name in GREEK or token in _BIG or _is_marked(token)
                 or name in ("frac", "sqrt", "pi", "binom", "infty", "lfloor", "lceil")
             )  # fmt: skip
-        return token in ("(", "{", "[") or token[0].isdigit() or token[0] == "." or (
-            token == "|" and not self.bars
+        return (
+            token in ("(", "{", "[")
+            or token[0].isdigit()
+            or token[0] == "."
+            or (token == "|" and not self.bars)
         )
 
     def unit_here(self) -> bool:
@@ -462,7 +488,9 @@ def _is_marked(token: str) -> bool:
 
 def _derivative(token: str) -> str:
     """One name for `\\dot{x}`, `\\frac{dx}{dt}` and `x'`: by time, or of y by x."""
-    match = re.fullmatch(r"\\frac\{(?:d|\\partial)(?:\^\{?(\d)\}?)?(.+?)\}\{(?:d|\\partial)(.+?)(?:\^.*)?\}", token)
+    match = re.fullmatch(
+        r"\\frac\{(?:d|\\partial)(?:\^\{?(\d)\}?)?(.+?)\}\{(?:d|\\partial)(.+?)(?:\^.*)?\}", token
+    )
     if match is not None:
         order, of, by = match.groups()
         plain = by == "t" or (of, by) == ("y", "x")

@@ -64,7 +64,9 @@ MAX_REFERENCE_CHARS = 1_000
 CACHE_SIZE = 65_536
 
 _SENTENCES = re.compile(r"(?<=[.!?])\s|\n")
-_STATING = re.compile(r"[=$]|\\\(|\b(?:is|are|equals|was|gives|has|have|pays|costs|gets|needs|earns|takes)\b")
+_STATING = re.compile(
+    r"[=$]|\\\(|\b(?:is|are|equals|was|gives|has|have|pays|costs|gets|needs|earns|takes)\b"
+)
 _NOT_OTHER = re.compile(r", (?:and )?not [^,.]+\.?$")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
@@ -121,7 +123,9 @@ def read_reference(
         return Reference(text, "text") if plain_words(text) else None
     reading = read(text, comma)
     if comma == "auto" and any(isinstance(value, Sequence) for value in reading):
-        reading = tuple(v for v in reading if not (isinstance(v, (Number, Quantity)) and "," in text))
+        reading = tuple(
+            v for v in reading if not (isinstance(v, (Number, Quantity)) and "," in text)
+        )
     if len(_WORD.findall(text)) > 2 and not is_value(reading):
         prose = _prose_value(text)
         text, reading = (prose, read(prose, comma)) if prose is not None else (text, reading)
@@ -286,8 +290,10 @@ def _find_value(text: str, found: Extraction, reference: Reference) -> Extractio
     if plain_number(found.text) is not None:
         return found
     reading = read(found.text)
-    if isinstance(reading[0], Choice) and not reading[0].rest and not isinstance(
-        reference.reading[0], Choice
+    if (
+        isinstance(reading[0], Choice)
+        and not reading[0].rest
+        and not isinstance(reference.reading[0], Choice)
     ):  # "The lecture begins at 1:45. The answer is D.": the value stands before its letter
         before = last_stated(text[: found.start].rpartition(".")[0])
         return found if before is None else Extraction(before[0], found.found_by, before[1])
@@ -298,9 +304,7 @@ def _find_value(text: str, found: Extraction, reference: Reference) -> Extractio
     return found if value is None else found._replace(text=value)
 
 
-def _find_letter(
-    case: Case, found: Extraction | None, rules: Ordered[str]
-) -> Extraction | None:
+def _find_letter(case: Case, found: Extraction | None, rules: Ordered[str]) -> Extraction | None:
     """The letter of an option: as marked, by the option's text, or on the last line with one."""
     text = case.text
     marked = found is not None and found.found_by in ("answer_tag", "boxed", "hash", "phrase")
@@ -371,9 +375,7 @@ def _find_words(
     return found._replace(text=word)
 
 
-def _compare(
-    reference: Reference, answer: str, rules: Rules, comma: DecimalComma
-) -> bool | None:
+def _compare(reference: Reference, answer: str, rules: Rules, comma: DecimalComma) -> bool | None:
     if reference.text == answer:  # the commonest right answer; no cache is faster
         return True
     if reference.number is not None and not (rules.tolerance or rules.relative_tolerance):

@@ -10,14 +10,18 @@ from __future__ import annotations
 import re
 
 _FENCE = re.compile(r"(\"{3}|'{3}|`{3}|~{3})[a-z]*[ \t]*\n?(.*?)(?:\n?[ \t]*\1|\Z)", re.DOTALL)
-_MARGIN = re.compile(r"(?:[ \t]*(?:>+|[-*•+](?=[ \t])|#{1,6}(?=\s)|\d{1,2}[.)](?=[ \t]+\D))[ \t]*)*")
+_MARGIN = re.compile(
+    r"(?:[ \t]*(?:>+|[-*•+](?=[ \t])|#{1,6}(?=\s)|\d{1,2}[.)](?=[ \t]+\D))[ \t]*)*"
+)
 _QUOTED = re.compile(r"(?:[ \t]*#{1,6}(?=\s)[ \t]*)*")
 _BULLETS = re.compile(r"(?:[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+[^\n]+(?:\n|\Z)){2,}")
 _BULLET = re.compile(r"^[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
 _MARKS = re.compile(r"[\s:\u3000]*(?:[*_]+(?=\s|$)[\s:\u3000]*)*")
 _CODE_MARK = re.compile(r"`([^`\n]{1,200})`")
 _CODE = re.compile(r"^[ \t]*(`{3}|~{3}).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
-_EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2}|_{1,2})(?=[^\s*_])([^*\n]{1,300}?)(?<=[^\s*_])\1(?![\w*])")
+_EMPHASIS = re.compile(
+    r"(?<![\w*])(\*{1,2}|_{1,2})(?=[^\s*_])([^*\n]{1,300}?)(?<=[^\s*_])\1(?![\w*])"
+)
 
 
 def block(text: str, own_line: bool = False) -> tuple[str, int]:

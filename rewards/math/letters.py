@@ -47,7 +47,9 @@ _MARKED = re.compile(
     rf"|([A-J])\s?(?:项|選項)|\bselection is (?:option )?([A-J])\b",
     re.IGNORECASE,
 )
-_RETRACTED = re.compile(r"[.?!\n]\s*(?:no|wait|actually)\b|,? but \(?[A-J]\b|\b[A-J]\)?\?", re.IGNORECASE)
+_RETRACTED = re.compile(
+    r"[.?!\n]\s*(?:no|wait|actually)\b|,? but \(?[A-J]\b|\b[A-J]\)?\?", re.IGNORECASE
+)
 _CONCLUDED = re.compile(
     r"(?:\b(?i:so|therefore|thus|hence|choose|pick|select|go with|chose|picked|selected|is|be|must be"
     r"|remains|leaves|left with|conclude)\b|故|所以|因此|应?选擇?|选)[\s:,]*(?:it is |it's |option |the answer )?"

@@ -133,7 +133,13 @@ def _english(text: str) -> tuple[int, list[str]] | None:
         value = NUMBER_WORDS.get(word)
         if value is not None and (last >= 100 or (last >= 20 and 0 < value < 10)):
             current, last = current + value, value if value >= 20 else 1
-        elif at and word != "dozen" and word.isascii() and (scale := SCALES.get(word)) is not None and current:
+        elif (
+            at
+            and word != "dozen"
+            and word.isascii()
+            and (scale := SCALES.get(word)) is not None
+            and current
+        ):
             last = scale
             if scale == 100:
                 current *= scale

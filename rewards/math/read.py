@@ -92,7 +92,9 @@ _HEXADECIMAL = re.compile(r"(?=[A-F]*\d)(?=\d*[A-F])[\dA-F]{2,}")
 _MARKS = re.compile(r"\\text|[{} ]")
 _COLON = re.compile(r"\s*(?:\{:\}|:|\\text ?\{ ?(?:to|:) ?\}|(?<=\d) to (?=\d))\s*")
 _INCHES = {"''": "in", '"': "in"}
-_ANY_UNIT = re.compile(r"(?:\\text ?\{ ?)?(?:square |cubic |sq\.? )?units?(?: ?\})?(?: ?\^ ?[23])?(?: ?\})?")
+_ANY_UNIT = re.compile(
+    r"(?:\\text ?\{ ?)?(?:square |cubic |sq\.? )?units?(?: ?\})?(?: ?\^ ?[23])?(?: ?\})?"
+)
 _AND_A = re.compile(r"and an? (half|third|quarter)\b")
 _NEGATIVE = re.compile(r"(?:negative|minus) (?=[$\d.])", re.IGNORECASE)
 _SHORT_SCALE = re.compile(r"([-+]?\$?\d[\d,]*(?:\.\d+)?)([kKM])")
@@ -375,6 +377,8 @@ _DECIDING = {_named, _calendar, _remark}
 
 def amount(value: Value) -> Number | Formula | None:
     """The bare number or formula of a value."""
-    return replace(value).amount if isinstance(value, Quantity) else (
-        value if isinstance(value, (Number, Formula)) else None
+    return (
+        replace(value).amount
+        if isinstance(value, Quantity)
+        else (value if isinstance(value, (Number, Formula)) else None)
     )

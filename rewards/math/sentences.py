@@ -18,15 +18,22 @@ from groupwise.rewards.math.words import plain_words
 _WORDS = "|".join(sorted((re.escape(word) for word in TRUTHS), key=len, reverse=True))
 _LEADING = re.compile(rf"\W*({_WORDS})(?!\w)", re.IGNORECASE)
 _PREDICATE = re.compile(
-    r"\b(?:is|are|was|=|:|answer|evaluates to|must be|indeed|to be)\W+(true|false)\b(?!\w)", re.IGNORECASE
+    r"\b(?:is|are|was|=|:|answer|evaluates to|must be|indeed|to be)\W+(true|false)\b(?!\w)",
+    re.IGNORECASE,
 )
-_ANOTHER = re.compile(r"\W*(?:or|oder|ou|o|或|but|(?:only )?if|in some|sometimes|idea|doubt|wonder|one|matter|and|yes|no|maybe|true|false|perhaps)\b", re.IGNORECASE)
+_ANOTHER = re.compile(
+    r"\W*(?:or|oder|ou|o|或|but|(?:only )?if|in some|sometimes|idea|doubt|wonder|one|matter|and|yes|no|maybe|true|false|perhaps)\b",
+    re.IGNORECASE,
+)
 _LEADING_LETTER = re.compile(r"\(?[A-Ja-j][).:]\s*")
 _NAMED = re.compile(
-    r"\b(?:" + "|".join(sorted(map(re.escape, NAMED), key=len, reverse=True)) + r")\b", re.IGNORECASE
+    r"\b(?:" + "|".join(sorted(map(re.escape, NAMED), key=len, reverse=True)) + r")\b",
+    re.IGNORECASE,
 )
 _CAPITALISED = set(CLASSES[0].split()) | set(CLASSES[1].split())
-_ELSEWHERE = re.compile(r"\b(?:after|before|but|except|every|until|neither|nowhere|in some)\b", re.IGNORECASE)
+_ELSEWHERE = re.compile(
+    r"\b(?:after|before|but|except|every|until|neither|nowhere|in some)\b", re.IGNORECASE
+)
 _LIMITED = re.compile(r"\b(?:when|for|in the|but|than)\b", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,60}?)[.:]?\*\*")
 _SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n+")

@@ -47,7 +47,9 @@ _REPEATING = re.compile(
     r"(?<![\d.])(\d{0,9})\.(\d{0,9})\\overline\s*(?:\{\s*(\d{1,9})\s*\}|(\d))(?!\d)"
 )
 _TIMES = re.compile(r"(?<=\d)(?: [xX] (?=\d)|\s?[xX]\s?(?=10\s*\^))")
-_MATH_FONT = re.compile(r"\\text\s*\{\s*((?:[-+]?[($\d\\.][^{}]*?(?:\{[^{}]*\}[^{}]*?)*)|[^{}]{1})\s*\}")
+_MATH_FONT = re.compile(
+    r"\\text\s*\{\s*((?:[-+]?[($\d\\.][^{}]*?(?:\{[^{}]*\}[^{}]*?)*)|[^{}]{1})\s*\}"
+)
 _FONT_SIGN = re.compile(r"\\text\s*(?=-?\d)")
 _LETTERS_INSIDE = re.compile(r"\\text\s*\{[^{}]*\}")
 _OVER = re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}")
@@ -106,7 +108,12 @@ def spell(text: str) -> str:
         text = _LIBRARY.sub("", text)
     if "_" in text and "^" in text:
         text = _POWER_FIRST.sub(r"\1_\3^\2", text)
-    text = (text if "~~" in text else text.replace("~", " ")).replace("**", "^").replace("{,}", ",").replace("{:}", ":")
+    text = (
+        (text if "~~" in text else text.replace("~", " "))
+        .replace("**", "^")
+        .replace("{,}", ",")
+        .replace("{:}", ":")
+    )
     if " x " in text or " X " in text or "10" in text:
         text = _TIMES.sub("*", text)
     if "_" in text and ("C" in text or "P" in text):

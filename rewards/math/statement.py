@@ -55,7 +55,9 @@ _NUMBER = (
 _NAMES = "|".join(sorted((name for name in NUMBER_WORDS if name != "one"), key=len, reverse=True))
 NUMBER_NAMES = rf"\b(?i:{_NAMES})(?:[- ](?:and )?(?i:{_NAMES}|one|hundred|thousand|million))*\b"
 _NAME = re.compile(NUMBER_NAMES)
-_OPERAND = rf"(?:{_NUMBER.partition(')')[2]}|[a-z](?![A-Za-z])|pi\b|π|sqrt\([^()]*\)|\([^()]{{1,40}}\))"
+_OPERAND = (
+    rf"(?:{_NUMBER.partition(')')[2]}|[a-z](?![A-Za-z])|pi\b|π|sqrt\([^()]*\)|\([^()]{{1,40}}\))"
+)
 _CANDIDATE = re.compile(
     r"\$\$(?:[^$]|\\\$){1,800}\$\$|(?<!\\)\$(?![\d.,]+ [a-z]|\d[\d.,]*\s*[-+*/=]\s*\$)(?:[^$\n]|\\\$){1,400}(?<!\\)\$(?!\d)"
     r"|\\\(.{1,800}?\\\)|\\\[.{1,800}?\\\]"
@@ -70,7 +72,9 @@ _SECOND_THOUGHT = re.compile(
     r"[.!?\n]\s*(?:it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought)\b|\bnot sure\b",
     re.IGNORECASE,
 )
-_CONDITIONAL = re.compile(r"\b(?:would|could|might) (?:be|have been)\b.*\bif\b|\bbut (?:that|it|this)\b", re.IGNORECASE)
+_CONDITIONAL = re.compile(
+    r"\b(?:would|could|might) (?:be|have been)\b.*\bif\b|\bbut (?:that|it|this)\b", re.IGNORECASE
+)
 _UNFINISHED = re.compile(r"[-+*/^=<>]\s*$")
 _ITEM = re.compile(r"\s*(?:[a-z]\)|\(?[ivx]+\)|\d{1,2}[.)])\s")
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
@@ -170,8 +174,12 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
             return None  # "no, because 9 is odd" states no 9
         if result is not None and any(map(str.isdigit, result[2])):
             concluded = stated(result[2], last=last, with_unit=with_unit)
-            if concluded is not None and ((last and not _WHICH.match(tail)) or head_value is None
-                                          or result[1] or _is_bare(result[2])):
+            if concluded is not None and (
+                (last and not _WHICH.match(tail))
+                or head_value is None
+                or result[1]
+                or _is_bare(result[2])
+            ):
                 return concluded
         if head_value is not None and not _says_more(tail):
             return head_value
@@ -197,9 +205,11 @@ def _of_head(head: str, with_unit: bool) -> str | None:
 def _says_more(tail: str) -> bool:
     """Whether a clause joined by "and" or "so" states a further value."""
     joined = re.match(r",? (?:and|so|or) ", tail)
-    return joined is not None and any(map(str.isdigit, tail)) and re.search(
-        r"=|\b(?:is|are|equals|was|costs?|has|have)\b", tail
-    ) is not None
+    return (
+        joined is not None
+        and any(map(str.isdigit, tail))
+        and re.search(r"=|\b(?:is|are|equals|was|costs?|has|have)\b", tail) is not None
+    )
 
 
 def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
@@ -224,7 +234,9 @@ def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
     after_equals = [m for m in standing if re.search(r"[=≈]\s*$", text[: m.start()])]
     if after_equals:
         standing = [m for m in standing if m.start() >= after_equals[-1].start()][:1]
-    main = [m for m in standing if not _is_aside(text, m)] or (standing if len(standing) == 1 else [])
+    main = [m for m in standing if not _is_aside(text, m)] or (
+        standing if len(standing) == 1 else []
+    )
     if len(main) > 1:
         main = [m for m in main if _STATES.search(text[: m.start()][-40:])] or main
     if not main or (len(main) > 1 and not last):

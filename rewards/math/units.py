@@ -95,7 +95,11 @@ def read_unit(text: str) -> Unit | None:
         return None
     if any(_FACTOR.fullmatch(word) is None for word in " ".join((over, *under)).split()):
         return None
-    return DEGREE if over in ("°", "deg", "degree", "degrees") and not under else Unit(over, tuple(under))
+    return (
+        DEGREE
+        if over in ("°", "deg", "degree", "degrees") and not under
+        else Unit(over, tuple(under))
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -170,7 +174,11 @@ def _registry() -> Any:
 @lru_cache(maxsize=4096)
 def _measure(name: str) -> tuple[Fraction, tuple[tuple[str, Fraction], ...]] | None:
     """The factor to base units and the dimension of one name; None if it is no unit."""
-    if (name.casefold() if len(name) > 1 else name) in _LABELS or not name.isalpha() or len(name) > 20:
+    if (
+        (name.casefold() if len(name) > 1 else name) in _LABELS
+        or not name.isalpha()
+        or len(name) > 20
+    ):
         return None
     for spelling in dict.fromkeys((name, name.lower())):
         if len(name) == 1 and spelling != name:

@@ -3,8 +3,8 @@
     python -m benchmarks.agreement SOLUTIONS.jsonl [--count 5000] [--before REVISION]
                                                    [--graded FILE.jsonl]
 
-Sets, each graded by `groupwise.rewards.grade`, by the grader of an earlier revision (`--before`, in a
-checkout of its own), and by math-verify alone:
+Sets, each graded by `groupwise.rewards.grade`, by the grader of an earlier revision (`--before`, in
+a checkout of its own), and by math-verify alone:
 
 - GSM8K solutions: the rows of SOLUTIONS.jsonl (GSM8K's training file or one like it) ended in
   many ways, half of them with a wrong number. Nothing of the rows is copied into the result
@@ -189,8 +189,7 @@ def grade_cases(cases: list[Case]) -> list[Grade]:
 
 _EARLIER = """
 import json, sys
-from groupwise.rewards import Correctness, Grade
-from groupwise.rewards.math.grade import Case as GradedCase
+from groupwise.rewards import grade_many
 pairs = json.load(sys.stdin)
 json.dump([grade.correct for grade in grade_many(map(tuple, pairs))], sys.stdout)
 """

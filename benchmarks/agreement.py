@@ -53,7 +53,7 @@ from pathlib import Path
 from benchmarks.graded_sets import Case, read_solutions
 from benchmarks.rewards import reference_run
 from groupwise.rewards import Correctness, Grade
-from groupwise.rewards.math.grade import Case as GradedCase
+from groupwise.rewards.math.wanted import Case as GradedCase
 
 DATA = Path(__file__).parent / "data"
 FURTHER = "further graded texts"

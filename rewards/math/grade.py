@@ -48,7 +48,7 @@ class Correctness:
     """1.0 for a right answer, 0.0 for a wrong or missing one, None if nothing can be known.
 
     `extract` are the rules that may find the answer, in descending priority (see `find.RULES`).
-    `percent` says what `25%` equals. `decimal_comma` says how `2,50` is read: `always` as a decimal,
+    `percent` says what `25%` equals, `decimal_comma` how `2,50` is read: `always` as a decimal,
     `never`, or `auto`, where it can be no thousands. `tolerance` (absolute) and
     `relative_tolerance` allow numbers to differ. `timeout_s` bounds one comparison by math-verify.
     A reference that cannot be read or a comparison that was stopped gives None: a broken grader

@@ -21,7 +21,7 @@ from groupwise.rewards.math.guess import (
     Extraction,
     find_unescaped,
 )
-from groupwise.rewards.math.refusals import denied, doubted
+from groupwise.rewards.math.refusals import denied, doubted, retraction
 from groupwise.rewards.math.spelling import closes_at_end
 from groupwise.rewards.math.vocabulary import ANSWER_WORDS, LINKS
 from groupwise.rewards.text import MAX_TEXT_CHARS, strip_invisible
@@ -98,15 +98,6 @@ _HASH_HEADING = re.compile(
 _PLAIN_END = re.compile(r"(\$?-?\d[\d,]*(?:\.\d+)?)\.?\s*")
 # What follows the answer and is no part of it: the next problem, or a check of the result
 _NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:Q|Question|Problem|Human|User|### Instruction)\s*:")
-_RETRACTED = re.compile(
-    r"[\s}$).*\]\\?]*\s(?:is (?:wrong|incorrect|false)|it could|i doubt|but (?:this|that|it)|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
-    r"|correction|sorry|scratch that)\b[^\n]{0,80}",
-    re.IGNORECASE,
-)
-_WRONG = re.compile(r"\b(?:wrong|incorrect|false|not|[A-J])\b|n['’]t\b")
-_PART = re.compile(
-    r"s? (?:to|of|for) (?:the )?(?:first|second|last|next) (?:part|half)", re.IGNORECASE
-)
 _CHECK = re.compile(
     r"\n[ \t]*\**(?:Check|Verification|Verify|To verify|Let['’]s (?:check|verify))\b"
 )
@@ -146,11 +137,8 @@ def find_answer(
 def _unless_retracted(text: str, found: Extraction) -> Extraction:
     """With what is said at once behind the answer, if that takes it back: "116. Or is it 120?"."""
     at = text.find(found.text, found.start)
-    end = at + len(found.text) if at >= 0 else len(text)
-    behind = _RETRACTED.match(text, end)
-    if behind is None or not (any(map(str.isdigit, behind[0])) or _WRONG.search(behind[0])):
-        return found
-    return found._replace(text=found.text + behind[0])
+    behind = retraction(text, at + len(found.text) if at >= 0 else len(text))
+    return found._replace(text=found.text + behind) if behind else found
 
 
 def _visible(text: str) -> tuple[str, int, bool]:
@@ -330,7 +318,7 @@ def _phrase(text: str, begin: int) -> Extraction | None:
                 if sentence.strip():
                     return Extraction(sentence.strip(), "phrase", at - 60 + len(before) - len(line))
             continue
-        if doubted(before) or _PART.match(text, word.end()):
+        if doubted(before, text[word.end() : word.end() + 40]):
             return Extraction(text[at : after.end()].strip(), "phrase", at)
         content, start = _content(text, after.end(), "\n" in text[at : after.end()])
         if content is None:

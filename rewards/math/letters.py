@@ -12,6 +12,7 @@ import re
 
 from groupwise.rewards.math.layout import without_emphasis
 from groupwise.rewards.math.read import read
+from groupwise.rewards.math.refusals import thinks_again
 from groupwise.rewards.math.values import Choice, Sequence
 from groupwise.rewards.math.words import without_text
 from groupwise.rewards.math.vocabulary import ANSWER_WORDS, CHOICE_WORDS
@@ -48,7 +49,7 @@ _MARKED = re.compile(
     re.IGNORECASE,
 )
 _RETRACTED = re.compile(
-    r"[.?!\n]\s*(?:no|wait|actually)\b|,? but \(?[A-J]\b|\b[A-J]\)?\?", re.IGNORECASE
+    r",? but \(?[A-J]\b|\b[A-J]\)?\?", re.IGNORECASE
 )
 _CONCLUDED = re.compile(
     r"(?:\b(?i:so|therefore|thus|hence|choose|pick|select|go with|chose|picked|selected|is|be|must be"
@@ -60,7 +61,7 @@ _CONCLUDED = re.compile(
 def letter_in(text: str) -> str | None:
     """The one letter that an answer or sentence names, or several as a list; None: none."""
     text = without_emphasis(without_text(text.strip()))
-    if _RETRACTED.search(text):
+    if thinks_again(text) or _RETRACTED.search(text):
         return None
     first = read(text)[0] if len(text) < 300 else None
     if isinstance(first, Choice):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from groupwise.rewards.math.layout import without_emphasis
-from groupwise.rewards.math.refusals import denied, takes_back
+from groupwise.rewards.math.refusals import denied, denies
 from groupwise.rewards.math.vocabulary import CLASSES, NAMED, TRUTHS
 from groupwise.rewards.math.words import plain_words
 
@@ -70,16 +70,16 @@ def named_of_class(text: str, gold: str) -> str | None:
     if sentences and (name := NAMED.get(plain_words(gold))) is not None:
         named = [m for m in _NAMED.finditer(sentences[-1]) if NAMED[m[0].casefold()] == name]
         rest = _NAMED.sub(" ", sentences[-1])
-        limited = takes_back(rest) or _LIMITED.search(rest)
+        limited = denies(rest) or _LIMITED.search(rest)
         return named[0][0] if named and not limited else None
     if sentences and len(bold := list(_BOLD.finditer(sentences[-1]))) == 1:
         sentence = sentences[-1]
         around = sentence[: bold[0].start()], sentence[bold[0].end() :]
-        return None if denied(*around) or takes_back(" ".join(around)) else bold[0][1]
+        return None if denied(*around) or denies(" ".join(around)) else bold[0][1]
     members = next((set(c.split()) for c in CLASSES if len(gold_words & set(c.split())) == 1), None)
     if members is None or len(gold_words) > 1:
         return None
-    if not sentences or takes_back(sentences[-1]) or _ELSEWHERE.search(sentences[-1]):
+    if not sentences or denies(sentences[-1]) or _ELSEWHERE.search(sentences[-1]):
         return None
     capital = gold.strip()[:1].isupper() and members <= _CAPITALISED
     found = [w for w in re.findall(r"(?<![\w-])[A-Za-z]+(?![\w-])(?! \d)", sentences[-1])

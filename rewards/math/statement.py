@@ -13,7 +13,7 @@ import re
 
 from groupwise.rewards.math.layout import without_code, without_emphasis
 from groupwise.rewards.math.read import read
-from groupwise.rewards.math.refusals import corrected, denied, offers_another, takes_back
+from groupwise.rewards.math.refusals import corrected, denied, denies, offers_another, thinks_again
 from groupwise.rewards.math.units import is_known
 from groupwise.rewards.math.vocabulary import FRACTIONS, NUMBER_WORDS
 from groupwise.rewards.math.values import (
@@ -68,10 +68,6 @@ _CANDIDATE = re.compile(
     re.DOTALL,
 )
 _UNIT_BEHIND = re.compile(r"\s?(?:([A-Za-z°µΩ]+(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?))(?![\w])")
-_SECOND_THOUGHT = re.compile(
-    r"[.!?\n]\s*(?:it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought)\b|\bnot sure\b",
-    re.IGNORECASE,
-)
 _CONDITIONAL = re.compile(
     r"\b(?:would|could|might) (?:be|have been)\b.*\bif\b|\bbut (?:that|it|this)\b", re.IGNORECASE
 )
@@ -152,7 +148,7 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
     text = text[lead.end() :] if lead is not None else text
     if is_value(read(text)):
         return text
-    if _SECOND_THOUGHT.search(text):
+    if thinks_again(text):
         return None
     text = _ORDINAL.sub("", without_emphasis(text))
     if is_value(read(text)):
@@ -166,7 +162,7 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
         head, tail = text[: clause.start()], text[clause.start() :]
         result = _RESULT.match(tail)
         head_value = _of_head(head, with_unit)
-        if not _DENIED_CLAUSE.match(tail.strip(".")) and takes_back(tail):
+        if not _DENIED_CLAUSE.match(tail.strip(".")) and denies(tail):
             return None
         if last and tail.startswith(";") and (later := stated(tail[2:], last=True)) is not None:
             return later

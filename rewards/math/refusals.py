@@ -19,7 +19,7 @@ _DENIAL = re.compile(
     r"|anything but|unless|except|excluding|but|nicht|kein|another|alternative(?:ly)?|also"
     r"|at most|at least|bound|almost|wait|on second thought|correction|sorry|scratch"
     r"|make that|i mean|rather|actually|otherwise|again|well|(?:could|might|may) be|if|instead)\b"
-    r"|n['’]t\b|\?",
+    r"|n['’]t\b|\?|\bthan\W*$",
     re.IGNORECASE,
 )
 # In front of a value; what these words make of it is no value or another one

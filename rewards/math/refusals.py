@@ -42,7 +42,7 @@ _BEHIND = re.compile(
     r"|\s?(?:(?:[a-z]+ )?(?:less|more|fewer|greater|larger|smaller) than \d"
     r"|(?:plus|minus|times|divided by|multiplied by) (?:\d|one|two)|to the power\b"
     r"|(?:out of|over|per|of|in) \d|[a-z ]{0,20}(?:below|if)\b|\(?(?:false|wrong)\b|,? but\b"
-    r"|(?:[a-z]+ )?(?:or more|or less|at most|at least)\b"
+    r"|(?:[a-z]+ )?(?:or|oder|ou|at most|at least)\b"
     r"|halved|doubled|inverse|factorial|octal|increased|decreased)",
     re.IGNORECASE,
 )

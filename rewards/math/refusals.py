@@ -61,7 +61,6 @@ _NEXT_THOUGHT = re.compile(rf"[.!?\n]\s*{_SECOND_THOUGHT}|\bnot sure\b", re.IGNO
 _AT_ONCE = re.compile(rf"[\s}}$).*\]\\?]*\s{_SECOND_THOUGHT}[^\n]{{0,80}}", re.IGNORECASE)
 _ANOTHER = re.compile(r"\d|\b(?:wrong|incorrect|false|not|[A-J])\b|n['’]t\b")
 _ALTERNATIVE = re.compile(r"\b(?:or|either|oder|ou|или|または|أو)\b|或", re.IGNORECASE)
-_RATHER = re.compile(r"\bnot [^,;.]{1,40},? but (?:rather )?([^,;]+)")
 
 
 def denies(words: str) -> bool:
@@ -93,12 +92,6 @@ def retraction(text: str, end: int) -> str:
 def offers_another(between: str) -> bool:
     """Whether the words between two values make them alternatives: `41 or 42`."""
     return _ALTERNATIVE.search(between) is not None
-
-
-def corrected(text: str) -> str | None:
-    """`not 41 but 42` as `42`."""
-    match = _RATHER.search(text)
-    return match[1] if match is not None else None
 
 
 def knows_nothing(text: str) -> bool:

@@ -15,11 +15,9 @@ from itertools import pairwise
 
 from groupwise.rewards.math.layout import without_code, without_emphasis
 from groupwise.rewards.math.read import read
-from groupwise.rewards.math.refusals import corrected, denied, denies, offers_another, thinks_again
+from groupwise.rewards.math.refusals import denied, denies, offers_another, thinks_again
 from groupwise.rewards.math.units import is_known
 from groupwise.rewards.math.values import (
-    Formula,
-    Number,
     Reading,
     Relation,
     Sequence,
@@ -141,15 +139,11 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
     unit of measure behind it.
     """
     text = _LEAD_IN.sub("", _NOTES.sub("", text[:MAX_CHARS]).strip())
-    if is_value(read(text)):
-        return text
     if thinks_again(text):
         return None
     text = _NOT_OTHER.sub("", _ORDINAL.sub("", without_emphasis(text)).rstrip("."))
     if is_value(read(text)):
         return text
-    if (instead := corrected(text)) is not None and any(map(str.isdigit, instead)):
-        text = instead
     if _UNFINISHED.search(text):
         return None
     for clause in _CLAUSE.finditer(text):
@@ -162,22 +156,18 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
         if result is not None:
             later = stated(result["rest"], last=last, with_unit=with_unit)
             counts = value is None or result["subject"] or (last and not result["which"])
-            if later is not None and (counts or _is_bare(result["rest"])):
+            if later is not None and (counts or not any(map(str.isalpha, result["rest"]))):
                 return later
         if value is not None and not _SAYS_MORE.match(tail):
             return value
     return _main_value(text, last, with_unit)
 
 
-def _is_bare(text: str) -> bool:
-    return isinstance(read(text)[0], (Number, Formula)) or not any(map(str.isalpha, text))
-
-
 def _before_clause(head: str, with_unit: bool) -> str | None:
     """What stands in front of a clause: a value, the last side of an equation, or a sentence."""
-    for side in (head.strip(), head.rsplit("=", 1)[-1].strip()):
-        if side and is_value(read(side)):
-            return side
+    side = head.rsplit("=", 1)[-1].strip()
+    if is_value(read(side)):
+        return side
     return _main_value(head, False, with_unit) if any(map(str.isdigit, head)) else None
 
 
@@ -200,8 +190,7 @@ def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
     after_equals = [m for m in standing if re.search(r"[=≈]\s*$", text[: m.start()])]
     standing = after_equals[-1:] or standing
     main = [m for m in standing if not _is_aside(text[: m.start()])]
-    if len(main) > 1:
-        main = [m for m in main if _STATES.search(text[: m.start()][-40:])] or main
+    main = [m for m in main if _STATES.search(text[: m.start()][-40:])] or main
     if not main and len(standing) == 1:
         main = standing
     return _shown(text, main[-1], with_unit) if len(main) == 1 or (main and last) else None
@@ -220,7 +209,7 @@ def _shown(text: str, match: re.Match[str], with_unit: bool) -> str:
     before = text[: match.start()]
     if _MINUS.search(before[-20:]):
         shown = "-" + shown
-    elif before.endswith("-") and shown[:1] in "$\\":  # -$\pi/6$
+    elif before.endswith("-"):  # -$\pi/6$
         shown = "-" + shown.strip("$")
     if with_unit and (unit := _UNIT_BEHIND.match(text, match.end())) is not None:
         name = unit[2]

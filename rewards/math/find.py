@@ -125,8 +125,7 @@ def find_answer(
         if last is not None:
             found = _unless_retracted(text, last) if last.text else None
         elif closed and not thinking:
-            guesses = ("bold", "whole", "last_math") if numeric else ("whole", "last_math", "bold")
-            tried = (GUESSES[r](text, numeric) for r in (*guesses, "last_number") if r in rules)
+            tried = (guess(text, numeric) for rule, guess in GUESSES.items() if rule in rules)
             found = next((guess for guess in tried if guess is not None), None)
     if found is not None and offset:
         found = found._replace(start=found.start + offset)

@@ -28,9 +28,8 @@ FORMULA_MARKS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"))
 _BETWEEN_FORMULAS = re.compile(
     r"(\$|\\\))\s*(?:,\s*)?(?:\b(or|and)\b(?: (?:else|maybe|perhaps|possibly))?|,)\s*$"
 )
-_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
-_BOLD_QUANTITY = re.compile(
-    r"\W{0,3}\d[\d,]*(?:\.\d+)?(?: ?/ ?\d+)?(?:\\?%|\$)?(?: [A-Za-z]+){0,3}"
+_BOLD = re.compile(
+    r"\*\*(?:(\W{0,3}\d[\d,.]*(?: ?/ ?\d+)?\\?[%$]?(?: [A-Za-z]+){0,3})\.?|[^*\n]{1,200})\*\*"
 )
 _PROSE = re.compile(r"[A-Za-z]{2,}")
 _COMMAND = re.compile(
@@ -47,12 +46,12 @@ class Extraction(NamedTuple):
 
 
 def _bold(text: str, _numeric: bool) -> Extraction | None:
-    at = text.rstrip().rfind("\n") + 1
-    matches = list(_BOLD.finditer(text, at, at + MAX_ANSWER_CHARS))
-    content = matches[0][1].strip().rstrip(".") if len(matches) == 1 else ""
-    if _BOLD_QUANTITY.fullmatch(content) is None or denied(text[: matches[0].start()][-60:]):
+    """The only bold quantity on the last line."""
+    line = text.rstrip().rfind("\n") + 1
+    found = list(_BOLD.finditer(text, line, line + MAX_ANSWER_CHARS))
+    if len(found) != 1 or found[0][1] is None or denied(text[line : found[0].start()]):
         return None
-    return Extraction(content, "bold", matches[0].start(1))
+    return Extraction(found[0][1], "bold", found[0].start(1))
 
 
 def _whole(text: str, numeric: bool) -> Extraction | None:
@@ -81,32 +80,31 @@ def _whole(text: str, numeric: bool) -> Extraction | None:
 def _last_math(text: str, numeric: bool) -> Extraction | None:
     """The last formula; where a number is asked for, only if it holds the last number."""
     text = without_code(text)
-    best: Extraction | None = None
-    stop = 0
+    formulas = []
     for opening, closing in FORMULA_MARKS:
         end = text.rfind(closing)
         start = text.rfind(opening, 0, max(end, 0))
-        while start > 0 and opening == "$" and text[start - 1] == "\\":
-            start = text.rfind(opening, 0, start)
-        if start < 0 or end - start > MAX_ANSWER_CHARS:
-            continue
+        while start > 0 and text[start - 1] == "\\":  # \\$5
+            start = text.rfind(opening, 0, start - 1)
         content = text[start + len(opening) : end].strip()
-        if content and (best is None or start > best.start):
-            best, stop = Extraction(content, "last_math", start), end + len(closing)
-    if best is None:
+        if content and start >= 0 and end - start <= MAX_ANSWER_CHARS:
+            formulas.append((start, content, end + len(closing)))
+    if not formulas:
         return None
-    if denied(text[max(0, best.start - 60) : best.start], text[stop : stop + 24]):
-        return best._replace(text=f"not {best.text}")
+    start, content, end = max(formulas)
+    best = Extraction(content, "last_math", start)
+    if denied(text[max(0, start - 60) : start], text[end : end + 24]):
+        return best._replace(text=f"not {content}")
     joined = with_those_before(text, best, _BETWEEN_FORMULAS)
     if not numeric:
         return joined
     # `$5 and then $6` holds no formula; of `6 \\times 7 = 42` the last side counts
-    inside = best.text.rsplit("=", 1)[-1].strip() if "\\begin" not in best.text else ""
-    if _PROSE.search(_COMMAND.sub(" ", inside)) or any(map(str.isdecimal, text[stop:])):
+    side = content.rsplit("=", 1)[-1].strip()
+    if _PROSE.search(_COMMAND.sub(" ", side)) or any(map(str.isdecimal, text[end:])):
         return None
-    if not any(map(str.isdecimal, inside)):
+    if not any(map(str.isdecimal, side)):
         return None
-    return best._replace(text=inside) if joined is best else joined
+    return best._replace(text=side) if joined is best else joined
 
 
 def with_those_before(

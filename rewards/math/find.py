@@ -16,7 +16,6 @@ from collections.abc import Sequence
 
 from groupwise.rewards.math import layout
 from groupwise.rewards.math.guess import (
-    FORMULA_MARKS,
     GUESSES,
     MAX_ANSWER_CHARS,
     Extraction,
@@ -28,15 +27,8 @@ from groupwise.rewards.math.vocabulary import ANSWER_WORDS, LINKS
 from groupwise.rewards.text import MAX_TEXT_CHARS, strip_invisible
 
 RULES: tuple[str, ...] = (
-    "answer_tag",
-    "boxed",
-    "hash",
-    "phrase",
-    "bold",
-    "whole",
-    "last_math",
-    "last_number",
-)
+    "answer_tag", "boxed", "hash", "phrase", "bold", "whole", "last_math", "last_number",
+)  # fmt: skip
 """All rules in descending priority; of `boxed`, `hash` and `phrase` the last in the text counts.
 
 - `answer_tag`: inside the last `<answer>…</answer>`;
@@ -73,27 +65,22 @@ _AFTER_WORD = re.compile(
     re.IGNORECASE,
 )
 _NO_LINK = re.compile(r"[\s】」』)]*(?=[\d$\\(A-J-])")  # 答案 42
-_HEADING_BEFORE = re.compile(
-    r"(?:^|\n)[\s#*_>=-]*(?:\d{1,2}\. )?(?:the |my )?(?:final |correct )?$", re.IGNORECASE
-)
-_HEADING_AFTER = re.compile(r"s?[ \t:*_=#]*\n\s*")
-_TURNED = re.compile(
-    r"(?:^|[.;] |\n|\b(?:so|thus|therefore|hence),? )([^.;\n]+?)(?<!what)(?<!which)"
+_HEADING_BEFORE = re.compile(r"(?:^|\n)[\W_]*(?:final |correct )?$", re.IGNORECASE)
+_TURNED = re.compile(  # "so 6 is our answer"
+    r"(?:^|[.;\n]|\b(?:so|thus|therefore|hence)\b,?)\s*([^.;\n]+?)(?<!what)(?<!which)"
     r" is (?:the|my|our) (?:correct |final |right )?$",
     re.IGNORECASE,
 )
+_HEADING_AFTER = re.compile(r"s?[ \t:*_=#]*\n\s*")
 # `5!` ends a sentence where a new one or nothing follows; in `5! = 120` it is a factorial
 _SENTENCE_END = re.compile(
     r"(?<!\b[ap])(?<!\bvs)[.?](?=[\s)\"'*]|$)|(?<=\d)!+(?=\s*$|\s*\n|\s+[A-Z])|\n|[。？]"
 )
 _COPULA_BEHIND = re.compile(r"(?:です|である|입니다)[.。]?$")
 _END_MARKS = re.compile(r"(?:\s*(?:<\|[A-Za-z_]{1,20}\|>|</s>|<eos>))+$")
-_ANOTHER = re.compile(
-    r"\s*(?:[,;/]\s*|\(?(?:or|and|but|maybe|perhaps|possibly)\b\s*)+(?:\$|\\\(|-?\d)|\d"
-)
-_HASH_HEADING = re.compile(r"(?:step|part) \d{1,2}\b.*|\d{1,2}\. ?[A-Z][a-z].*|.*:", re.IGNORECASE)
+_HASH_HEADING = re.compile(r"(?:step|part) \d.*", re.IGNORECASE)
 _PLAIN_END = re.compile(r"(\$?-?\d[\d,]*(?:\.\d+)?)\.?\s*")
-_QUOTED = re.compile(r"\"(.{1,400}?)\"|'(.{1,400}?)'|“([^”]{1,400})”|「([^」]{1,400})」")
+_DISPLAYED = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
 # What follows the answer and is no part of it: the next problem, or a check of the result
 _GOES_ON = re.compile(
     r"\n[ \t]*\**(?:(?:Q|Question|Problem|Human|User|### Instruction)\s?:"
@@ -177,16 +164,13 @@ def _boxed(text: str, closed: bool) -> Extraction | None:
     at = max(text.rfind("\\boxed"), text.rfind("\\fbox"), text.rfind("\\framebox"))
     if at < 0:
         return None
-    match = _BOX.match(text, at)
-    start = match.end() if match is not None else len(text)
+    start = _BOX.match(text, at).end()  # type: ignore[union-attr]
     if text[start : start + 1] != "{":  # \boxed 12
         return Extraction(
             re.split(r"[\s$]", text[start : start + 64])[0].rstrip(".,;"), "boxed", at
         )
     start += 1
-    end = text.find("}", start, start + 40)
-    if end < 0 or "{" in text[start:end] or "\\" in text[start:end]:
-        end = _closing_brace(text, start)
+    end = _closing_brace(text, start)
     if end >= 0:
         found = Extraction(_in_formula(text, at, text[start:end].strip(), end), "boxed", at)
         return with_those_before(text, found, _BETWEEN_BOXES, "\\boxed{")
@@ -212,8 +196,8 @@ def _closing_brace(text: str, start: int) -> int:
 def _in_formula(text: str, at: int, content: str, end: int) -> str:
     """A box's content with its sign, and with what else makes it a part of a larger formula."""
     before = text[max(0, at - 40) : at]
-    if before[-2:].rstrip().endswith("-") and _SIGN_BEFORE_BOX.search(before):
-        return f"-({content})" if content[:1] in "-+" or " " in content else f"-{content}"
+    if _SIGN_BEFORE_BOX.search(before):
+        return f"-{content}" if content.isdigit() else f"-({content})"
     larger = _LARGER.match(text, end + 1, end + 40)
     if larger is not None or denied(before) or _PART_OF.search(before):
         return f"{before[-20:]} {content} {larger[0] if larger is not None else ''}".strip()
@@ -249,12 +233,10 @@ def _phrase(text: str, begin: int) -> Extraction | None:
             after = _NO_LINK.match(text, word.end())
         if after is None and _HEADING_BEFORE.search(before):
             after = _HEADING_AFTER.match(text, word.end())
+        if after is None and (turned := _TURNED.search(before)) is not None:
+            start = word.start() - len(before) + turned.start(1)
+            return Extraction(turned[1], "phrase", start)
         if after is None:
-            turned = _TURNED.search(before)
-            if turned is not None:
-                return Extraction(
-                    turned[1].strip(), "phrase", word.start() - len(before) + turned.start(1)
-                )
             continue
         if doubted(before, text[word.end() : word.end() + 40]):
             return Extraction(text[word.start() : after.end()].strip(), "phrase", word.start())
@@ -273,32 +255,19 @@ def _content(text: str, start: int, own_line: bool) -> tuple[str | None, int]:
     rest, skipped = layout.block(text[start : start + MAX_ANSWER_CHARS], own_line)
     if "\\boxed" in rest[:40] or "\\fbox" in rest[:40] or rest.startswith("####"):
         return None, start
-    quoted = _QUOTED.match(rest)
-    sentence = _first_sentence(rest) if quoted is None else quoted[quoted.lastindex or 0].strip()
-    return sentence, start + skipped
+    return _first_sentence(rest), start + skipped
 
 
 def _first_sentence(rest: str) -> str:
-    """Up to the end of the sentence or line; a formula in `$…$` is taken whole."""
-    for opening, closing in FORMULA_MARKS if rest[:1] in "$\\" else ():
-        if rest.startswith(opening):
-            end = re.compile(rf"(?<!\\){re.escape(closing)}").search(rest, len(opening))
-            # `$5 and $6`: what follows a currency sign is no formula
-            if end is not None and not _ANOTHER.match(rest, end.end()):
-                inner = rest[len(opening) : end.start()]
-                if opening != "$" or not re.search(r"\d [a-z]{2}|.\n", inner):
-                    percent = re.match(r"\s?\\?%", rest[end.end() :])
-                    return inner.strip() + (percent[0] if percent else "")
-            break
+    """Up to the end of the sentence or line; a displayed formula is taken whole."""
+    if (formula := _DISPLAYED.match(rest)) is not None:
+        return (formula[1] or formula[2]).strip()
     end = _SENTENCE_END.search(rest)
     sentence = rest[: end.start()] if end is not None else rest
     if sentence.count("\\(") > 1:
         sentence = sentence.replace("\\(", " ").replace("\\)", " ")  # \(1\) and \(2\)
     sentence = _COPULA_BEHIND.sub("", sentence.strip()).strip("*_ ")
-    # The end of a formula that began before the phrase: `$\text{Answer: }5$`
-    for opening, closing in FORMULA_MARKS:
-        body = sentence.removesuffix(closing)
-        if body != sentence and opening not in body:
-            sentence = body.rstrip()
-            break
+    # The end of what began before the phrase: `$\text{Answer: }5$`, `{"answer": 5}`
+    if sentence.endswith("$") and "$" not in sentence[:-1]:
+        sentence = sentence[:-1]
     return sentence[:-1] if sentence.endswith("}") and not closes_at_end(sentence) else sentence

@@ -11,12 +11,10 @@ choices (`letters`).
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 
 from groupwise.rewards.math.layout import without_code, without_emphasis
 from groupwise.rewards.math.read import read
 from groupwise.rewards.math.refusals import denied, denies, offers_another, thinks_again
-from groupwise.rewards.math.units import is_known
 from groupwise.rewards.math.values import (
     Reading,
     Relation,
@@ -66,7 +64,7 @@ _CANDIDATE = re.compile(
     r"(?: (?:pi|π|squared|cubed|hundred|thousand|million|billion|trillion)\b| \d+/\d+)*",
     re.DOTALL,
 )
-_UNIT_BEHIND = re.compile(r"\s?(([A-Za-z°µΩ]+)(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?)(?!\w)")
+_UNIT_BEHIND = re.compile(r"\s?([A-Za-z°µΩ]+(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?)(?!\w)")
 _UNFINISHED = re.compile(r"[-+*/^=<>]\s*$")
 _ITEM = re.compile(r"\s*(?:[a-z]\)|\(?[ivx]+\)|\d{1,2}[.)])\s")
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
@@ -76,36 +74,31 @@ _HANGS = re.compile(
     r"(?:\b(?:if|when|since|because|after|before|during|within|in|on|at|for|from|per|every|each"
     r"|with|without|than|by|out of|over|under|between|among|through|until|past|to [a-z]+|more|fewer"
     r"|less|(?<!total )(?:of|de|del|en|por|para|con|dans|par|pour|avec|sur|von|für|mit|pro|nach|um"
-    r"|di|em|com)|(?:from|between) \S+ (?:to|and)))(?: (?:the|an?|all|his|her|their|its|just|only"
-    r"|about|exactly|first|next|last|another|those|these|both))*\s[\W_]{0,3}$",
+    r"|di|em|com)|(?:from|between) \S+ (?:to|and)))"
+    r"(?: (?:the|an?|all|his|her|their|its|just|only|about|first|last))*\s[\W_]{0,3}$",
     re.IGNORECASE,
 )
 _STATES = re.compile(
-    r"(?:\b(?:is|are|was|were|be|equals?|equal to|becomes|ist|sind|es|son|est|sont|è|sono"
-    r"|(?:total|sum) of)(?: (?:only|exactly|now|about|just|thus|then|therefore))?|=)\s[\W_]{0,3}$",
+    r"(?:\b(?:is|are|was|were|be|equals?|equal to|ist|es|est|è|(?:total|sum) of)"
+    r"(?: (?:only|exactly|now|about|just|thus|then))?|=)\s[\W_]{0,3}$",
     re.IGNORECASE,
 )
-_LEADING = re.compile(
-    r"\W*(?:if|when|since|because|after|before|given|as|for|with|out of|of|in|to|while|although"
-    r"|by|starting)\b[^,(\[]{3,120},\s(?=.*\d)",
-    re.IGNORECASE | re.DOTALL,
-)
-_PURPOSE = re.compile(r"\d.* (?:to|for|in order to|from) (?!be\b|\$?\d)[A-Za-z]+\b", re.IGNORECASE)
 _UNREAD_COMMAND = re.compile(r"\\(?!text|quad|\(|\)|\[|\]|approx|displaystyle)[A-Za-z]+")
 _LABELS = re.compile(
-    r"(?:\b(?:step|part|case|equation|eq|figure|table|problem|question|example|section|chapter|line"
-    r"|page|version|no|theorem|lemma|corollary|proposition|exercise|item|rule|law)\.?|#)\s*\(?$",
+    r"(?:\b(?:step|part|case|equation|figure|table|problem|question|example|section|chapter|line"
+    r"|page|version|theorem|lemma|exercise|item|rule)|#)\s*\(?$",
     re.IGNORECASE,
 )
+# The sentence announces further work, or supposes something
 _GOES_ON = re.compile(
     r"\b(?:so|then|and) (?:I|we) (?!get|have|find|conclude|see|obtain|arrive)[a-z]+\b"
-    r"|^\W*(?:[Ss]uppose|[Aa]ssume|[Tt]ry|[Aa]dd|[Ss]ubtract|[Dd]ivide|[Mm]ultiply"
-    r"|[Ii]f (?:it|x|we))\b|\b(?:let(?:['’]s| us| me)|next, [a-z]+ by|at first|initially"
-    r"|originally|depends|whether|not sure|unclear|perhaps|look at|refer to"
-    r"|(?:do not|don['’]t|cannot|can['’]t) (?:know|determine|tell))\b"
-    r"|\b(?:I|[Ww]e) (?:still |now |then |also |just )?(?:can|could|need|must|should|have to|will"
-    r"|want|multiply|divide|add|subtract|get to|notice|know|use|try|start|begin)\b"
-    r"|\b(?:next|now|first),? (?:I|we)\b"
+    r"|^\W*(?:suppose|assume|try|add|subtract|divide|multiply|if (?:it|x|we))\b"
+    r"|\b(?:let(?:['’]s| us| me)|next, [a-z]+ by|at first|initially|originally|depends|whether"
+    r"|unclear|perhaps|look at|see (?:equation|figure)|(?:next|now|first),? (?:I|we)"
+    r"|(?:I|we) (?:still |now |then |also |just )?(?:can|could|need|must|should|have to|will|want"
+    r"|multiply|divide|add|subtract|notice|know|use|try|start|begin)"
+    r"|(?:do not|don['’]t|cannot|can['’]t) (?:know|determine|tell))\b",
+    re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?。！？])(?<!\b[A-Z]\.)(?<!\bvs\.)\s+(?=\S)|\n+|(?<=[。！？])")
 _TELLS = re.compile(rf"[\d√π{FRACTIONS}]|\\[a-z]")
@@ -173,15 +166,12 @@ def _before_clause(head: str, with_unit: bool) -> str | None:
 
 def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
     """Of the values in a sentence the one that nothing hangs on."""
-    leading = _LEADING.match(text)
-    text = text if leading is None else text[leading.end() :]
     found = list(_CANDIDATE.finditer(text))
     found = [m for m in found if _TELLS.search(m[0])] or found
     if _UNREAD_COMMAND.search(_CANDIDATE.sub(" ", text)):
         return None
-    for one, other in pairwise(found):
-        if offers_another(text[one.end() : other.start()][:40]):
-            return None
+    if found and offers_another(text[found[0].end() : found[-1].start()]):
+        return None
     standing = []
     for m in found:
         before = text[: m.start()][-60:]
@@ -200,7 +190,7 @@ def _is_aside(before: str) -> bool:
     """Whether a value hangs on the words before it: `in 9 days`, `to make 15 of them`."""
     if _STATES.search(before[-40:]):
         return False
-    return _HANGS.search(before[-60:]) is not None or _PURPOSE.search(before) is not None
+    return _HANGS.search(before[-60:]) is not None
 
 
 def _shown(text: str, match: re.Match[str], with_unit: bool) -> str:
@@ -212,9 +202,7 @@ def _shown(text: str, match: re.Match[str], with_unit: bool) -> str:
     elif before.endswith("-"):  # -$\pi/6$
         shown = "-" + shown.strip("$")
     if with_unit and (unit := _UNIT_BEHIND.match(text, match.end())) is not None:
-        name = unit[2]
-        if is_known(name.removesuffix("s") if len(name) > 3 else name):
-            shown += " " + unit[1]
+        shown += " " + unit[1]
     return shown
 
 

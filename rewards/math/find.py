@@ -80,7 +80,12 @@ _COPULA_BEHIND = re.compile(r"(?:です|である|입니다)[.。]?$")
 _END_MARKS = re.compile(r"(?:\s*(?:<\|[A-Za-z_]{1,20}\|>|</s>|<eos>))+$")
 _HASH_HEADING = re.compile(r"(?:step|part) \d.*", re.IGNORECASE)
 _PLAIN_END = re.compile(r"(\$?-?\d[\d,]*(?:\.\d+)?)\.?\s*")
-_DISPLAYED = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]", re.DOTALL)
+# A formula that is the whole sentence; `$5 per box for $6` holds none
+_FORMULA = re.compile(
+    r"(?:\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\(((?:[^\\]|\\[^)])+)\\\)|\$(?![\d.,]+ [a-z])([^$\n]+)\$)"
+    r"(?=[.,]?\s*(?:\n|$)|[.,] [^\d$\\\n]*(?:\n|$))",
+    re.DOTALL,
+)
 # What follows the answer and is no part of it: the next problem, or a check of the result
 _GOES_ON = re.compile(
     r"\n[ \t]*\**(?:(?:Q|Question|Problem|Human|User|### Instruction)\s?:"
@@ -156,9 +161,6 @@ def _answer_tag(text: str, start: int, closed: bool) -> Extraction | None:
     return Extraction(content, "answer_tag", start) if content else None
 
 
-# --- boxes ---------------------------------------------------------------------------------------
-
-
 def _boxed(text: str, closed: bool) -> Extraction | None:
     """The last box. Its text is empty if it is malformed, so that no earlier box is credited."""
     at = max(text.rfind("\\boxed"), text.rfind("\\fbox"), text.rfind("\\framebox"))
@@ -204,9 +206,6 @@ def _in_formula(text: str, at: int, content: str, end: int) -> str:
     return content
 
 
-# --- lines and phrases ---------------------------------------------------------------------------
-
-
 def _hash(text: str, numeric: bool) -> Extraction | None:
     at = text.rfind("####")
     if at < 0:
@@ -241,10 +240,8 @@ def _phrase(text: str, begin: int) -> Extraction | None:
         if doubted(before, text[word.end() : word.end() + 40]):
             return Extraction(text[word.start() : after.end()].strip(), "phrase", word.start())
         content, start = _content(text, after.end(), "\n" in after[0])
-        if content is None:
-            return None
-        if content:
-            return Extraction(content, "phrase", start)
+        if content != "":
+            return Extraction(content, "phrase", start) if content is not None else None
     return None
 
 
@@ -259,9 +256,9 @@ def _content(text: str, start: int, own_line: bool) -> tuple[str | None, int]:
 
 
 def _first_sentence(rest: str) -> str:
-    """Up to the end of the sentence or line; a displayed formula is taken whole."""
-    if (formula := _DISPLAYED.match(rest)) is not None:
-        return (formula[1] or formula[2]).strip()
+    """Up to the end of the sentence or line; a formula is taken whole."""
+    if (formula := _FORMULA.match(rest)) is not None:
+        return formula[formula.lastindex or 0].strip()
     end = _SENTENCE_END.search(rest)
     sentence = rest[: end.start()] if end is not None else rest
     if sentence.count("\\(") > 1:

@@ -35,7 +35,7 @@ _LEADING = re.compile(
     r"|([A-J])(?=[)\].,:;\n*]|\s*$|\s+[-–—(]|\s+(?:because|since|as|is correct|is right)\b))"
 )
 _ANOTHER = re.compile(
-    rf"[\s)\]*(,/&、或和]*(?:\b(?:and|or|maybe|perhaps|possibly|{_WORDS})\b[\s(*]*)*"
+    rf"[ )\]*(,/&、或和]*(?:\b(?:and|or|maybe|perhaps|possibly|{_WORDS})\b[\s(*]*)*"
     r"\b(?:[A-HJ]|I(?! [a-z]))\b(?!')|\s*\\[a-z]"
 )
 _OPTION_LINE = re.compile(r"\s*[(*]*([A-J])[).:]")

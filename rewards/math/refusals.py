@@ -17,9 +17,8 @@ from groupwise.rewards.math.vocabulary import UNKNOWING
 _DENIAL = re.compile(
     r"\b(?:not|no|nor|or|either|neither|never|maybe|perhaps|possibly|wrong|incorrect|false"
     r"|anything but|unless|except|excluding|but|nicht|kein|another|alternative(?:ly)?|also"
-    r"|at most|at least|bound|almost|wait|on second thought|correction|sorry|scratch"
-    r"|make that|i mean|rather|actually|otherwise|again|well|(?:could|might|may) be|if|instead)\b"
-    r"|n['’]t\b|\?|\bthan\W*$",
+    r"|at most|at least|bound|almost|wait|on second thought|sorry|rather|actually|otherwise|again"
+    r"|well|(?:could|might|may) be|if|instead)\b|n['’]t\b|\?|\bthan\W*$",
     re.IGNORECASE,
 )
 # In front of a value; what these words make of it is no value or another one
@@ -47,15 +46,14 @@ _BEHIND = re.compile(
     re.IGNORECASE,
 )
 _DOUBTED_MARK = re.compile(
-    r"\b(?:wrong|incorrect|false|first|previous|earlier|initial|book's)\s$"
-    r"|\b(?:assume|suppose|(?<!no )doubt|doubts|doubtful|false|unlikely|impossible|no longer)\b"
-    r"[^.!?\n]{0,40}$",
+    r"\b(?:(?:wrong|incorrect|false|first|previous|earlier|initial)\s|(?:assume|suppose"
+    r"|(?<!no )doubt|false|unlikely|impossible|no longer)\b[^.!?\n]{0,40})$",
     re.IGNORECASE,
 )
 _OTHER_PART = re.compile(r"s? (?:to|of|for) (?:the )?(?:first|second|last|next) ", re.IGNORECASE)
 _SECOND_THOUGHT = (
     r"(?:it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
-    r"|is (?:wrong|incorrect|false)|but (?:this|that|it)|correction|sorry|scratch that)\b"
+    r"|is (?:wrong|incorrect|false)|but (?:this|that|it)|sorry)\b"
 )
 _NEXT_THOUGHT = re.compile(rf"[.!?\n]\s*{_SECOND_THOUGHT}|\bnot sure\b", re.IGNORECASE)
 _AT_ONCE = re.compile(rf"[\s}}$).*\]\\?]*\s{_SECOND_THOUGHT}[^\n]{{0,80}}", re.IGNORECASE)

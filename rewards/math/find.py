@@ -15,12 +15,7 @@ import re
 from collections.abc import Sequence
 
 from groupwise.rewards.math import layout
-from groupwise.rewards.math.guess import (
-    GUESSES,
-    MAX_ANSWER_CHARS,
-    Extraction,
-    with_those_before,
-)
+from groupwise.rewards.math.guess import GUESSES, MAX_ANSWER_CHARS, Extraction, with_those_before
 from groupwise.rewards.math.refusals import denied, doubted, retraction
 from groupwise.rewards.math.spelling import closes_at_end
 from groupwise.rewards.math.vocabulary import ANSWER_WORDS, LINKS
@@ -59,9 +54,8 @@ _LINKS = "|".join(sorted(map(re.escape, LINKS), key=len, reverse=True))
 _AFTER_WORD = re.compile(
     r"s?[\s*_}\"'’)\]】」』]*"
     r"(?:(?:to (?:the|this|your) (?:question|problem)|correct[ao]?s?|corrett?a|finale?s?|richtige"
-    r"|exacte|正确|正しい|in total|of the problem)[\s*_}]*)?(?:here |therefore |thus |then )?"
-    rf"(?:(?:{_LINKS})(?![a-z])|[:：=]|->|→|[—–-](?=\s))[\s*_:：}}]*"
-    r"(?:therefore|thus|simply|just|exactly|equal to|that)?[\s*_:]*",
+    r"|exacte|正确|正しい)[\s*_}]*)?"
+    rf"(?:(?:{_LINKS})(?![a-z])|[:：=]|->|→|[—–-](?=\s))[\s*_:：}}]*",
     re.IGNORECASE,
 )
 _NO_LINK = re.compile(r"[\s】」』)]*(?=[\d$\\(A-J-])")  # 答案 42

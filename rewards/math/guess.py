@@ -32,9 +32,7 @@ _BOLD = re.compile(
     r"\*\*(?:(\W{0,3}\d[\d,.]*(?: ?/ ?\d+)?\\?[%$]?(?: [A-Za-z]+){0,3})\.?|[^*\n]{1,200})\*\*"
 )
 _PROSE = re.compile(r"[A-Za-z]{2,}")
-_COMMAND = re.compile(
-    r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+|(?:begin|end)?\{[a-z]*matrix\}"
-)
+_COMMAND = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*\}|\\[A-Za-z]+")
 
 
 class Extraction(NamedTuple):

@@ -15,15 +15,7 @@ import re
 from groupwise.rewards.math.layout import without_code, without_emphasis
 from groupwise.rewards.math.read import read
 from groupwise.rewards.math.refusals import denied, denies, offers_another, thinks_again
-from groupwise.rewards.math.values import (
-    Reading,
-    Relation,
-    Sequence,
-    Set,
-    Truth,
-    Unread,
-    Words,
-)
+from groupwise.rewards.math.values import Reading, Relation, Sequence, Set, Truth, Unread, Words
 from groupwise.rewards.math.vocabulary import FRACTIONS, NUMBER_WORDS
 
 MAX_CHARS = 2_000
@@ -179,18 +171,11 @@ def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
             standing.append(m)
     after_equals = [m for m in standing if re.search(r"[=≈]\s*$", text[: m.start()])]
     standing = after_equals[-1:] or standing
-    main = [m for m in standing if not _is_aside(text[: m.start()])]
-    main = [m for m in main if _STATES.search(text[: m.start()][-40:])] or main
+    said = [m for m in standing if _STATES.search(text[: m.start()][-40:])]
+    main = said or [m for m in standing if not _HANGS.search(text[: m.start()][-60:])]
     if not main and len(standing) == 1:
         main = standing
     return _shown(text, main[-1], with_unit) if len(main) == 1 or (main and last) else None
-
-
-def _is_aside(before: str) -> bool:
-    """Whether a value hangs on the words before it: `in 9 days`, `to make 15 of them`."""
-    if _STATES.search(before[-40:]):
-        return False
-    return _HANGS.search(before[-60:]) is not None
 
 
 def _shown(text: str, match: re.Match[str], with_unit: bool) -> str:
@@ -206,7 +191,7 @@ def _shown(text: str, match: re.Match[str], with_unit: bool) -> str:
     return shown
 
 
-def last_stated(text: str, *, with_unit: bool = False) -> tuple[str, int] | None:
+def last_stated(text: str) -> tuple[str, int] | None:
     """The value of the last sentence that has one, and where that sentence starts.
 
     Never a step number, an exponent, the end of a range, what a program printed or a number of a
@@ -221,6 +206,6 @@ def last_stated(text: str, *, with_unit: bool = False) -> tuple[str, int] | None
         if _GOES_ON.search(sentence):
             return None
         if _SAYS_NUMBER.search(sentence) and not _HEADING.fullmatch(sentence):
-            value = stated(sentence, last=True, with_unit=with_unit)
+            value = stated(sentence, last=True)
             return None if value is None else (value, max(0, text.rfind(sentence)))
     return None

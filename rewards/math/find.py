@@ -104,7 +104,7 @@ def find_answer(
         found = _answer_tag(text, tags[-1].end(), closed)
     else:
         last = _boxed(text, closed) if "boxed" in rules else None
-        if "hash" in rules and (line := _hash(text, numeric)) is not None:
+        if "hash" in rules and (line := _hash(text)) is not None:
             last = line if last is None or line.start > last.start else last
         if "phrase" in rules:
             last = _phrase(text, 0 if last is None else last.start) or last
@@ -200,7 +200,7 @@ def _in_formula(text: str, at: int, content: str, end: int) -> str:
     return content
 
 
-def _hash(text: str, numeric: bool) -> Extraction | None:
+def _hash(text: str) -> Extraction | None:
     at = text.rfind("####")
     if at < 0:
         return None
@@ -208,7 +208,7 @@ def _hash(text: str, numeric: bool) -> Extraction | None:
     line, _, below = rest.partition("\n")
     line = line.strip().strip("*").strip()
     # `#### Step 3` is a heading of Markdown; what stands below it states the answer
-    plain = numeric and below.strip() and not any(char.isdecimal() for char in line)
+    plain = below.strip() and not any(map(str.isdecimal, line))
     return None if plain or _HASH_HEADING.fullmatch(line) else Extraction(line, "hash", at)
 
 

@@ -59,16 +59,16 @@ def _whole(text: str, numeric: bool) -> Extraction | None:
         text = block(text)[0]
     if not text or len(text) > 400 or ("\n" in text and "\\begin" not in text):
         return None
-    digits = any(map(str.isdigit, text))
     found = Extraction(text, "whole", 0)
-    if len(text) < 60 and not digits and is_value(read(text)):
+    digits = any(map(str.isdigit, text))
+    if not digits and is_value(read(text)):
         return found  # a number in words
     if numeric and any("\u3040" <= char <= "\uffdc" and char.isalpha() for char in text):
         return None  # Chinese, Japanese and Korean put no space around a number
     plain = _COMMAND.sub(" ", text)
     words = _PROSE.findall(plain)
     starts_with_word = re.match(r"[ $(*]*[A-Za-z]+(?: |[A-Za-z])", plain) is not None
-    if words and not numeric and re.match(r"[\s*]*[A-Za-z][^$\\]*(?:\$|\\\(|\\\[)", text):
+    if re.match(r"[\s*]*[A-Za-z][^$\\]*(?:\$|\\\(|\\\[)", text):
         return None  # The result is $x + 1$.
     if len(words) > (3 if numeric else 5) or (words and numeric and digits and starts_with_word):
         return None

@@ -88,4 +88,4 @@ def read_notation(text: str) -> Notation | None:
         return None
     parts = _SIGN.split(text.removeprefix("v"))
     sign = "-" if text[0].isalpha() and len(parts[0]) == 1 else parts[1]
-    return Notation(sign, tuple(part.lower() for part in parts[::2]))
+    return Notation(sign, tuple(part.lower().lstrip("0") or "0" for part in parts[::2]))

@@ -254,3 +254,18 @@ def is_written_out(text: str) -> bool:
 def is_symbol(text: str) -> bool:
     """Whether letters behind a number are a unit's symbol: `cm`; `5 m` may be five times m too."""
     return text.startswith("\\text") or text[:1] in CURRENCIES or text in SYMBOLS
+
+
+def conversion(gold: Unit, answer: Unit) -> tuple[Fraction, Fraction] | None:
+    """Factor and summand from the answer's unit to the gold's; a rate may leave out what it is
+    paid for."""
+    scales = zero_and_step(gold), zero_and_step(answer)
+    if scales[0] is not None and scales[1] is not None:
+        (zero, step), (other_zero, other_step) = scales
+        return other_step / step, other_zero * other_step / step - zero
+    ratio = factor(gold, answer)
+    if ratio is None:
+        one, other = without_rate(gold), without_rate(answer)
+        if (one is None) != (other is None):
+            ratio = factor(one or gold, other or answer)
+    return None if ratio is None else (ratio, Fraction(0))

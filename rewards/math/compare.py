@@ -11,6 +11,7 @@ convert into each other (`units`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
@@ -103,9 +104,12 @@ def _any_order(gold: Iterable[Reading], answer: Iterable[Reading], rules: Rules)
 def _single(gold: Any, answer: Any, rules: Rules) -> Verdict:
     """Several answers are no single one, unless all are the same."""
     golds, answers = (getattr(side, "items", ((side,),)) for side in (gold, answer))
-    if not golds or not answers or getattr(answer, "brackets", "") not in _LIST:
-        return False
-    return _all(same(g, a, rules) for g in golds for a in answers)
+    listed = {getattr(side, "brackets", "") for side in (gold, answer)} <= _LIST
+    return (
+        listed
+        and bool(golds and answers)
+        and _all(same(g, a, rules) for g in golds for a in answers)
+    )
 
 
 # --- with units ----------------------------------------------------------------------------------
@@ -129,7 +133,9 @@ def _one_unit(gold: Any, answer: Any, rules: Rules) -> Verdict:
         amounts = [Formula(_multiplied(stated))]  # 5m is no 5
     elif stated.unit == PERCENT:
         hundredth = times(stated.amount, Fraction(1, 100))
-        amounts = {"ignore": amounts, "value": [hundredth]}.get(rules.percent, [*amounts, hundredth])
+        amounts = {"ignore": amounts, "value": [hundredth]}.get(
+            rules.percent, [*amounts, hundredth]
+        )
     elif stated.unit == DEGREE and has_pi(bare) and not has_pi(stated.amount):  # pi: radians
         amounts = [Formula(("*", amount_of(stated.amount), ("const", "degree")))]
     return _any(
@@ -254,8 +260,10 @@ def _relations(gold: Relation, answer: Relation, rules: Rules) -> Verdict:
         return False
     if operators == {"≡"}:
         x, y = gold.sides[1][0], answer.sides[1][0]
-        congruent = isinstance(x, Number) and isinstance(y, Number) and (
-            (x.value - y.value) % gold.modulus == 0
+        congruent = (
+            isinstance(x, Number)
+            and isinstance(y, Number)
+            and ((x.value - y.value) % gold.modulus == 0)
         )
         return congruent and same(gold.sides[0], answer.sides[0], rules)
     if operators == {"="}:
@@ -299,15 +307,11 @@ def _assigned(gold: Any, answer: Any, rules: Rules) -> Verdict:
 def _stated(relation: Relation, rules: Rules) -> tuple[Reading, ...]:
     """What a relation says that something is; both sides of `3/7 ≈ 0.43` if one rounds the other."""
     first, last = relation.sides[-2:]
-    operators = set(relation.operators)
-    if operators in ({"="}, {"≡"}):
-        called = relation.names[0] or _is_called(relation.sides[0])
-        stated = called or same(relation.sides[0], last, rules) is True
-        return (last,) if stated else ()
-    if relation.operators[-1] != "≈":
-        return ()
-    if relation.names[-2]:
-        return (last,)
+    if set(relation.operators) in ({"="}, {"≡"}):
+        start = relation.sides[0]
+        return (last,) if _is_called(relation, 0) or same(start, last, rules) is True else ()
+    if relation.operators[-1] != "≈" or _is_called(relation, -2):
+        return (last,) if relation.operators[-1] == "≈" else ()
     exact, rounded = (v.amount if isinstance(v, Quantity) else v for v in (first[0], last[0]))
     if not isinstance(exact, (Number, Formula)) or not isinstance(rounded, Number):
         return ()
@@ -316,15 +320,17 @@ def _stated(relation: Relation, rules: Rules) -> tuple[Reading, ...]:
     return (first, last) if same_amount(exact, rounded, half) is True else ()
 
 
-def _is_called(side: Reading) -> bool:
-    """`f(6)`, `P(A)`, `|AB|`, `x + y`: what a value is assigned to, though it is no name."""
-    value = side[0]
-    if not isinstance(value, Formula):
-        return False
+def _is_called(relation: Relation, at: int) -> bool:
+    """Whether a side is what a value is assigned to: `x`, `f(6)`, `P(A)`, `|AB|`, `x + y`;
+    2x is not."""
+    value = relation.sides[at][0]
+    if relation.names[at] or not isinstance(value, Formula):
+        return bool(relation.names[at])
     node = value.node
     if node[0] == "call":
         return len(node[1].rstrip("'")) == 1 or (node[1] == "abs" and node[2][0][0] == "*")
-    return has_names(value) and "call" not in repr(node)
+    kinds = set(re.findall(r"\('(\S+?)'", repr(node)))
+    return has_names(value) and kinds <= {"name", "+", "*"}
 
 
 def _all_assigned(gold: Sequence, answer: Relation, rules: Rules) -> Verdict:

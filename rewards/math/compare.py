@@ -30,7 +30,6 @@ from groupwise.rewards.math.calendar import same_time
 from groupwise.rewards.math.units import DEGREE, PERCENT, conversion
 from groupwise.rewards.math.values import (
     Choice,
-    Date,
     Formula,
     Interval,
     Matrix,
@@ -85,7 +84,7 @@ def _in_order(gold: tuple[Reading, ...], answer: tuple[Reading, ...], rules: Rul
 
 
 def _any_order(gold: Iterable[Reading], answer: Iterable[Reading], rules: Rules) -> Verdict:
-    """Each gold element has a partner of its own: the first that fits, as equality is transitive."""
+    """Each gold element has a partner of its own: the first that fits."""
     golds, answers = list(gold), list(answer)
     if len(golds) != len(answers):
         return False
@@ -305,7 +304,7 @@ def _assigned(gold: Any, answer: Any, rules: Rules) -> Verdict:
 
 
 def _stated(relation: Relation, rules: Rules) -> tuple[Reading, ...]:
-    """What a relation says that something is; both sides of `3/7 ≈ 0.43` if one rounds the other."""
+    """What a relation says that something is; both sides of `3/7 ≈ 0.43` if it is rounded so."""
     first, last = relation.sides[-2:]
     if set(relation.operators) in ({"="}, {"≡"}):
         start = relation.sides[0]
@@ -343,11 +342,7 @@ def _all_assigned(gold: Sequence, answer: Relation, rules: Rules) -> Verdict:
 # --- the table -----------------------------------------------------------------------------------
 
 
-def _equal(gold: Any, answer: Any, rules: Rules) -> Verdict:
-    return bool(gold == answer)
-
-
-_SINGLE = (Formula, Quantity, Words, Truth, Interval, Union, Matrix, Set, Ratio, Date, Time)
+_SINGLE = (Formula, Quantity, Words, Truth, Interval, Union, Matrix, Set, Ratio, Notation, Time)
 _TABLE: dict[tuple[type, type], Rule] = {
     # a value behind its letter, its name, or alone in a list
     **{(one, Choice): lambda g, a, rules: same((g,), a.rest, rules) for one in _SINGLE},
@@ -374,12 +369,11 @@ _TABLE: dict[tuple[type, type], Rule] = {
     # words, letters, dates
     (Choice, Choice): _choices,
     (Truth, Truth): lambda g, a, _: g.value == a.value,
-    (Words, Words): _equal,
+    (Words, Words): lambda g, a, _: g == a,
     (Words, Set): lambda g, a, _: g.names == ("no solution",) and not a.items,
     (Set, Words): lambda g, a, _: a.names == ("no solution",) and not g.items,
-    (Date, Date): _equal,
     (Time, Time): lambda g, a, _: same_time(g, a),
-    (Notation, Notation): _equal,
+    (Notation, Notation): lambda g, a, _: g == a,
     (Unread, Unread): lambda g, a, _: g == a and bool(g.text),
     # several parts
     (Sequence, Sequence): _sequences,

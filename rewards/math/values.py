@@ -8,9 +8,8 @@
                alone, which may as well be a variable
     Truth      yes, false
     Words      names or prose in order, without case, punctuation and articles
-    Date       5 March 2024; no year where none was written
     Time       3:45 pm; `half` is "a", "p" or "" where it was not said
-    Notation   1914-1918, 1.2.3: parts that a sign joins and no arithmetic
+    Notation   1914-1918, 1.2.3: parts that a sign joins and no arithmetic; and 5 March 2024
     Ratio      2:4
     Numeral    101_2: digits in a base; 0 where the base was not said
     Sequence   several answers, in `brackets` or none; the order of a bare list is free, unless
@@ -71,13 +70,6 @@ class Truth:
 @dataclass(frozen=True, slots=True)
 class Words:
     names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Date:
-    year: int | None
-    month: int
-    day: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +141,7 @@ class Unread:
 
 
 Value = (
-    Number | Formula | Quantity | Choice | Truth | Words | Date | Time | Notation | Ratio
+    Number | Formula | Quantity | Choice | Truth | Words | Time | Notation | Ratio
     | Numeral | Sequence | Set | Interval | Union | Matrix | Relation | Unread
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from groupwise.rewards.math.amounts import (
@@ -132,9 +133,8 @@ def _one_unit(gold: Any, answer: Any, rules: Rules) -> Verdict:
         amounts = [Formula(_multiplied(stated))]  # 5m is no 5
     elif stated.unit == PERCENT:
         hundredth = times(stated.amount, Fraction(1, 100))
-        amounts = {"ignore": amounts, "value": [hundredth]}.get(
-            rules.percent, [*amounts, hundredth]
-        )
+        either = [stated.amount, hundredth]
+        amounts = {"ignore": either[:1], "value": either[1:], "either": either}[rules.percent]
     elif stated.unit == DEGREE and has_pi(bare) and not has_pi(stated.amount):  # pi: radians
         amounts = [Formula(("*", amount_of(stated.amount), ("const", "degree")))]
     return _any(
@@ -162,38 +162,28 @@ def _choices(gold: Choice, answer: Choice, rules: Rules) -> Verdict:
     return same(gold.rest, answer.rest, rules) if both else True
 
 
-def _ratios(gold: Ratio, answer: Ratio, rules: Rules) -> Verdict:
-    """Ratios of numbers are equal if they reduce to the same one; others term by term."""
-    reduced = _reduced(gold), _reduced(answer)
-    if None not in reduced:
-        return reduced[0] == reduced[1]
-    value = _quotient(answer)
-    return _in_order(gold.terms, answer.terms, rules) or (
-        value is not None and _ratio_value(gold, value, rules)
+def _ratios(gold: Any, answer: Any, rules: Rules) -> Verdict:
+    """Term by term, or with the same quotient of any two neighbours."""
+    golds, answers = _terms(gold), _terms(answer)
+    verdict = _in_order(golds, answers, rules)
+    x, y = (
+        [amount_of(term[0]) for term in terms if isinstance(term[0], (Number, Formula))]
+        for terms in (golds, answers)
     )
+    if verdict is True or not len(x) == len(y) == len(golds) == len(answers):
+        return verdict
+    quotients = ([Formula(("/", *pair)) for pair in pairwise(nodes)] for nodes in (x, y))
+    return _all(same_amount(g, a, rules) for g, a in zip(*quotients, strict=True))
 
 
-def _reduced(ratio: Ratio) -> list[Fraction] | None:
-    numbers = [t[0].value for t in ratio.terms if isinstance(t[0], Number)]
-    unit = next(filter(None, numbers), Fraction(1))
-    return [n / unit for n in numbers] if len(numbers) == len(ratio.terms) else None
-
-
-def _ratio_value(ratio: Ratio, number: Number | Formula, rules: Rules) -> Verdict:
-    value = _quotient(ratio)
-    return value is not None and same_amount(value, number, rules)
-
-
-def _quotient(ratio: Ratio) -> Formula | None:
-    nodes = [amount_of(t[0]) for t in ratio.terms if isinstance(t[0], (Number, Formula))]
-    return Formula(("/", *nodes)) if len(nodes) == len(ratio.terms) == 2 else None
-
-
-def _as_ratio(time: Time) -> Ratio:
-    """`1:10` may be a ratio as well."""
-    plain = not time.half and not time.second
-    numbers = (time.hour, time.minute) if plain else ()
-    return Ratio(tuple((Number(Fraction(n)),) for n in numbers))
+def _terms(value: Any) -> tuple[Reading, ...]:
+    """Of a ratio; of `1:10`, which is read as a time; of the number 1/2, which is 1/2 to 1."""
+    if isinstance(value, Ratio):
+        return value.terms
+    if not isinstance(value, Time):
+        return ((value,), (Number(Fraction(1)),))
+    plain = not value.half and not value.second
+    return tuple((Number(Fraction(n)),) for n in (value.hour, value.minute) if plain)
 
 
 # --- several parts -------------------------------------------------------------------------------
@@ -241,11 +231,9 @@ def _matrices(gold: Matrix, answer: Matrix, rules: Rules) -> Verdict:
     return _all(_in_order(g, a, rules) for g, a in zip(gold.rows, answer.rows, strict=True))
 
 
-def _column(matrix: Matrix, point: Sequence, rules: Rules) -> Verdict:
-    """A column vector written as a point."""
-    return point.brackets == "()" and _all(
-        _in_order(g, (a,), rules) for g, a in zip(matrix.rows, point.items, strict=False)
-    )
+def _column(point: Sequence) -> Matrix:
+    """A point written as a column vector."""
+    return Matrix(tuple((item,) for item in point.items if point.brackets == "()"))
 
 
 # --- equations and inequalities ------------------------------------------------------------------
@@ -362,10 +350,10 @@ _TABLE: dict[tuple[type, type], Rule] = {
     (Numeral, Formula): lambda g, a, _: isinstance(a, Number) and g.digits == str(a.value),
     (Formula, Numeral): lambda g, a, _: isinstance(g, Number) and a.digits == str(g.value),
     (Ratio, Ratio): _ratios,
-    (Ratio, Formula): _ratio_value,
-    (Formula, Ratio): lambda g, a, rules: _ratio_value(a, g, rules),
-    (Ratio, Time): lambda g, a, rules: _ratios(g, _as_ratio(a), rules),
-    (Time, Formula): lambda g, a, rules: not a.rounded and _ratio_value(_as_ratio(g), a, rules),
+    (Ratio, Formula): _ratios,
+    (Formula, Ratio): _ratios,
+    (Ratio, Time): _ratios,
+    (Time, Formula): lambda g, a, rules: not a.rounded and _ratios(g, a, rules),
     # words, letters, dates
     (Choice, Choice): _choices,
     (Truth, Truth): lambda g, a, _: g.value == a.value,
@@ -383,8 +371,8 @@ _TABLE: dict[tuple[type, type], Rule] = {
     (Interval, Interval): _intervals,
     (Union, Union): lambda g, a, rules: _any_order(g.parts, a.parts, rules),
     (Matrix, Matrix): _matrices,
-    (Matrix, Sequence): _column,
-    (Sequence, Matrix): lambda g, a, rules: _column(a, g, rules),
+    (Matrix, Sequence): lambda g, a, rules: _matrices(g, _column(a), rules),
+    (Sequence, Matrix): lambda g, a, rules: _matrices(_column(g), a, rules),
     # the determinant has a value, which math-verify computes
     (Matrix, Formula): lambda g, _a, _: None if g.determinant else False,
     (Formula, Matrix): lambda _g, a, _: None if a.determinant else False,

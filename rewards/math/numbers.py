@@ -23,15 +23,11 @@ from groupwise.rewards.math.vocabulary import (
 DecimalComma = Literal["auto", "never", "always"]
 """How `2,50` is read: `always` as a decimal, `never`; `auto`: where it can be no thousands."""
 
-MAX_DIGITS = 300
-"""Longer numbers are compared as text only: nothing is gained, and a million digits cost time."""
-
-# Thousands in groups of three before plain digits; always matched against the beginning of a text
-NUMERAL = re.compile(
-    r"(?P<sign>[-+]?)\s?(?P<currency>[$€£¥₹]?)\s?(?P<sign2>[-+]?)"
-    r"(?P<number>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d*)?|\d{1,3}(?: \d{3})+(?![\d/])(?:\.\d*)?"
-    r"|\d+(?:\.\d*)?|\.\d+)"
-    r"(?:[eE](?P<exponent>[-+]?\d{1,3})(?!\w))?(?:\s?/\s?(?P<below>-?\d+(?:\.\d+)?)(?![/\w.]))?"
+_MAX_CHARS = 300  # longer numbers are compared as text only: a million digits cost time
+_NUMERAL = re.compile(
+    r"([-+]?)\s?([$€£¥₹]?)\s?([-+]?)"
+    r"((?:\d{1,3}(?:(?:,\d{3})+(?!\d)|(?: \d{3})+(?![\d/]))|\d+)(?:\.\d*)?|\.\d+)"
+    r"([eE][-+]?\d{1,3}(?!\w))?(?:\s?/\s?(-?\d+(?:\.\d+)?)(?![/\w.]))?"
 )
 _COMMA = re.compile(r"[-+]?\s?[$€£¥₹]?\s?((?:\d{1,3}(?:[. ]\d{3})*[. ](?=\d{3},))?)(\d+),(\d+)")
 # Short enough that equal decimals are equal floats: at most 15 digits
@@ -40,7 +36,7 @@ _LETTERS_ONLY = re.compile(r"[A-Za-z][A-Za-z -]*")
 _NEGATIVE = re.compile(r"^(?:negative|minus) ", re.IGNORECASE)
 
 
-class Numeral(NamedTuple):
+class Leading(NamedTuple):
     """A number at the beginning of a text, and where it ends."""
 
     value: Fraction
@@ -55,26 +51,18 @@ def plain_number(text: str) -> float | None:
     return None if match is None else float(match[1].replace(",", ""))
 
 
-def leading_number(text: str) -> Numeral | None:
-    """The numeral that a spelled text begins with."""
-    match = NUMERAL.match(text)
-    if match is None or (match["sign"] and match["sign2"]):
+def leading_number(text: str) -> Leading | None:
+    """The numeral that a spelled text begins with: `-$1,234.5`, `6e23`, `3/4`."""
+    match = _NUMERAL.match(text)
+    if match is None or len(match[0]) > _MAX_CHARS:
         return None
-    digits = match["number"].replace(",", "").replace(" ", "")
-    below = match["below"]
-    if len(digits) > MAX_DIGITS or (below and len(below) > MAX_DIGITS):
+    sign, currency, sign_behind, digits, exponent, below = match.groups(default="")
+    divisor = Fraction(below or 1)
+    if (sign and sign_behind) or not divisor:
         return None
-    value = Fraction(digits)
-    if match["exponent"]:
-        value *= Fraction(10) ** int(match["exponent"])
-    if below:
-        if not Fraction(below):
-            return None
-        value /= Fraction(below)
-    if "-" in (match["sign"], match["sign2"]):
-        value = -value
-    rounded = "." in digits or bool(match["exponent"])
-    return Numeral(value, rounded, match["currency"], match.end())
+    value = Fraction(digits.replace(",", "").replace(" ", "") + exponent) / divisor
+    value = -value if "-" in sign + sign_behind else value
+    return Leading(value, "." in digits or bool(exponent), currency, match.end())
 
 
 def with_decimal_comma(text: str, rule: DecimalComma) -> tuple[str, bool] | None:

@@ -11,7 +11,6 @@ it leaves out: prefixes of their own (`k Ω`).
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
@@ -76,14 +75,14 @@ def read_unit(text: str) -> Unit | None:
 
 class _Meaning(NamedTuple):
     size: Fraction
-    dimension: dict[str, Fraction]
+    dimension: dict[str, Any]  # of base units, which powers
     labels: tuple[set[str], set[str]]  # over and under the bar
 
 
 @lru_cache(maxsize=4096)
 def _meaning(unit: Unit) -> _Meaning:
     """Its factors in base units, and the words that are none: `50 square feet of red cloth`."""
-    size, dimension = Fraction(1), Counter[str]()
+    size, dimension = Fraction(1), dict[str, Any]()
     labels: tuple[set[str], set[str]] = (set(), set())
     for at, part in enumerate((unit.over, *unit.under)):
         words = [word for word in part.split() if word not in _ARTICLES]
@@ -102,7 +101,7 @@ def _meaning(unit: Unit) -> _Meaning:
             total = power * int(exponent or 1)
             size *= measure[0] ** total
             for base, of_base in measure[1].items():
-                dimension[base] += of_base * total
+                dimension[base] = dimension.get(base, 0) + of_base * total
     return _Meaning(size, {k: v for k, v in dimension.items() if v}, labels)
 
 

@@ -16,7 +16,7 @@ from groupwise.rewards.math.values import Notation, Time
 from groupwise.rewards.math.vocabulary import MONTHS
 
 _CLOCK = re.compile(
-    r"(\d{1,2})(?:\s?[:.]\s?([0-5]\d)(?:\s?:\s?([0-5]\d))?)?\s?(?:([ap])\.?\s?m\b\.?|(o'clock))?",
+    r"(\d{1,2})(?:\s?:\s?([0-5]\d)(?:\s?:\s?([0-5]\d))?)?\s?(?:([ap])\.?\s?m\b\.?|(o'clock))?",
     re.IGNORECASE,
 )
 _YEAR_FIRST = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?")
@@ -27,7 +27,7 @@ _MONTH_NAMED = re.compile(
 )
 # A range or score has no space around its sign; with it, it is a difference
 _JOINED = re.compile(
-    r"v?\d+(?:\.\d+){2,}|\d{4}\s?-\s?\d{4}|\d+(?:\.\d+)?-\d+(?:\.\d+)?|\d+([-/]\d+){2,}"
+    r"\d+(?:\.\d+){2,}|\d{4}\s?-\s?\d{4}|\d+(?:\.\d+)?-\d+(?:\.\d+)?|\d+([-/]\d+){2,}"
     r"|[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){3,}|(?:[A-Z]\s?(?:-|->|→|\\to|\\rightarrow)\s?){2,}[A-Z]"
 )
 _SIGN = re.compile(r"\s?(->|→|\\to|\\rightarrow|[-./:])\s?")
@@ -57,8 +57,6 @@ def read_time(text: str) -> Time | None:
     match = _CLOCK.fullmatch(text)
     if match is None or int(match[1]) > 24 or not (match[2] or match[4] or match[5]):
         return None
-    if "." in text[:3] and not match[4]:
-        return None  # 5.30 is a number, 5.30 pm a time
     return Time(int(match[1]), int(match[2] or 0), int(match[3] or 0), (match[4] or "").lower())
 
 
@@ -76,7 +74,7 @@ def read_notation(text: str) -> Notation | None:
     """Parts that a sign joins: `1914-1918`, `1.2.3`, `A-C-B`, `4/5/2020`."""
     if _JOINED.fullmatch(text) is None:
         return None
-    parts = _SIGN.split(text.removeprefix("v"))
+    parts = _SIGN.split(text)
     return _joined("-" if text[0].isalpha() and len(parts[0]) == 1 else parts[1], *parts[::2])
 
 

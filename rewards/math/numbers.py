@@ -57,10 +57,9 @@ def leading_number(text: str) -> Leading | None:
     if match is None or len(match[0]) > _MAX_CHARS:
         return None
     sign, currency, sign_behind, digits, exponent, below = match.groups(default="")
-    divisor = Fraction(below or 1)
-    if (sign and sign_behind) or not divisor:
+    if not Fraction(below or 1):
         return None
-    value = Fraction(digits.replace(",", "").replace(" ", "") + exponent) / divisor
+    value = Fraction(re.sub("[, ]", "", digits) + exponent) / Fraction(below or 1)
     value = -value if "-" in sign + sign_behind else value
     return Leading(value, "." in digits or bool(exponent), currency, match.end())
 
@@ -108,18 +107,15 @@ def _english(words: list[str]) -> tuple[Fraction, str] | None:
             current, last = current * scale, scale
         elif scale > 100 and current:
             total, current, last = total + current * scale, 0, scale
-        elif not (word == "and" and last >= 100 and at):
+        elif not (word == "and" and last >= 100):
             break
         at += 1
     number, words = Fraction(total + current), words[at:]
     if words and (part := PARTS.get(words[0].removesuffix("s"))) is not None:
         number, words = number / part, words[1:]
-    rest = " ".join(words)
-    if rest.startswith("of "):
-        rest = re.sub("^of (?:an? |the )?", "", rest)
-    elif not rest.startswith("and a") and (len(words) > 3 or NUMBER_WORDS.keys() & words):
+    if not at or len(words) > 4 or NUMBER_WORDS.keys() & words:
         return None  # two point five, one in three
-    return (number, rest) if at else None
+    return number, " ".join(words).removeprefix("of ")
 
 
 def _chinese(text: str) -> tuple[Fraction, str] | None:

@@ -25,13 +25,11 @@ from groupwise.rewards.math.vocabulary import (
     SYMBOLS,
 )
 
-_OTHER_NAMES = {"°": "degree", "gm": "gram", "inche": "inch"}  # what pint does not know
+_OTHER_NAMES = {"°": "degree", "inche": "inch"}  # what pint does not know
 _POWERS = {"square": 2, "sq": 2, "sq.": 2, "cubic": 3, "cu": 3, "cu.": 3, "squared": 2, "cubed": 3}
 _ARTICLES = {"a", "an", "the", "of"}
-_ZERO = {
-    "degC": Fraction("273.15"),
-    "degF": Fraction("459.67"),
-}  # above absolute zero, in its steps
+_SCALES = {"c": "celsius", "f": "fahrenheit"}
+_ZERO = {"celsius": Fraction("273.15"), "fahrenheit": Fraction("459.67")}  # over the absolute zero
 _SCALE = re.compile(r"(?:°|degrees?) ?([CF])(?:elsius|ahrenheit)?\b", re.IGNORECASE)
 _NO_UNIT = re.compile(r"(?<![A-Za-z])-(?!\d)|[+=<>|!&\[\]();,]|\\(?!text|frac|mu|Omega)")
 _SPACE = re.compile(r"\\text|\\frac|[{}*~]|(?<=[A-Za-z])-(?=[A-Za-z])")
@@ -59,16 +57,15 @@ def read_unit(text: str) -> Unit | None:
         return None
     text = text.replace("\\Omega", "ohm").replace("\\mu", "µ").replace("}{", "}/{")
     plain = " ".join(re.sub(r"\s*\^\s*", "^", _SPACE.sub(" ", text)).split()).strip(" .,")
-    plain = _SCALE.sub(lambda m: "deg" + m[1].upper(), plain).replace("µ ", "µ")
+    plain = _SCALE.sub(lambda m: _SCALES[m[1].lower()], plain).replace("µ ", "µ")
     if _PERCENT.fullmatch(plain):
         return PERCENT
     words = re.findall(r"[^\W\d_]+", plain.casefold())
-    if words and (words[0] in NEVER_UNITS_FIRST or len(words) > 6 or NEVER_IN_UNITS & set(words)):
+    if words and (words[0] in NEVER_UNITS_FIRST or NEVER_IN_UNITS & set(words)):
         return None
     over, *under = _PER.split(plain)
-    if len(under) > 2 or not all(map(_WORD.fullmatch, " ".join((over, *under)).split())):
-        return None
-    if not plain or not all(under):
+    known = all(map(_WORD.fullmatch, " ".join((over, *under)).split()))
+    if not plain or not known or not all(under):
         return None
     return DEGREE if plain in ("deg", "degree", "degrees") else Unit(over.strip(), tuple(under))
 
@@ -106,10 +103,11 @@ def _meaning(unit: Unit) -> _Meaning:
 
 
 def _singular(name: str) -> str:
-    name = name.strip(".")
-    if len(name) > 3 and name.endswith("s") and not name.endswith("ss") and name not in NO_MEASURES:
-        name = name[:-1] if not name.endswith("ies") else name[:-3] + "y"
-    return _OTHER_NAMES.get(name.casefold(), name)
+    """In lower case, but for symbols as short as `kHz`."""
+    if len(name) > 3:
+        name = name.casefold()
+        name = name if name.endswith(("ss", "us")) else name.removesuffix("s")
+    return _OTHER_NAMES.get(name, name)
 
 
 @cache
@@ -124,16 +122,13 @@ def _measure(name: str) -> tuple[Fraction, dict[str, Any]] | None:
     """The factor to base units and those units, of one name; None if it is no unit."""
     if (money := MONEY.get(name.casefold())) is not None:
         return Fraction(money[1]), {money[0]: 1}
-    lower = name.casefold() if len(name) > 1 else name
-    if lower in NO_MEASURES or not name.isalpha() or len(name) > 20:
+    if name in NO_MEASURES or not name.isalpha() or len(name) > 20:
         return None
-    for spelling in dict.fromkeys((name, lower)):
-        try:
-            factor, units = _registry().get_base_units(spelling)
-            return Fraction(factor), {str(base): power for base, power in units._units.items()}
-        except Exception:  # pint raises its own, tokenize's and others on what is no unit
-            continue
-    return None
+    try:
+        factor, units = _registry().get_base_units(name)
+    except Exception:  # pint raises its own, tokenize's and others on what is no unit
+        return None
+    return Fraction(factor), {str(base): power for base, power in units._units.items()}
 
 
 def is_known(name: str) -> bool:
@@ -162,7 +157,7 @@ def conversion(gold: Unit, answer: Unit) -> tuple[Fraction, Fraction] | None:
     if gold == answer:
         return Fraction(1), Fraction(0)
     ratio = factor(gold, answer)
-    if ratio is None and bool(gold.under) != bool(answer.under) and gold.over and answer.over:
+    if ratio is None and bool(gold.under) != bool(answer.under):
         gold, answer = Unit(gold.over), Unit(answer.over)
         if _meaning(gold).dimension.keys() <= set(CURRENCIES):
             ratio = factor(gold, answer)

@@ -51,7 +51,6 @@ from groupwise.rewards.math.values import (
 
 Verdict = bool | None
 Rule = Callable[[Any, Any, Rules], Verdict]
-_LIST = {"", ";", "and", "or"}  # the brackets of a list that has none
 
 
 def same(gold: Reading, answer: Reading, rules: Rules) -> Verdict:
@@ -103,12 +102,19 @@ def _any_order(gold: Iterable[Reading], answer: Iterable[Reading], rules: Rules)
 def _single(gold: Any, answer: Any, rules: Rules) -> Verdict:
     """Several answers are no single one, unless all are the same."""
     golds, answers = (getattr(side, "items", ((side,),)) for side in (gold, answer))
-    listed = {getattr(side, "brackets", "") for side in (gold, answer)} <= _LIST
-    return (
-        listed
-        and bool(golds and answers)
-        and _all(same(g, a, rules) for g in golds for a in answers)
-    )
+    pairs = [(g, a) for g in golds for a in answers]
+    return bool(pairs) and _free(gold, answer) and _all(same(g, a, rules) for g, a in pairs)
+
+
+def _sets(gold: Set | Sequence, answer: Set | Sequence, rules: Rules) -> Verdict:
+    """In any order; repeated elements count once."""
+    golds, answers = dict.fromkeys(gold.items), dict.fromkeys(answer.items)
+    return _free(gold, answer) and _any_order(golds, answers, rules)
+
+
+def _free(*sides: Any) -> bool:
+    """Whether there are no brackets: the interval (1,2) is not the set {1,2}."""
+    return {getattr(side, "brackets", "") for side in sides} <= {"", ";", "and", "or"}
 
 
 # --- with units ----------------------------------------------------------------------------------
@@ -134,7 +140,7 @@ def _one_unit(gold: Any, answer: Any, rules: Rules) -> Verdict:
         hundredth = times(stated.amount, Fraction(1, 100))
         either = [stated.amount, hundredth]
         amounts = {"ignore": either[:1], "value": either[1:], "either": either}[rules.percent]
-    elif stated.unit == DEGREE and has_pi(bare) and not has_pi(stated.amount):  # pi: radians
+    elif stated.unit == DEGREE and has_pi(bare):  # 180° is pi
         amounts = [Formula(("*", amount_of(stated.amount), ("const", "degree")))]
     return _any(
         same_amount(a, bare, rules) if stated is gold else same_amount(bare, a, rules)
@@ -150,15 +156,7 @@ def _multiplied(quantity: Quantity) -> Any:
     return node
 
 
-# --- letters and ratios --------------------------------------------------------------------------
-
-
-def _choices(gold: Choice, answer: Choice, rules: Rules) -> Verdict:
-    """The letter decides; amounts behind two equal letters must not contradict each other."""
-    if gold.letter != answer.letter:
-        return False
-    both = gold.rest and answer.rest and isinstance(gold.rest[0], (Number, Formula, Quantity))
-    return same(gold.rest, answer.rest, rules) if both else True
+# --- ratios --------------------------------------------------------------------------------------
 
 
 def _ratios(gold: Any, answer: Any, rules: Rules) -> Verdict:
@@ -209,13 +207,6 @@ def _right_sides(items: tuple[Reading, ...]) -> tuple[Reading, ...]:
     sides = {r.names[0]: r.sides[1] for r, *_ in items
              if isinstance(r, Relation) and r.operators == ("=",) and r.names[0]}  # fmt: skip
     return tuple(sides[name] for name in sorted(sides)) if len(sides) == len(items) else items
-
-
-def _sets(gold: Set | Sequence, answer: Set | Sequence, rules: Rules) -> Verdict:
-    """In any order; repeated elements count once. The interval (1,2) is not the set {1,2}."""
-    if not {getattr(side, "brackets", "") for side in (gold, answer)} <= _LIST:
-        return False
-    return _any_order(dict.fromkeys(gold.items), dict.fromkeys(answer.items), rules)
 
 
 def _intervals(gold: Interval, answer: Interval, rules: Rules) -> Verdict:
@@ -291,7 +282,7 @@ def _is_called(relation: Relation, at: int) -> bool:
         return bool(relation.names[at])
     node = value.node
     if node[0] == "call":
-        return len(node[1].rstrip("'")) == 1 or (node[1] == "abs" and node[2][0][0] == "*")
+        return len(node[1]) == 1 or (node[1] == "abs" and node[2][0][0] == "*")
     kinds = set(re.findall(r"\('(\S+?)'", repr(node)))
     return has_names(value) and kinds <= {"name", "+", "*"}
 
@@ -331,7 +322,7 @@ _TABLE: dict[tuple[type, type], Rule] = {
     (Ratio, Time): _ratios,
     (Time, Formula): lambda g, a, rules: not a.rounded and _ratios(g, a, rules),
     # words, letters, dates
-    (Choice, Choice): _choices,
+    (Choice, Choice): lambda g, a, _: g.letter == a.letter,
     (Truth, Truth): lambda g, a, _: g.value == a.value,
     (Words, Words): lambda g, a, _: g == a,
     (Words, Set): lambda g, a, _: g.names == ("no solution",) and not a.items,

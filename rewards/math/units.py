@@ -35,7 +35,7 @@ _NO_UNIT = re.compile(r"(?<![A-Za-z])-(?!\d)|[+=<>|!&\[\]();,]|\\(?!text|frac|mu
 _SPACE = re.compile(r"\\text|\\frac|[{}*~]|(?<=[A-Za-z])-(?=[A-Za-z])")
 _PERCENT = re.compile(r"(?:%|percent|per cent)(?![A-Za-z])\D*", re.IGNORECASE)
 _PER = re.compile(r"\s*/\s*|(?:^|(?<=\s))per\s+")
-_WORD = re.compile(r"[A-Za-z°€£¥₹¢$µμΩ.'\u0080-\U0010ffff]+(?:\^-?[1-4])?")
+_WORD = re.compile(r"(?!')[A-Za-z°€£¥₹¢$µμΩ.'\u0080-\U0010ffff]+(?:\^-?[1-4])?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -324,12 +324,10 @@ _TABLE: dict[tuple[type, type], Rule] = {
     # words, letters, dates
     (Choice, Choice): lambda g, a, _: g.letter == a.letter,
     (Truth, Truth): lambda g, a, _: g.value == a.value,
-    (Words, Words): lambda g, a, _: g == a,
+    **{(one, one): lambda g, a, _: g == a for one in (Words, Notation, Unread)},
     (Words, Set): lambda g, a, _: g.names == ("no solution",) and not a.items,
     (Set, Words): lambda g, a, _: a.names == ("no solution",) and not g.items,
     (Time, Time): lambda g, a, _: same_time(g, a),
-    (Notation, Notation): lambda g, a, _: g == a,
-    (Unread, Unread): lambda g, a, _: g == a and bool(g.text),
     # several parts
     (Sequence, Sequence): _sequences,
     (Set, Set): _sets,
@@ -340,7 +338,5 @@ _TABLE: dict[tuple[type, type], Rule] = {
     (Matrix, Matrix): _matrices,
     (Matrix, Sequence): lambda g, a, rules: _matrices(g, _column(a), rules),
     (Sequence, Matrix): lambda g, a, rules: _matrices(_column(g), a, rules),
-    # the determinant has a value, which math-verify computes
-    (Matrix, Formula): lambda g, _a, _: None if g.determinant else False,
-    (Formula, Matrix): lambda _g, a, _: None if a.determinant else False,
+    (Matrix, Formula): lambda g, _a, _: None if g.determinant else False,  # math-verify computes it
 }

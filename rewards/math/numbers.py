@@ -1,9 +1,9 @@
 """Numerals: plain digits, thousands, decimal commas, exponents, and numbers in words.
 
-    read_number("1,234.5")   # (Fraction(2469, 2), rounded=True)
-    spelled("twenty-four eggs")   # (24, ["eggs"])
+    leading_number("1,234.5 kg")    # Leading(Fraction(2469, 2), rounded=True, currency="", end=7)
+    spelled("twenty-four eggs")     # (Fraction(24), "eggs")
 
-What it leaves out: formulas (`formula`), and units (`units`).
+New words go into the tables of `vocabulary`. What it leaves out: formulas (`formula`), and units.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ def spelled_number(text: str) -> int | None:
 
 
 def _english(words: list[str]) -> tuple[Fraction, str] | None:
+    """`["two", "hundred", "and", "five", "eggs"]` is 205 and "eggs"."""
     total = current = at = 0
     last = 100  # what the last word counted in: `four twenty` is no number
     for word in words:

@@ -20,14 +20,12 @@ from groupwise.rewards.math.vocabulary import (
     CURRENCIES,
     MONEY,
     NEVER_IN_UNITS,
-    NEVER_UNITS_FIRST,
     NO_MEASURES,
     SYMBOLS,
 )
 
 _OTHER_NAMES = {"°": "degree", "inche": "inch"}  # what pint does not know
 _POWERS = {"square": 2, "sq": 2, "sq.": 2, "cubic": 3, "cu": 3, "cu.": 3, "squared": 2, "cubed": 3}
-_ARTICLES = {"a", "an", "the", "of"}
 _SCALES = {"c": "celsius", "f": "fahrenheit"}
 _ZERO = {"celsius": Fraction("273.15"), "fahrenheit": Fraction("459.67")}  # over the absolute zero
 _SCALE = re.compile(r"(?:°|degrees?) ?([CF])(?:elsius|ahrenheit)?\b", re.IGNORECASE)
@@ -60,12 +58,11 @@ def read_unit(text: str) -> Unit | None:
     plain = _SCALE.sub(lambda m: _SCALES[m[1].lower()], plain).replace("µ ", "µ")
     if _PERCENT.fullmatch(plain):
         return PERCENT
-    words = re.findall(r"[^\W\d_]+", plain.casefold())
-    if words and (words[0] in NEVER_UNITS_FIRST or NEVER_IN_UNITS & set(words)):
+    if NEVER_IN_UNITS.intersection(re.findall(r"[^\W\d_]+", plain.casefold())):
         return None
     over, *under = _PER.split(plain)
     known = all(map(_WORD.fullmatch, " ".join((over, *under)).split()))
-    if not plain or not known or not all(under):
+    if not known or not all(under) or set(plain.split()) <= _POWERS.keys():  # 42 squared
         return None
     return DEGREE if plain in ("deg", "degree", "degrees") else Unit(over.strip(), tuple(under))
 
@@ -82,7 +79,7 @@ def _meaning(unit: Unit) -> _Meaning:
     size, dimension = Fraction(1), dict[str, Any]()
     labels: tuple[set[str], set[str]] = (set(), set())
     for at, part in enumerate((unit.over, *unit.under)):
-        words = [word for word in part.split() if word not in _ARTICLES]
+        words = part.split()
         power = -1 if at else 1
         for word in words:
             power *= _POWERS.get(word.casefold(), 1)

@@ -166,19 +166,18 @@ MONEY = {
     "£": ("£", 1), "¥": ("¥", 1), "yen": ("¥", 1), "₹": ("₹", 1), "rupee": ("₹", 1), "rs": ("₹", 1),
 }  # fmt: skip
 # pint takes these for units, and people do not: a cat is no centi-technical-atmosphere
-NO_MEASURES = set(
-    "unit cat bars point hand bag rod chain link nail slug stone count turn pin set mark sheet barn "
-    "are table pole perch span drop pig bit face pack page line item part player game case cord hat "
-    "pat pet pant at as a em beat skein lot dot can circle cycle revolution times mat cable".split()
+_OTHER_THINGS = (
+    "unit cat bars point hand bag rod chain link nail slug stone count turn pin set mark sheet "
+    "barn are table pole perch span drop pig bit face pack page line item part player game case "
+    "cord hat pat pet pant at as a em beat skein lot dot can circle cycle revolution times mat "
+    "cable"
 )
-# Words that make a number part of a larger statement, at the beginning of what stands behind it
-NEVER_UNITS_FIRST = set(
-    "pi sqrt sin cos tan log ln exp and or over times plus minus mod if for not but frac cdot "
-    "divided squared cubed base to pm dots infty is then i e isn wasn cannot never wrong maybe no "
-    "than when because since so that which either x y".split()
+NO_MEASURES = set(_OTHER_THINGS.split())
+# Words that make a number part of a larger statement
+_SAYING = (
+    "pi sqrt sin cos tan log ln exp and or over times plus minus mod if not but cdot divided "
+    "base pm dots infty is was are then i e isn wasn cannot never wrong maybe no than when "
+    "because since so that which either nor except below halved negative factorial inverse "
+    "doubled odd something x y frac for to"
 )
-# and anywhere in it
-NEVER_IN_UNITS = set(
-    "or and not isn wasn cannot never wrong no if but than either nor except is was are below halved "
-    "negative over factorial inverse doubled odd something".split()
-)
+NEVER_IN_UNITS = set(_SAYING.split())

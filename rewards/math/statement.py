@@ -25,7 +25,7 @@ _NOTES = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K: 20*2=<<20*2=40>>40
 _CLAUSE = re.compile(
     r",? (?:because|since|as|which|where|given that|due to|after|for|so that|porque|pues|ya que|car"
     r"|parce que|puisque|weil|denn|perché|poiché|потому что|так как|çünkü)\b|[,，]?因为"
-    r"|, (?:so|that is|i\.e\.|meaning|not|in|and|with|making|giving|or) "
+    r"|, (?:so|hence|thus|therefore|that is|i\.e\.|meaning|not|in|and|with|making|giving|or) "
     r"|; (?=[A-Za-z])| (?:per|every) (?=\d)| [-–—]{1,2} (?=[A-Za-z])"
     r"| \((?![-$\d.,?]*\))(?=[^()]*\)\D*$)"
 )
@@ -33,7 +33,7 @@ _NOT_OTHER = re.compile(r"(?:, | \()not [-$\d.,]+\)?$")  # 42, not 43
 # "6*7, which is 42", "40, so 42": what was said before is explained, and the value comes last
 _RESULT = re.compile(
     r"(?:[,;] (?:(?P<which>(?:which|that) (?:is|equals|makes|gives|means))|so|i\.e\.|meaning|and so"
-    r"|therefore|thus),?|;) (?P<subject>(?:the|an?|her|his|their|its?|s?he|they|there)\b"
+    r"|therefore|thus|hence|(?:which|that) rounds (?:up |down )?to),?|;) (?P<subject>(?:the|an?|her|his|their|its?|s?he|they|there)\b"
     r"[^,;]{0,60}? (?:is|are|equals|=) )?(?P<rest>.*\d.*)",
     re.DOTALL,
 )
@@ -157,7 +157,8 @@ def _last_side(text: str, with_unit: bool) -> str | None:
     """What stands behind the last equals sign, if nothing behind it says more."""
     ends = [m.end() for m in _EQUALS.finditer(text)]
     match = _CANDIDATE.match(text, ends[-1]) if ends else None
-    if match is None or _BECAUSE.search(text, 1, match.start()):
+    unread = _UNREAD_COMMAND.search(_CANDIDATE.sub(" ", text))
+    if match is None or unread or _BECAUSE.search(text, 1, match.start()):
         return None
     behind = text[match.end() :]
     more = [m for m in _CANDIDATE.finditer(behind) if not _HANGS.search(behind[: m.start()])]
@@ -185,7 +186,8 @@ def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
     standing = []
     for m in found:
         before = text[: m.start()][-60:]
-        if not _LABELS.search(before) and not denied(before, text[m.end() :][:40]):
+        changed = text[m.end() : m.end() + 1] in tuple("'^_~")  # 7' is no 7
+        if not (changed or _LABELS.search(before) or denied(before, text[m.end() :][:40])):
             standing.append(m)
     after_equals = [m for m in standing if re.search(r"[=≈]\s*$", text[: m.start()])]
     standing = after_equals[-1:] or standing
@@ -217,7 +219,9 @@ def last_stated(text: str) -> tuple[str, int] | None:
     """
     tail = without_code(text[-4 * MAX_CHARS :]).rstrip()
     lines = tail.splitlines()[-2:]
-    if _CUT_OFF.search(text[-20:]) or (len(lines) == 2 and all(map(_ITEM.match, lines))):
+    marks = lines[-1].replace("\\$", "") if lines else ""
+    unclosed = "\\" in marks and marks.count("$") % 2  # in the middle of a formula
+    if unclosed or _CUT_OFF.search(text[-20:]) or (len(lines) == 2 and all(map(_ITEM.match, lines))):
         return None  # unfinished, or items of a list
     for line in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
         sentence = _STEP.sub("", line)

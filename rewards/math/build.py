@@ -31,7 +31,7 @@ from groupwise.rewards.math.values import (
 )
 from groupwise.rewards.math.words import name_list
 
-Reader = Callable[[str, int], Reading]
+Reader = Callable[[str], Reading]
 
 INFINITY = Formula(("const", "inf"))
 MINUS_INFINITY = Formula(("neg", ("const", "inf")))
@@ -69,40 +69,40 @@ _VECTOR = re.compile(r"\\(?:text|hat|vec)\s*\{\s*([ijk])\s*\}")
 _FLIP = {">": "<", ">=": "<="}
 
 
-def read_built(text: str, depth: int, read: Reader) -> Iterator[Value]:
+def read_built(text: str, read: Reader) -> Iterator[Value]:
     """The values that a spelled text is as something built of parts; none where it has no parts."""
     if (label := LABEL.fullmatch(text)) is not None and "=" not in text[
         len(label[1] or label[2]) + 8 :
     ]:
         if not denies(label[1] or label[2]):
-            yield from read(label[3], depth + 1)
+            yield from read(label[3])
         return
     if (member := _MEMBER.fullmatch(text)) is not None:
-        yield from read(member[1], depth + 1)
+        yield from read(member[1])
         return
-    if "\\begin" in text and (matrix := _matrix(text, depth, read)) is not None:
+    if "\\begin" in text and (matrix := _matrix(text, read)) is not None:
         yield matrix
         return
     if text.startswith("\\{") and (builder := _BUILDER.fullmatch(text)) is not None:
-        yield from map(_nameless, read(builder[1], depth + 1))
+        yield from map(_nameless, read(builder[1]))
         return
     if (without := _WITHOUT.fullmatch(text)) is not None:
-        gap = read(without[1], depth + 1)
+        gap = read(without[1])
         yield Union((
             (Interval((MINUS_INFINITY,), gap, "()"),), (Interval(gap, (INFINITY,), "()"),)
         ))  # fmt: skip
         return
     if "\\cup" in text:
-        yield Union(tuple(read(part, depth + 1) for part in _CUP.split(text)))
+        yield Union(tuple(read(part) for part in _CUP.split(text)))
         return
-    enclosed = list(_bracketed(text, depth, read))
+    enclosed = list(_bracketed(text, read))
     if enclosed:
         yield from enclosed
         return
-    listed = list(_list(text, depth, read))
+    listed = list(_list(text, read))
     yield from listed
     if not listed and _OPERATOR.search(text):
-        yield from _relation(text, depth, read)
+        yield from _relation(text, read)
 
 
 def _nameless(value: Value) -> Value:
@@ -114,11 +114,11 @@ def _nameless(value: Value) -> Value:
     return value
 
 
-def _matrix(text: str, depth: int, read: Reader) -> Matrix | None:
+def _matrix(text: str, read: Reader) -> Matrix | None:
     scalar, begin, _ = text.partition("\\begin")
     factor: Reading = ()
     if scalar.strip() and scalar.strip() not in ("(", "["):
-        factor, text = read(scalar.strip().removesuffix("*"), depth + 1), text[len(scalar) :]
+        factor, text = read(scalar.strip().removesuffix("*")), text[len(scalar) :]
         if not isinstance(factor[0], (Number, Formula)):
             return None
     inner = _inside(text)
@@ -126,9 +126,7 @@ def _matrix(text: str, depth: int, read: Reader) -> Matrix | None:
     if match is None:
         return None
     rows = [row.strip() for row in _ROWS.split(match[2])]
-    cells = tuple(
-        tuple(read(cell.strip(), depth + 1) for cell in _COLUMNS.split(row)) for row in rows if row
-    )
+    cells = tuple(tuple(read(cell.strip()) for cell in _COLUMNS.split(row)) for row in rows if row)
     if factor:
         cells = tuple(tuple(_times(factor, cell) for cell in row) for row in cells)
     return Matrix(cells, match[1] if match[1].lower() == "vmatrix" else "")
@@ -157,12 +155,12 @@ def _inside(text: str) -> tuple[str, str, str] | None:
     return text[0], text[-1], text[1:-1]
 
 
-def _bracketed(text: str, depth: int, read: Reader) -> Iterator[Value]:
+def _bracketed(text: str, read: Reader) -> Iterator[Value]:
     """Sets, points and intervals; nothing for brackets of a formula."""
     if (turned := _REVERSED.fullmatch(text)) is not None:  # ]1, 2[
         left, content, right = turned.groups()
         ends = ("(" if left == "]" else left) + (")" if right == "[" else right)
-        yield from _pair(content, ends, depth, read)
+        yield from _pair(content, ends, read)
         return
     inner = _inside(text)
     if inner is None:
@@ -173,37 +171,37 @@ def _bracketed(text: str, depth: int, read: Reader) -> Iterator[Value]:
         return
     if opening in ("\\{", "{"):  # {1, 2}, as people write sets without LaTeX
         if opening == "\\{" or len(parts) > 1:
-            yield Set(_flat(tuple(read(part, depth + 1) for part in parts)))
+            yield Set(_flat(tuple(read(part) for part in parts)))
         elif closes_at_end(content):
-            yield from read(content, depth + 1)
+            yield from read(content)
     elif len(parts) == 2 and opening != "\\langle":
-        yield from _pair(content, opening + closing, depth, read)
+        yield from _pair(content, opening + closing, read)
     elif len(parts) > 1 or (opening == "[" and parts and "," not in content):
         marks = "()" if opening == "\\langle" else opening + closing
         if len(parts) > 1 or marks == "[]":
-            yield Sequence(tuple(read(part, depth + 1) for part in parts), marks)
+            yield Sequence(tuple(read(part) for part in parts), marks)
     if len(parts) == 1 and opening in "([":
-        yield from read(content, depth + 1)
+        yield from read(content)
 
 
-def _pair(content: str, ends: str, depth: int, read: Reader) -> Iterator[Value]:
+def _pair(content: str, ends: str, read: Reader) -> Iterator[Value]:
     """Two in brackets: an interval, and a point unless the brackets differ."""
     parts = [part for part in split_top(content, _COMMA) if part.strip()]
     if len(parts) != 2:
         return
-    low, high = (read(part, depth + 1) for part in parts)
+    low, high = (read(part) for part in parts)
     if all(isinstance(end[0], (Number, Formula, Quantity)) for end in (low, high)):
         yield Interval(low, high, ends)
     if ends in ("()", "[]"):
         yield Sequence((low, high), ends)
 
 
-def _list(text: str, depth: int, read: Reader) -> Iterator[Value]:
+def _list(text: str, read: Reader) -> Iterator[Value]:
     """Several answers without brackets; names that "or" joins are no list."""
     parts = [part for part in split_top(text, _LIST) if part.strip()]
     if not 2 <= len(parts) <= MAX_ELEMENTS:
         return
-    read_parts = tuple(read(part, depth + 1) for part in parts)
+    read_parts = tuple(read(part) for part in parts)
     kinds = {type(part[0]) for part in read_parts}
     if "\\lor" in text and not all(any(isinstance(v, Relation) for v in p) for p in read_parts):
         return  # of statements nothing is known here
@@ -251,7 +249,7 @@ def _both(ranges: list[Value | None]) -> Value | None:
     return Interval(low, high, above[0].ends[0] + below[0].ends[1], above[0].name)
 
 
-def _relation(text: str, depth: int, read: Reader) -> Iterator[Value]:
+def _relation(text: str, read: Reader) -> Iterator[Value]:
     """Equations, inequalities and chains, from left to right in rising order; and the interval that
     an inequality stands for."""
     pieces = _split_relation(text)
@@ -267,7 +265,7 @@ def _relation(text: str, depth: int, read: Reader) -> Iterator[Value]:
     if not sides[0] and operators[0] in "=≈":  # = 5, ≈ 5
         sides, operators = sides[1:], operators[1:]
         if not operators:
-            yield from read(sides[0], depth + 1)
+            yield from read(sides[0])
             return
     if not all(sides):
         return
@@ -277,7 +275,7 @@ def _relation(text: str, depth: int, read: Reader) -> Iterator[Value]:
     if any(op in _FLIP for op in operators) or len(operators) > 12:
         return
     names = tuple(_name(side) for side in sides)
-    readings = tuple(read(side, depth + 1) for side in sides)
+    readings = tuple(read(side) for side in sides)
     if operators == ["="] and names[1] and not names[0]:  # 4 = x
         names, readings = names[::-1], readings[::-1]
     yield from _ranges(operators, names, readings)

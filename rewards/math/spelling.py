@@ -180,19 +180,17 @@ def closes_at_end(text: str) -> bool:
     return depth == 0
 
 
-def split_top(text: str, separators: re.Pattern[str]) -> list[str]:
-    """Split at separators that stand outside all brackets and braces."""
+def split_top(text: str, separators: re.Pattern[str]) -> tuple[list[str], list[str]]:
+    """The parts between separators that stand outside all brackets, and these separators."""
     parts: list[str] = []
-    start = 0
-    depth, at = 0, 0
+    found: list[str] = []
+    start = at = depth = 0
     for match in separators.finditer(text):
         between = text[at : match.start()]
         depth += sum(map(between.count, "([{")) - sum(map(between.count, ")]}"))
         at = match.end()
         if depth <= 0:
-            parts.append(text[start : match.start()])
-            start = match.end()
-        else:
-            depth += sum(map(match[0].count, "([{")) - sum(map(match[0].count, ")]}"))
-    parts.append(text[start:])
-    return parts
+            parts.append(text[start : match.start()].strip())
+            found.append(match[0])
+            start = at
+    return [*parts, text[start:].strip()], found

@@ -17,25 +17,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from groupwise.rewards.math import units
+from groupwise.rewards.math import calendar, formula, numbers, units
 from groupwise.rewards.math import values as v
 from groupwise.rewards.math.build import INFINITY, MINUS_INFINITY, read_built
-from groupwise.rewards.math.calendar import read_date, read_notation, read_time
-from groupwise.rewards.math.formula import (
-    FUNCTIONS,
-    Parsed,
-    UnreadableError,
-    branches,
-    parse,
-    without_degrees,
-)
-from groupwise.rewards.math.numbers import (
-    DecimalComma,
-    leading_number,
-    spelled,
-    spelled_number,
-    with_decimal_comma,
-)
 from groupwise.rewards.math.refusals import denies
 from groupwise.rewards.math.spelling import compact, spell
 from groupwise.rewards.math.vocabulary import CURRENCIES, NAMED, PARTS, SCALES, TRUTHS
@@ -80,7 +64,7 @@ _MODULUS = re.compile(
 # `42 (6 x 7)` says the same again, and 3 (1/2) is a mixed number
 _NOT_A_FORMULA = re.compile(r"[?\"#&@]|\\text ?\{[^{}]*\d|^[-+$]?[\d.,]+ \((?!\d+/\d+\)$)")
 _PROSE = re.compile(
-    rf"(?<![\\A-Za-z])(?!(?:{'|'.join(sorted(FUNCTIONS))}|pi|sqrt)\b)[A-Za-z]{{2,}}\s+(?=[A-Za-z\d$])"
+    rf"(?<![\\A-Za-z])(?!(?:{'|'.join(sorted(formula.FUNCTIONS))}|pi|sqrt)\b)[A-Za-z]{{2,}}\s+(?=[A-Za-z\d$])"
 )
 _TEXTS = re.compile(r"\\text\s*\{[^{}]*\}")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
@@ -91,14 +75,14 @@ class _Parts(NamedTuple):
     """How the parts of a text are read; the depth of the nesting bounds the recursion."""
 
     depth: int
-    comma: DecimalComma
+    comma: numbers.DecimalComma
 
     def __call__(self, text: str) -> v.Reading:
         return _read(text, _Parts(self.depth + 1, self.comma))
 
 
 @lru_cache(maxsize=16_384)
-def read(text: str, comma: DecimalComma = "auto") -> v.Reading:
+def read(text: str, comma: numbers.DecimalComma = "auto") -> v.Reading:
     """Every value that an answer as written may stand for."""
     if len(text) > MAX_CHARS:
         return (v.Unread(text.strip()),)
@@ -116,7 +100,7 @@ def _read(text: str, parts: _Parts) -> v.Reading:
     return (v.Unread(compact(text)),)
 
 
-def _named(text: str, parts: _Parts) -> Iterator[v.Value]:
+def _named(text: str, _: _Parts) -> Iterator[v.Value]:
     if len(text) > 60:
         return
     words = plain_words(text)
@@ -126,15 +110,19 @@ def _named(text: str, parts: _Parts) -> Iterator[v.Value]:
         yield _NAMED_VALUES.get(name) or v.Words((name,))
 
 
-def _calendar(text: str, parts: _Parts) -> Iterator[v.Value]:
+def _calendar(text: str, _: _Parts) -> Iterator[v.Value]:
     plain = " ".join(without_text(text).split())
-    if len(text) <= 60 and (value := read_date(plain) or read_time(plain) or read_notation(plain)):
+    if len(text) <= 60 and (
+        value := calendar.read_date(plain)
+        or calendar.read_time(plain)
+        or calendar.read_notation(plain)
+    ):
         yield value
 
 
-def _numeral(text: str, parts: _Parts) -> Iterator[v.Value]:
+def _numeral(text: str, _: _Parts) -> Iterator[v.Value]:
     if "_" in text and (match := _NUMERAL.fullmatch(_MARKS.sub("", text))) is not None:
-        base = int(match[2]) if match[2].isdigit() else spelled_number(match[2])
+        base = int(match[2]) if match[2].isdigit() else numbers.spelled_number(match[2])
         if base is not None:
             yield v.Numeral(match[1], base)
     elif _HEXADECIMAL.fullmatch(text):
@@ -154,14 +142,14 @@ def _ratio(text: str, parts: _Parts) -> Iterator[v.Value]:
 
 def _quantity(text: str, parts: _Parts) -> Iterator[v.Value]:
     """A numeral, in digits or words, with its unit."""
-    if (changed := with_decimal_comma(text, parts.comma)) is not None:
+    if (changed := numbers.with_decimal_comma(text, parts.comma)) is not None:
         if changed[1]:  # it may be a list as well
             yield from read_built(text, parts)
         text = changed[0]
     text = _NEGATIVE.sub("-", text, count=1)
-    if (numeral := leading_number(text)) is None:
+    if (numeral := numbers.leading_number(text)) is None:
         plain = without_text(text).strip()
-        if len(plain) < 60 and (words := spelled(plain)) is not None:
+        if len(plain) < 60 and (words := numbers.spelled(plain)) is not None:
             if (value := _with_unit(v.Number(words[0]), words[1], "")) is not None:
                 yield value
         return
@@ -212,7 +200,7 @@ def _compound(text: str) -> Iterator[v.Value]:
     """`5 hours and 30 minutes` in the first of its units."""
     total, first = Fraction(0), None
     for part in _COMPOUND.split(text, maxsplit=3):
-        numeral = leading_number(part)
+        numeral = numbers.leading_number(part)
         unit = units.read_unit(part[numeral.end :].strip()) if numeral is not None else None
         if numeral is None or unit is None or not units.is_measure(unit):
             return
@@ -246,7 +234,7 @@ def _option(text: str, parts: _Parts) -> Iterator[v.Value]:
             yield v.Choice((match[1] or match[2]).upper(), parts(match[3]))
 
 
-def _letter(text: str, parts: _Parts) -> Iterator[v.Value]:
+def _letter(text: str, _: _Parts) -> Iterator[v.Value]:
     plain = without_text(text).strip("() ") if "\\text" in text else text
     if (match := _LETTER.fullmatch(plain)) is not None:
         yield v.Choice((match[1] or match[2]).upper())
@@ -256,7 +244,7 @@ def _letter(text: str, parts: _Parts) -> Iterator[v.Value]:
         yield v.Choice(text.upper(), bare=True)
 
 
-def _words(text: str, parts: _Parts) -> Iterator[v.Value]:
+def _words(text: str, _: _Parts) -> Iterator[v.Value]:
     if is_words(text):
         yield v.Words(name_list(text))
 
@@ -288,14 +276,16 @@ def _formula(text: str, parts: _Parts) -> Iterator[v.Value]:
             return
     whole = _parsed(text, None)
     if whole is not None and not whole.rest:
-        formulas = [v.Formula(n, rounded) for n in branches(without_degrees(whole.node))]
+        formulas = [
+            v.Formula(n, rounded) for n in formula.branches(formula.without_degrees(whole.node))
+        ]
         yield formulas[0] if len(formulas) == 1 else v.Sequence(tuple((f,) for f in formulas))
 
 
-def _parsed(text: str, is_unit: Callable[[str], bool] | None) -> Parsed | None:
+def _parsed(text: str, is_unit: Callable[[str], bool] | None) -> formula.Parsed | None:
     try:
-        return parse(text, is_unit)
-    except UnreadableError:
+        return formula.parse(text, is_unit)
+    except formula.UnreadableError:
         return None
 
 

@@ -50,7 +50,7 @@ _LIST = re.compile(
 )
 _SAID = re.compile(r"\b(and|or)\b|\\lor")
 _OPERATOR = re.compile(r"<=|>=|!=|<|>|=|≈|\\equiv(?![a-z])")
-_MODULUS = re.compile(r"(.*?)[ (\\]*p?b?mod ?\{? ?(\d+) ?\}?\)?")
+MODULUS = re.compile(r"(.*?[^ (=\\])[ (\\]*[pb]?mod ?\{? ?(\d+)[ })]*")
 _FLIP = {">": "<", ">=": "<="}
 _NAME = re.compile(
     r"\\text ?\{[^{}=]*\}|\\[a-z]+(?:_\{?\w+\}?)?|[A-Za-z]{2,}(?: [A-Za-z]+){0,3}"
@@ -199,7 +199,7 @@ def _relation(text: str, read: Reader) -> Iterator[v.Value]:
     sides, operators = split_top(text, _OPERATOR)
     modulus = 0
     if operators == ["\\equiv"]:
-        if (match := _MODULUS.fullmatch(sides[1])) is None:
+        if (match := MODULUS.fullmatch(sides[1])) is None:
             return
         sides, operators, modulus = [sides[0], match[1]], ["≡"], int(match[2])
     falling, rising = _FLIP.keys() & operators, {"<", "<="} & set(operators)

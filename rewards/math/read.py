@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from groupwise.rewards.math import calendar, formula, numbers, units
 from groupwise.rewards.math import values as v
-from groupwise.rewards.math.build import INFINITY, MINUS_INFINITY, read_built
+from groupwise.rewards.math.build import INFINITY, MINUS_INFINITY, MODULUS, read_built
 from groupwise.rewards.math.refusals import denies
 from groupwise.rewards.math.spelling import compact, spell
 from groupwise.rewards.math.vocabulary import CURRENCIES, NAMED, PARTS, SCALES, TRUTHS
@@ -37,38 +37,30 @@ _NAMED_VALUES: dict[str, v.Value] = {
 _SPELLED_VALUES = {
     "\\emptyset": "empty", "\\{\\}": "empty", "\\mathbb{R}": "reals", "\\mathbbR": "reals",
 }  # fmt: skip
-_LETTER = re.compile(r"\(?([A-J])\)?[.:)]?|\(?([a-j])[.)]")
+_LETTER = re.compile(r"(?:[Oo]ption |[Cc]hoice )?\(?([A-J])\)?[.:)]?|\(?([a-j])[.)]")
 _LETTERS = re.compile(r"[A-J]{2,6}")
-_NAMED_OPTION = re.compile(r"(?:option|choice|answer|graph|figure) \(?([A-J])\)?()", re.IGNORECASE)
 # Outside brackets the letter needs a mark behind it: `A` begins many a sentence
 _OPTION = re.compile(r"(?:\(([A-Ja-j])\)|([A-Ja-j])[.):](?!\d))\s*(.+)")
 _GOES_ON = re.compile(r"[,;&/]|(?:and|or)\b")
 _MARKS = re.compile(r"\\text|[{}() ]")
 _NUMERAL = re.compile(r"([\dA-F]+)_(\d{1,2}|[a-z]+)")
 _HEXADECIMAL = re.compile(r"(?=[A-F]*\d)(?=\d*[A-F])[\dA-F]{2,}")
-_COLON = re.compile(r"\s*(?:\{:\}|:|\\text ?\{ ?(?:to|:) ?\}|(?<=\d) to (?=\d))\s*")
+_COLON = re.compile(r":|\\text ?\{ ?to ?\}|(?<=\d) to (?=\d)")
 _NEGATIVE = re.compile(r"(?:negative|minus) (?=[$\d.])", re.IGNORECASE)
 _SHORT_SCALE = re.compile(r"[-+]?\$?\d[\d,]*(?:\.\d+)?([kKM])")
 _AND_A = re.compile(r"and an? (half|third|quarter)\b")
-_FIRST_WORD = re.compile(r"(?:\\text ?\{ ?)?([A-Za-z]+|[万亿])")
-_ANY_UNIT = re.compile(
-    r"(?:\\text ?\{ ?)?(?:square |cubic |sq\.? )?units?(?: ?\})?(?: ?\^ ?[23])?(?: ?\})?"
-)
-_COMPOUND = re.compile(r",? (?:and )?(?=\d)|\}(?=\d)")
-_REMARK = re.compile(
-    r"(.*\S) ?(?:\\text ?\{ ?\(([^{}\d]*)\) ?\}|(?<=[\d}%]) \(([^()\d]*[a-z]{2}[^()\d]*)\))"
-)
-_MODULUS = re.compile(
-    r"(.*?[^ (=\\]) ?(?:\\pmod ?\{? ?(\d+) ?\}?|\(? ?\\?b?mod ?\{? ?(\d+) ?\}? ?\)?)"
-)
+_FIRST_WORD = re.compile(r"[A-Za-z]+|[万亿]")
+_ANY_UNIT = re.compile(r"(?:square |cubic )?units?(?: ?\^ ?\{?[23]\}?)?")
+_COMPOUND = re.compile(r",? +(?:and )?(?=\d)")
+_REMARK = re.compile(r"(.*[\d}%]) +\(([^()\d]*[a-z]{2}[^()\d]*)\)")
 # `42 (6 x 7)` says the same again, and 3 (1/2) is a mixed number
-_NOT_A_FORMULA = re.compile(r"[?\"#&@]|\\text ?\{[^{}]*\d|^[-+$]?[\d.,]+ \((?!\d+/\d+\)$)")
+_EXPLAINED = re.compile(r"[-+$]?[\d.,]+ \((?!\d+/\d+\)$)")
 _PROSE = re.compile(
     rf"(?<![\\A-Za-z])(?!(?:{'|'.join(sorted(formula.FUNCTIONS))}|pi|sqrt)\b)[A-Za-z]{{2,}}\s+(?=[A-Za-z\d$])"
 )
 _TEXTS = re.compile(r"\\text\s*\{[^{}]*\}")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_SCIENTIFIC = re.compile(r"([-+]?[\d.]+ ?\* ?10 ?\^ ?(?:\{ ?-?\d+ ?\}|-?\d+)) ?([A-Za-z\\].*)")
+_SCIENTIFIC = re.compile(r"([-+]?[\d.]+ ?\* ?10 ?\^ ?(?:\{[^{}]*\}|-?\d+)) ?([A-Za-z\\].*)")
 
 
 class _Parts(NamedTuple):
@@ -153,7 +145,7 @@ def _quantity(text: str, parts: _Parts) -> Iterator[v.Value]:
             if (value := _with_unit(v.Number(words[0]), words[1], "")) is not None:
                 yield value
         return
-    rest = text[numeral.end :].strip()
+    rest = without_text(text[numeral.end :]).strip()
     value = _with_unit(v.Number(numeral.value, numeral.rounded), rest, numeral.currency)
     if value is None:
         yield from _compound(text)
@@ -181,12 +173,12 @@ def _with_unit(number: v.Number, rest: str, currency: str) -> v.Number | v.Quant
         number = replace(number, value=number.value + Fraction(1, PARTS[half[1]]))
         rest = rest[half.end() :].strip()
     if (first := _FIRST_WORD.match(rest)) is not None:
-        word = first[1].lower()
+        word = first[0].lower()
         part = PARTS.get(word.removesuffix("s"), 4)  # three quarters may be coins
         scale = SCALES.get(word) or Fraction(1, part)
         if word in SCALES or part != 4:
             number = replace(number, value=number.value * scale)
-            rest = rest[first.end() :].strip(" {}").removeprefix("of ")
+            rest = rest[first.end() :].strip().removeprefix("of ")
     rest = "in" if rest in ("''", '"') else rest
     if _ANY_UNIT.fullmatch(rest):
         rest = ""
@@ -199,7 +191,7 @@ def _with_unit(number: v.Number, rest: str, currency: str) -> v.Number | v.Quant
 def _compound(text: str) -> Iterator[v.Value]:
     """`5 hours and 30 minutes` in the first of its units."""
     total, first = Fraction(0), None
-    for part in _COMPOUND.split(text, maxsplit=3):
+    for part in _COMPOUND.split(without_text(text).strip(), maxsplit=3):
         numeral = numbers.leading_number(part)
         unit = units.read_unit(part[numeral.end :].strip()) if numeral is not None else None
         if numeral is None or unit is None or not units.is_measure(unit):
@@ -215,11 +207,11 @@ def _compound(text: str) -> Iterator[v.Value]:
 
 def _remark(text: str, parts: _Parts) -> Iterator[v.Value]:
     r"""`5 \text{ (in total)}` and `7 \pmod{10}`: a value with something said of it."""
-    if (match := _REMARK.fullmatch(text)) is not None:
-        if not denies(match[2] or match[3] or ""):
+    if (match := _REMARK.fullmatch(without_text(text).strip())) is not None:
+        if not denies(match[2]):
             yield from parts(match[1])
-    elif "mod" in text and (match := _MODULUS.fullmatch(text)) is not None:
-        modulus = units.Unit(f"mod {match[2] or match[3]}")
+    elif "mod" in text and (match := MODULUS.fullmatch(text)) is not None:
+        modulus = units.Unit(f"mod {match[2]}")
         for value in parts(match[1]):
             if isinstance(value, v.Number):
                 yield v.Quantity(value, modulus)
@@ -227,9 +219,7 @@ def _remark(text: str, parts: _Parts) -> Iterator[v.Value]:
 
 def _option(text: str, parts: _Parts) -> Iterator[v.Value]:
     plain = without_text(text).strip()
-    if (match := _NAMED_OPTION.fullmatch(plain)) is not None:
-        yield v.Choice(match[1].upper())
-    elif (match := _OPTION.fullmatch(plain)) is not None and not _GOES_ON.match(match[3]):
+    if (match := _OPTION.fullmatch(plain)) is not None and not _GOES_ON.match(match[3]):
         if not (_OPTION.search(match[3]) or _LETTER.fullmatch(match[3])):
             yield v.Choice((match[1] or match[2]).upper(), parts(match[3]))
 
@@ -251,7 +241,7 @@ def _words(text: str, _: _Parts) -> Iterator[v.Value]:
 
 def _formula(text: str, parts: _Parts) -> Iterator[v.Value]:
     """A formula, with a unit behind it where one stands there."""
-    if _NOT_A_FORMULA.search(text) or _PROSE.search(_TEXTS.sub("", text)):
+    if _EXPLAINED.match(text) or _PROSE.search(_TEXTS.sub("", text)):
         return
     if text[0] in CURRENCIES:
         unit = units.read_unit(text[0])
@@ -269,7 +259,7 @@ def _formula(text: str, parts: _Parts) -> Iterator[v.Value]:
         number = amount.node[0] == "num"
         value = v.Number(amount.node[1], rounded) if number else v.Formula(amount.node, rounded)
         unit = units.read_unit(rest)
-        if _ANY_UNIT.fullmatch(rest):
+        if _ANY_UNIT.fullmatch(without_text(rest).strip()):
             yield value
         elif unit is not None and ("%" not in rest or rest == "%"):
             yield v.Quantity(value, unit, rest if rest.isalpha() else "")

@@ -24,18 +24,14 @@ MINUS_INFINITY = v.Formula(("neg", ("const", "inf")))
 MAX_ELEMENTS = 64
 
 _LABEL = re.compile(
-    r"(?:\\text ?\{([^{}\d<>!=]*[:\s]|[^{}\d<>!]*=) ?\}|([A-Z][a-z]+(?: [a-z]+)?:))"
-    r" ?([-+\d\\(.${A-Za-z].*)"
+    r"(\\text ?\{[^{}\d<>!=]*[:\s]\}|[A-Z][a-z]+(?: [a-z]+)?:) ?([-+\d\\(.${A-Za-z].*)"
 )
 _MEMBER = re.compile(
     r"(?:\(?[A-Za-z](?:_\{?\w\}?)?(?: ?, ?[A-Za-z])*\)? ?\\in(?![a-z]) ?"
     r"|\([A-Za-z](?: ?, ?(?:[A-Za-z]|\\[a-z]+))+ ?\) ?= ?"
-    r"|[=≈] ?(?=[^<>=≈]*$)"
     r"|[A-MO-TV-Z] ?(?=\([^()]*\d[^()]*,[^()]*\)$))(.*)"  # A(3, -2)
 )
-_MATRIX = re.compile(
-    r"(.*?)[(\[]? ?\\begin\{([bpvBV]?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\2\} ?[)\]]?"
-)
+_MATRIX = re.compile(r"(.*?)\\begin\{([bpvBV]?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\2\}")
 _ROWS = re.compile(r"\\\\|\\cr(?![a-z])")
 _BUILDER = re.compile(
     r"\\\{ ?\(?[A-Za-z](?:, ?[A-Za-z]\))? ?(?:\\in ?\\mathbb ?\{?R\}? ?)?[|:](.*)\\\}"
@@ -44,11 +40,10 @@ _WITHOUT = re.compile(r"\\mathbb ?\{?R\}? ?(?:\\setminus|\\backslash|-) ?\\\{([^
 _REVERSED = re.compile(r"(?=\]|.*\[$)([\[\](])([^\[\],]+,[^\[\],]+)([\[\])])")
 _COMMA = re.compile(r"[,;]")
 _LIST = re.compile(
-    r"(?:[,;]\s*)?(?:\\text\s*\{\s*,?\s*(?:and|or|y|und|et|oder|ou|o)\s*\}"
-    r"|\b(?:and|or)\b|\\lor(?![a-z])|和|或)"
-    r"|;|(?<!\d),|,(?!\d{3}(?!\d))"  # 1,500 is no list
+    r"\\text ?\{[ ,]*(?:and|or|y|und|et|oder|ou|o) ?\}|\b(?:and|or)\b|\\lor(?![a-z])|[和或;]"
+    r"|(?<!\d),|,(?!\d{3}(?!\d))"  # 1,500 is no list
 )
-_SAID = re.compile(r"\b(and|or)\b|\\lor")
+_SAID = re.compile(r"\b(?:and|or)\b|\\lor")
 _OPERATOR = re.compile(r"<=|>=|!=|<|>|=|≈|\\equiv(?![a-z])")
 MODULUS = re.compile(r"(.*?[^ (=\\])[ (\\]*[pb]?mod ?\{? ?(\d+)[ })]*")
 _FLIP = {">": "<", ">=": "<="}
@@ -70,8 +65,7 @@ def read_built(text: str, read: Reader) -> Iterator[v.Value]:
 def _labelled(text: str, read: Reader) -> Iterator[v.Value]:
     r"""`\text{Answer: } 5` and `x \in (1, 2)`."""
     if (label := _LABEL.fullmatch(text)) is not None:
-        denied = denies(label[1] or label[2])
-        yield from (v.Unread(compact(text)),) if denied else read(label[3])
+        yield from (v.Unread(compact(text)),) if denies(label[1]) else read(label[2])
     elif (member := _MEMBER.fullmatch(text)) is not None:
         yield from read(member[1])
 
@@ -163,7 +157,15 @@ def _list(text: str, read: Reader) -> Iterator[v.Value]:
     if "\\lor" in text and not all(related):
         return  # of statements nothing is known here
     said = _SAID.search(text)
-    mark = ";" if ";" in text and "," not in text else (said[1] or "or") if said is not None else ""
+    mark = (
+        ";"
+        if ";" in text and "," not in text
+        else ""
+        if said is None
+        else "and"
+        if said[0] == "and"
+        else "or"
+    )
     ranges = [r for i in items for r in i if isinstance(r, v.Interval | v.Union)]
     if any(related) and len(ranges) == len(items):
         joined = _both(ranges) if mark != "or" else None

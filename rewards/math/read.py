@@ -141,9 +141,9 @@ def _quantity(text: str, parts: _Parts) -> Iterator[v.Value]:
     text = _NEGATIVE.sub("-", text, count=1)
     if (numeral := numbers.leading_number(text)) is None:
         plain = without_text(text).strip()
-        if len(plain) < 60 and (words := numbers.spelled(plain)) is not None:
-            if (value := _with_unit(v.Number(words[0]), words[1], "")) is not None:
-                yield value
+        words = numbers.spelled(plain) if len(plain) < 60 else None
+        if words and (value := _with_unit(v.Number(words[0]), words[1], "")) is not None:
+            yield value
         return
     rest = without_text(text[numeral.end :]).strip()
     value = _with_unit(v.Number(numeral.value, numeral.rounded), rest, numeral.currency)
@@ -218,9 +218,12 @@ def _remark(text: str, parts: _Parts) -> Iterator[v.Value]:
 
 
 def _option(text: str, parts: _Parts) -> Iterator[v.Value]:
-    plain = without_text(text).strip()
-    if (match := _OPTION.fullmatch(plain)) is not None and not _GOES_ON.match(match[3]):
-        if not (_OPTION.search(match[3]) or _LETTER.fullmatch(match[3])):
+    match = _OPTION.fullmatch(without_text(text).strip())
+    if match is not None:
+        another = (
+            _GOES_ON.match(match[3]) or _OPTION.search(match[3]) or _LETTER.fullmatch(match[3])
+        )
+        if not another:
             yield v.Choice((match[1] or match[2]).upper(), parts(match[3]))
 
 

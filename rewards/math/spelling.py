@@ -121,13 +121,11 @@ def _chosen_later(match: re.Match[str]) -> str:
 
 _TABLE: tuple[tuple[str, str, str | Callable[[re.Match[str]], str]], ...] = (
     ("\\not", r"\\not\s*=", "!="),
-    ("\\not", r"\\not\s*\\in", r"\\notin "),
     ("\\", r"(?<=\d)(?:,\\!\s*|\\,)(?=\d{3}(?!\d))", ","),
     ("\\choose", r"\{?([^{}\\]{0,99})\\choose(?![a-z])([^{}\\]*)\}?", r"\\binom{\1}{\2}"),
     ("\\over", r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}", r"\\frac{\1}{\2}"),
     ("\\dot", r"\\dot ?\{?(\d)\}?(?:(\d{0,7})\\dot ?\{?(\d)\}?)?", r"\\overline{\1\2\3}"),
     ("color", r"\\(?:text)?color\s*\{[a-z]+\}", ""),
-    ("box", r"\\(?:boxed|fbox|framebox)\s*(?=\{)", ""),
     ("\\", r"\\([A-Za-z]+)\*?|\\[^A-Za-z]", _command),
     ("\\circ", r"(?<=[\d^{])\s*\\circ(?![a-z])", "°"),
     ("°", r"\s*\^\s*(?:°|\{\s*°\s*\})", "°"),
@@ -139,14 +137,14 @@ _TABLE: tuple[tuple[str, str, str | Callable[[re.Match[str]], str]], ...] = (
         _repeating,
     ),
     # A list of words in one font, \text{Ann, Bob}; numbers in another one
-    ("\\text", r"\A\s*\\text\s*\{(?=[^{}\\]*(?:,|\band\b))([^{}\\]*)\}\s*\Z", r"\1"),
+    ("\\text", r"\A\s*\\text\s*\{(?=[^{}\\]*,)([^{}\\]*)\}\s*\Z", r"\1"),
     ("\\text", r"\\text\s*(?=-?\d)", ""),
     (
         "\\text",
-        r"\\text\s*\{\s*((?:[-+]?[($\d\\.][^{}]*?(?:\{[^{}]*\}[^{}]*?)*)|[^{}]{1})\s*\}",
+        r"\\text\s*\{\s*([-+]?[($\d\\.][^{}]*(?:\{[^{}]*\}[^{}]*)*|[^{}])\s*\}",
         _out_of_font,
     ),
-    ("\\", r"(?<=\\\{) +| +(?=\\\})|\\+\Z", ""),
+    ("\\", r"\\+\Z", ""),
     (".", r"\b(?:np|numpy|math|sympy|sp|torch)\.(?=[a-zA-Z])", ""),
     (
         "^",

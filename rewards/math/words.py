@@ -14,7 +14,7 @@ _PUNCTUATION = re.compile(
     r"[\s\x00-/:-@\[-`{-\x7f。．！？、，；：「」『』《》（）؟،؛।…“”‘’«»¿¡—–]+"
 )
 _AND = re.compile(r",|;|\band\b")
-_PRIME = re.compile(r"(?<![A-Za-z])[A-Za-z]'+(?!s\b|[a-z]{2})")
+_PRIME = re.compile(r"\b[A-Za-z]'+(?![a-z])")
 _FORMULA_SIGNS = re.compile(r"[\d=<>^_+*/|≈]|\\(?!text)")
 
 

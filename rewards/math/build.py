@@ -177,8 +177,11 @@ def _flat(items: tuple[v.Reading, ...]) -> tuple[v.Reading, ...]:
     r"""With both branches of `\pm` as elements of their own."""
     flat: list[v.Reading] = []
     for item in items:
-        several = isinstance(item[0], v.Sequence) and item[0].brackets in ("", "and", "or")
-        flat += item[0].items if several else [item]
+        several = item[0]
+        if isinstance(several, v.Sequence) and several.brackets in ("", "and", "or"):
+            flat += several.items
+        else:
+            flat.append(item)
     return tuple(flat)
 
 

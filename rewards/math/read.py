@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
 
 from groupwise.rewards.math import calendar, formula, numbers, units
 from groupwise.rewards.math import values as v
@@ -42,10 +41,10 @@ _LETTERS = re.compile(r"[A-J]{2,6}")
 # Outside brackets the letter needs a mark behind it: `A` begins many a sentence
 _OPTION = re.compile(r"(?:\(([A-Ja-j])\)|([A-Ja-j])[.):](?!\d))\s*(.+)")
 _GOES_ON = re.compile(r"[,;&/]|(?:and|or)\b")
-_MARKS = re.compile(r"\\text|[{}() ]")
+_MARKS = re.compile(r"[{}() ]")
 _NUMERAL = re.compile(r"([\dA-F]+)_(\d{1,2}|[a-z]+)")
 _HEXADECIMAL = re.compile(r"(?=[A-F]*\d)(?=\d*[A-F])[\dA-F]{2,}")
-_COLON = re.compile(r":|\\text ?\{ ?to ?\}|(?<=\d) to (?=\d)")
+_COLON = re.compile(r":|(?<=[\d}]) to (?=[\d\\])")
 _NEGATIVE = re.compile(r"(?:negative|minus) (?=[$\d.])", re.IGNORECASE)
 _SHORT_SCALE = re.compile(r"[-+]?\$?\d[\d,]*(?:\.\d+)?([kKM])")
 _AND_A = re.compile(r"and an? (half|third|quarter)\b")
@@ -63,7 +62,8 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _SCIENTIFIC = re.compile(r"([-+]?[\d.]+ ?\* ?10 ?\^ ?(?:\{[^{}]*\}|-?\d+)) ?([A-Za-z\\].*)")
 
 
-class _Parts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Parts:
     """How the parts of a text are read; the depth of the nesting bounds the recursion."""
 
     depth: int
@@ -86,8 +86,10 @@ def _read(text: str, parts: _Parts) -> v.Reading:
     if text.isdecimal():
         return (v.Number(Fraction(int(text))),)
     if text and parts.depth <= MAX_DEPTH:
+        plain = " ".join(without_text(text).split()) if "\\text" in text else text
         for group in _RULES:
-            if found := dict.fromkeys(value for rule in group for value in rule(text, parts)):
+            seen = text if group is _RULES[-1] else plain
+            if found := dict.fromkeys(value for rule in group for value in rule(seen, parts)):
                 return tuple(found)
     return (v.Unread(compact(text)),)
 
@@ -103,13 +105,10 @@ def _named(text: str, _: _Parts) -> Iterator[v.Value]:
 
 
 def _calendar(text: str, _: _Parts) -> Iterator[v.Value]:
-    plain = " ".join(without_text(text).split())
-    if len(text) <= 60 and (
-        value := calendar.read_date(plain)
-        or calendar.read_time(plain)
-        or calendar.read_notation(plain)
-    ):
-        yield value
+    if len(text) <= 60:
+        moment = calendar.read_date(text) or calendar.read_time(text)
+        if (value := moment or calendar.read_notation(text)) is not None:
+            yield value
 
 
 def _numeral(text: str, _: _Parts) -> Iterator[v.Value]:
@@ -140,12 +139,11 @@ def _quantity(text: str, parts: _Parts) -> Iterator[v.Value]:
         text = changed[0]
     text = _NEGATIVE.sub("-", text, count=1)
     if (numeral := numbers.leading_number(text)) is None:
-        plain = without_text(text).strip()
-        words = numbers.spelled(plain) if len(plain) < 60 else None
+        words = numbers.spelled(text) if len(text) < 60 else None
         if words and (value := _with_unit(v.Number(words[0]), words[1], "")) is not None:
             yield value
         return
-    rest = without_text(text[numeral.end :]).strip()
+    rest = text[numeral.end :].strip()
     value = _with_unit(v.Number(numeral.value, numeral.rounded), rest, numeral.currency)
     if value is None:
         yield from _compound(text)
@@ -180,8 +178,7 @@ def _with_unit(number: v.Number, rest: str, currency: str) -> v.Number | v.Quant
             number = replace(number, value=number.value * scale)
             rest = rest[first.end() :].strip().removeprefix("of ")
     rest = "in" if rest in ("''", '"') else rest
-    if _ANY_UNIT.fullmatch(rest):
-        rest = ""
+    rest = "" if _ANY_UNIT.fullmatch(rest) else rest
     if not rest and not currency:
         return number
     unit = units.read_unit(f"{currency} {rest}".strip())
@@ -191,7 +188,7 @@ def _with_unit(number: v.Number, rest: str, currency: str) -> v.Number | v.Quant
 def _compound(text: str) -> Iterator[v.Value]:
     """`5 hours and 30 minutes` in the first of its units."""
     total, first = Fraction(0), None
-    for part in _COMPOUND.split(without_text(text).strip(), maxsplit=3):
+    for part in _COMPOUND.split(text, maxsplit=3):
         numeral = numbers.leading_number(part)
         unit = units.read_unit(part[numeral.end :].strip()) if numeral is not None else None
         if numeral is None or unit is None or not units.is_measure(unit):
@@ -207,7 +204,7 @@ def _compound(text: str) -> Iterator[v.Value]:
 
 def _remark(text: str, parts: _Parts) -> Iterator[v.Value]:
     r"""`5 \text{ (in total)}` and `7 \pmod{10}`: a value with something said of it."""
-    if (match := _REMARK.fullmatch(without_text(text).strip())) is not None:
+    if (match := _REMARK.fullmatch(text)) is not None:
         if not denies(match[2]):
             yield from parts(match[1])
     elif "mod" in text and (match := MODULUS.fullmatch(text)) is not None:
@@ -218,13 +215,10 @@ def _remark(text: str, parts: _Parts) -> Iterator[v.Value]:
 
 
 def _option(text: str, parts: _Parts) -> Iterator[v.Value]:
-    match = _OPTION.fullmatch(without_text(text).strip())
-    if match is not None:
-        another = (
-            _GOES_ON.match(match[3]) or _OPTION.search(match[3]) or _LETTER.fullmatch(match[3])
-        )
-        if not another:
-            yield v.Choice((match[1] or match[2]).upper(), parts(match[3]))
+    if (match := _OPTION.fullmatch(text)) is not None:
+        rest = match[3]
+        if not (_GOES_ON.match(rest) or _OPTION.search(rest) or _LETTER.fullmatch(rest)):
+            yield v.Choice((match[1] or match[2]).upper(), parts(rest))
 
 
 def _letter(text: str, _: _Parts) -> Iterator[v.Value]:
@@ -269,9 +263,8 @@ def _formula(text: str, parts: _Parts) -> Iterator[v.Value]:
             return
     whole = _parsed(text, None)
     if whole is not None and not whole.rest:
-        formulas = [
-            v.Formula(n, rounded) for n in formula.branches(formula.without_degrees(whole.node))
-        ]
+        trees = formula.branches(formula.without_degrees(whole.node))  # both of \pm
+        formulas = [v.Formula(tree, rounded) for tree in trees]
         yield formulas[0] if len(formulas) == 1 else v.Sequence(tuple((f,) for f in formulas))
 
 
@@ -300,4 +293,5 @@ _RULES: tuple[tuple[Rule, ...], ...] = (
         _formula,  # 2x + 1, \sqrt{2} cm
     ),
 )
-"""Every rule of the first group that finds anything is heard; no later group is."""
+"""Every rule of the first group that finds anything is heard; no later group is. The last group
+sees the `\\text{}` of the text, which tell the unit of `5\\text{ m}` from a variable."""

@@ -116,9 +116,10 @@ def _bracketed(text: str, read: Reader) -> Iterator[v.Value]:
         opening, closing, content = enclosed
     else:
         return
-    items = tuple(read(part) for part in split_top(content, _COMMA)[0] if part)
-    if len(items) > MAX_ELEMENTS:
+    parts = [part for part in split_top(content, _COMMA)[0] if part]
+    if len(parts) > MAX_ELEMENTS:
         return
+    items = tuple(map(read, parts))
     if opening == "\\{" or (opening == "{" and len(items) > 1):  # {1, 2}: no LaTeX
         yield v.Set(_flat(items))
     elif len(items) == 1 and opening != "{":
@@ -150,9 +151,10 @@ def _inside(text: str) -> tuple[str, str, str] | None:
 
 def _list(text: str, read: Reader) -> Iterator[v.Value]:
     """Several answers without brackets."""
-    items = tuple(read(part) for part in split_top(text, _LIST)[0] if part)
-    if not 2 <= len(items) <= MAX_ELEMENTS:
+    parts = [part for part in split_top(text, _LIST)[0] if part]
+    if not 2 <= len(parts) <= MAX_ELEMENTS:
         return
+    items = tuple(map(read, parts))
     related = [any(isinstance(value, v.Relation) for value in item) for item in items]
     if "\\lor" in text and not all(related):
         return  # of statements nothing is known here

@@ -122,7 +122,7 @@ def _chosen_later(match: re.Match[str]) -> str:
 _TABLE: tuple[tuple[str, str, str | Callable[[re.Match[str]], str]], ...] = (
     ("\\not", r"\\not\s*=", "!="),
     ("\\", r"(?<=\d)(?:,\\!\s*|\\,)(?=\d{3}(?!\d))", ","),
-    ("\\choose", r"\{?([^{}\\]{0,99})\\choose(?![a-z])([^{}\\]*)\}?", r"\\binom{\1}{\2}"),
+    ("\\choose", r"(?:\A|\{)([^{}\\]*)\\choose(?![a-z])([^{}\\]*)\}?", r"\\binom{\1}{\2}"),
     ("\\over", r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}", r"\\frac{\1}{\2}"),
     ("\\dot", r"\\dot ?\{?(\d)\}?(?:(\d{0,7})\\dot ?\{?(\d)\}?)?", r"\\overline{\1\2\3}"),
     ("color", r"\\(?:text)?color\s*\{[a-z]+\}", ""),

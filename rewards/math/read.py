@@ -64,7 +64,7 @@ _SCIENTIFIC = re.compile(r"([-+]?[\d.]+ ?\* ?10 ?\^ ?(?:\{[^{}]*\}|-?\d+)) ?([A-
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """How the parts of a text are read; the depth of the nesting bounds the recursion."""
+    """Reads a part of a text; the depth of the nesting bounds the recursion."""
 
     depth: int
     comma: numbers.DecimalComma
@@ -285,9 +285,9 @@ _RULES: tuple[tuple[Rule, ...], ...] = (
         _quantity,  # 5, 1.5 million, twelve, 5 cm, $5
         _remark,  # 5 (in total), 7 mod 10
     ),
-    (_option,),  # (B) 12, option B
+    (_option,),  # (B) 12
     (
-        _letter,  # B, (b), AC
+        _letter,  # B, (b), option B, AC
         read_built,  # (1, 2], {1, 2}, x = 5, 1 and 2
         _words,  # Ann and Bob
         _formula,  # 2x + 1, \sqrt{2} cm

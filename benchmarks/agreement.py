@@ -1,8 +1,10 @@
 """How often the graders agree with labels that were given without them.
 
-    python -m benchmarks.agreement SOLUTIONS.jsonl [--count 5000]
+    python -m benchmarks.agreement SOLUTIONS.jsonl [--count 5000] [--before REVISION]
+                                                   [--graded FILE.jsonl]
 
-Five sets, each graded by `groupwise.rewards.grade_many` and by math-verify alone:
+Sets, each graded by `groupwise.rewards.grade`, by the grader of an earlier revision (`--before`, in
+a checkout of its own), and by math-verify alone:
 
 - GSM8K solutions: the rows of SOLUTIONS.jsonl (GSM8K's training file or one like it) ended in
   many ways, half of them with a wrong number. Nothing of the rows is copied into the result
@@ -14,6 +16,12 @@ Five sets, each graded by `groupwise.rewards.grade_many` and by math-verify alon
   once before anything was fixed for them. `BLIND` is that first figure.
 - MATH and GSM8K texts, blind: whole endings as models write them, written after those fixes and
   with them in mind, and graded once. Nothing was fixed for these.
+- Kinds: made after public reports of wrong grading and for the rules of
+  docs/decisions/rewards-grading.md, written and labelled without a look at the grader. One half
+  was used while it was made; the other was graded when that was done. `BLIND_KINDS` is that first
+  figure.
+- with `--graded`, any further file of lines `{source, gold, text, correct}`; nothing of its rows
+  goes into the result but how many agree.
 
 `graded_sets.py` beside this one makes larger sets from random numbers; it was written with the
 graders, so it shows speed and that nothing broke, not agreement.
@@ -28,10 +36,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import random
+import subprocess
+import sys
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -39,13 +52,16 @@ from pathlib import Path
 
 from benchmarks.graded_sets import Case, read_solutions
 from benchmarks.rewards import reference_run
-from groupwise.rewards import grade_many
+from groupwise.rewards import Correctness, Grade
+from groupwise.rewards.math.wanted import Case as GradedCase
 
 DATA = Path(__file__).parent / "data"
+FURTHER = "further graded texts"
 RESULTS = Path(__file__).parent / "results" / "agreement.md"
 
 BLIND = "781 of 788 pairs agree, 99.11 %: 4 wrong answers credited, 3 right ones missed"
 BLIND_TEXTS = "271 of 271 agreed when first graded"
+BLIND_KINDS = "506 of 519 pairs agree, 97.50 %: 4 wrong answers credited, 9 right ones missed"
 
 # --- GSM8K: real solutions, other endings ------------------------------------------------------
 
@@ -128,28 +144,79 @@ def answer_cases(path: Path) -> Iterator[Case]:
                 yield Case(closing.replace("%s", answer), row["gold"], correct, row["kind"])
 
 
+def labelled_cases(path: Path) -> Iterator[Case]:
+    """The lines of a file of whole texts, one label each."""
+    for row in read_solutions(path):
+        label = row["right"] if "right" in row else row["correct"]
+        kind = row.get("kind") or row.get("source", "")
+        options = tuple(row.get("choices", ()))
+        yield Case(row["text"], row["gold"], bool(label), kind.partition(":")[0], options)
+
+
 # --- The result --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Graded:
-    """A case, what we say of it with what we took for the answer, and what math-verify says."""
+    """A case, what we say of it with what we took for the answer, what we said before, and what
+    math-verify says."""
 
     case: Case
     ours: bool
     status: str
     extracted: str | None
+    before: bool | None
     theirs: bool
 
 
-def graded(cases: list[Case]) -> list[Graded]:
-    """Every case under both graders."""
-    grades = grade_many((case.text, case.gold) for case in cases)
+def graded(cases: list[Case], earlier: Path | None) -> list[Graded]:
+    """Every case under all graders."""
+    grades = grade_cases(cases)
+    before = earlier_run(cases, earlier) if earlier is not None else [None] * len(cases)
     verdicts, _ = reference_run(cases)
     return [
-        Graded(case, grade.correct, grade.status, grade.extracted, bool(verdict))
-        for case, grade, verdict in zip(cases, grades, verdicts, strict=True)
+        Graded(case, grade.correct, grade.status, grade.extracted, old, bool(verdict))
+        for case, grade, old, verdict in zip(cases, grades, before, verdicts, strict=True)
     ]
+
+
+def grade_cases(cases: list[Case]) -> list[Grade]:
+    """Our grades, with the options of a multiple choice where a case has them."""
+    return Correctness().grade_cases(
+        GradedCase(case.text, case.gold, True, case.options) for case in cases
+    )
+
+
+_EARLIER = """
+import json, sys
+from groupwise.rewards import grade_many
+pairs = json.load(sys.stdin)
+json.dump([grade.correct for grade in grade_many(map(tuple, pairs))], sys.stdout)
+"""
+
+
+def earlier_run(cases: list[Case], checkout: Path) -> list[bool]:
+    """Verdicts of an earlier revision's grader, in a process of its own (without options)."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _EARLIER], input=json.dumps([[c.text, c.gold] for c in cases]),
+        capture_output=True, text=True, check=True, cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+    )  # fmt: skip
+    return [bool(verdict) for verdict in json.loads(done.stdout)]
+
+
+@contextmanager
+def checkout_of(revision: str) -> Iterator[Path]:
+    """A checkout of a revision that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "earlier"
+        subprocess.run(
+            ["git", "worktree", "add", "--quiet", "--detach", path, revision], check=True
+        )
+        try:
+            yield path
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", path], check=True)
 
 
 def share(verdicts: list[tuple[bool, bool]]) -> str:
@@ -160,12 +227,15 @@ def share(verdicts: list[tuple[bool, bool]]) -> str:
 def set_row(name: str, cases: list[Graded]) -> str:
     """Agreement on a set, and which way we err."""
     ours = [(item.ours, item.case.correct) for item in cases]
+    before = [(item.before, item.case.correct) for item in cases if item.before is not None]
     theirs = [(item.theirs, item.case.correct) for item in cases]
-    return (
-        f"| {name} | {len(cases)} | {sum(label for _, label in ours)} | {share(ours)} | "
-        f"{ours.count((True, False))} | {ours.count((False, True))} | {share(theirs)} | "
-        f"{theirs.count((True, False))} | {theirs.count((False, True))} |"
-    )
+    columns = [
+        f"{share(side)} | {side.count((True, False))} | {side.count((False, True))}"
+        if side
+        else "– | – | –"
+        for side in (ours, before, theirs)
+    ]
+    return f"| {name} | {len(cases)} | {sum(label for _, label in ours)} | {' | '.join(columns)} |"
 
 
 def kind_rows(name: str, cases: list[Graded]) -> Iterator[str]:
@@ -198,24 +268,39 @@ def _code(text: str, longest: int = 90) -> str:
     return f"`{'…' if len(shown) > longest else ''}{shown[-longest:]}`" if shown else ""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("solutions", type=Path, nargs="?", help="GSM8K's solutions, JSON Lines")
-    parser.add_argument("--count", type=int, default=5_000, help="of texts made from them")
-    arguments = parser.parse_args()
-
-    sets = {
+def sets_of(arguments: argparse.Namespace) -> dict[str, list[Case]]:
+    """The cases of every set, by its name."""
+    sets = {}
+    if arguments.solutions is not None:
+        rows = read_solutions(arguments.solutions)
+        sets["GSM8K solutions"] = list(solution_cases(rows, arguments.count))
+    sets |= {
         "GSM8K texts": list(answer_cases(DATA / "gsm8k_texts.jsonl")),
         "MATH answers": list(answer_cases(DATA / "math_answers.jsonl")),
         "MATH answers, blind": list(answer_cases(DATA / "math_answers_blind.jsonl")),
         "texts, blind": list(answer_cases(DATA / "math_texts_blind.jsonl")),
+        "kinds": list(labelled_cases(DATA / "kinds.jsonl")),
+        "kinds, blind": list(labelled_cases(DATA / "kinds_blind.jsonl")),
     }
-    if arguments.solutions is not None:
-        rows = read_solutions(arguments.solutions)
-        sets = {"GSM8K solutions": list(solution_cases(rows, arguments.count)), **sets}
-    results = {name: graded(cases) for name, cases in sets.items()}
+    if arguments.graded is not None:
+        sets[FURTHER] = list(labelled_cases(arguments.graded))
+    return sets
 
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("solutions", type=Path, nargs="?", help="GSM8K's solutions, JSON Lines")
+    parser.add_argument("--count", type=int, default=5_000, help="of texts made from them")
+    parser.add_argument("--before", metavar="REVISION", help="an earlier grader beside ours")
+    parser.add_argument("--graded", type=Path, help="further graded texts, JSON Lines")
+    arguments = parser.parse_args()
+
+    with checkout_of(arguments.before) if arguments.before else nullcontext() as earlier:
+        results = {n: graded(cases, earlier) for n, cases in sets_of(arguments).items()}
     shown = f" gsm8k-train.jsonl --count {arguments.count}" if arguments.solutions else ""
+    shown += f" --before {arguments.before}" if arguments.before else ""
+    shown += " --graded graded.jsonl" if arguments.graded else ""
+    listed = {name: cases for name, cases in results.items() if name != FURTHER}
     lines = [
         "# Rewards: agreement with labels",
         "",
@@ -223,27 +308,28 @@ def main() -> None:
         "",
         f"{date.today()}, Python {platform.python_version()}, math-verify "
         f"{version('math-verify')}. What the sets are, and which pairs were left out, is said in "
-        "`benchmarks/agreement.py`.",
+        "`benchmarks/agreement.py`. For each grader: agreement, credited wrongly, missed.",
         "",
-        "| set | pairs | right by label | ours agrees | credited wrongly | missed "
-        "| math-verify agrees | credited wrongly | missed |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| set | pairs | right by label | now | credited | missed | before | credited | missed "
+        "| math-verify | credited | missed |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         *(set_row(name, cases) for name, cases in results.items()),
         "",
         f"*MATH answers, blind* when first graded, before anything was fixed for it: {BLIND}. "
-        f"*texts, blind* was written after the fixes: {BLIND_TEXTS}.",
+        f"*texts, blind* was written after the fixes: {BLIND_TEXTS}. *kinds, blind* when first "
+        f"graded: {BLIND_KINDS}; its kinds were fixed afterwards.",
         "",
         "## By kind",
         "",
-        "| set | kind | pairs | ours | math-verify |",
+        "| set | kind | pairs | now | math-verify |",
         "| --- | --- | ---: | ---: | ---: |",
-        *(row for name, cases in results.items() for row in kind_rows(name, cases)),
+        *(row for name, cases in listed.items() for row in kind_rows(name, cases)),
         "",
         "## Where we and the labels differ",
         "",
         "| set | the answer is | reference | text | answer found | math-verify says |",
         "| --- | --- | --- | --- | --- | --- |",
-        *(row for name, cases in results.items() for row in disagreement_rows(name, cases)),
+        *(row for name, cases in listed.items() for row in disagreement_rows(name, cases)),
     ]
     RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(*lines, sep="\n")

@@ -29,12 +29,14 @@ from groupwise.rewards import grade_many
 
 @dataclass(frozen=True)
 class Case:
-    """A text, its reference, whether the text answers it rightly, and how it was made."""
+    """A text, its reference, whether the text answers it rightly, how it was made, and the options
+    of a multiple choice."""
 
     text: str
     gold: str
     correct: bool
     made_by: str
+    options: tuple[str, ...] = ()
 
 
 # --- GSM8K -----------------------------------------------------------------------------------

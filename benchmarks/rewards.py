@@ -27,7 +27,8 @@ import math_verify
 from benchmarks import graded_sets
 from groupwise.rewards import Example, build_rubric, grade_many
 from groupwise.rewards.check.prove import prove
-from groupwise.rewards.math.grade import clear_caches, read_reference
+from groupwise.rewards.math.grade import clear_caches
+from groupwise.rewards.math.reference import read_reference
 from groupwise.rewards.verify.pool import shared_pool
 
 RESULTS = Path(__file__).parent / "results" / "rewards.md"

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from groupwise.rewards.math.grade import Correctness, grade_many, read_reference
+from groupwise.rewards.math.grade import Correctness, grade_many
+from groupwise.rewards.math.reference import read_reference
 from groupwise.rewards.style import opens_thought
 from groupwise.rewards.types import Completion, Example
 

@@ -1,6 +1,6 @@
 """Layout around an answer: quote marks, code fences, bullets, bold, headings, line breaks.
 
-    block('\\n\"\"\"\\nShe has **72** clips.\\n\"\"\"')   # ("She has **72** clips.", 5)
+    block('\\n\"\"\"\\nShe has **72** clips.\\n\"\"\"')   # ("She has 72 clips.", 5)
 
 What it leaves out: which part of the text announces an answer (`find`).
 """
@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import re
 
-_FENCE = re.compile(r"(\"{3}|'{3}|`{3}|~{3})[a-z]*[ \t]*\n?(.*?)(?:\n?[ \t]*\1|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(\"{3}|`{3}|~{3})[a-z]*[ \t]*\n?(.*?)(?:\n?[ \t]*\1|\Z)", re.DOTALL)
+_BULLET = r"[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+"
+_BULLETS = re.compile(rf"(?:{_BULLET}[^\n]+(?:\n|\Z)){{2,}}")
+_BULLET_START = re.compile(f"^{_BULLET}", re.MULTILINE)
 _MARGIN = re.compile(
     r"(?:[ \t]*(?:>+|[-*•+](?=[ \t])|#{1,6}(?=\s)|\d{1,2}[.)](?=[ \t]+\D))[ \t]*)*"
 )
-_QUOTED = re.compile(r"(?:[ \t]*#{1,6}(?=\s)[ \t]*)*")
-_BULLETS = re.compile(r"(?:[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+[^\n]+(?:\n|\Z)){2,}")
-_BULLET = re.compile(r"^[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
-_MARKS = re.compile(r"[\s:\u3000]*(?:[*_]+(?=\s|$)[\s:\u3000]*)*")
-_CODE_MARK = re.compile(r"`([^`\n]{1,200})`")
+_START = re.compile(r"[\s:\u3000]*(?:[*_]+(?=\s|$)[\s:\u3000]*)*")
 _CODE = re.compile(r"^[ \t]*(`{3}|~{3}).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _EMPHASIS = re.compile(
-    r"(?<![\w*])(\*{1,2}|_{1,2})(?=[^\s*_])([^*\n]{1,300}?)(?<=[^\s*_])\1(?![\w*])"
+    r"(?<![\w*])(\*{1,2}|_{1,2}|`)(?=[^\s*_`])([^*`\n]{1,300}?)(?<=[^\s*_])\1(?![\w*])"
 )
 
 
@@ -30,32 +29,24 @@ def block(text: str, own_line: bool = False) -> tuple[str, int]:
     A fenced block is taken whole, a list of bullets as one line with commas. `own_line`: the text
     begins a line, so that a `-` at its beginning is a bullet; elsewhere it is a minus.
     """
-    start = _MARKS.match(text).end()  # type: ignore[union-attr]
+    start = _START.match(text).end()  # type: ignore[union-attr]
     fence = _FENCE.match(text, start)
     if fence is not None:
         inner = fence[2].strip()
-        return (one_line(inner) if "\n" not in inner else inner), fence.start(2)
+        return (block(inner)[0].strip() if "\n" not in inner else inner), fence.start(2)
     bullets = _BULLETS.match(text, start)
     if bullets is not None:
-        items = [item.strip() for item in _BULLET.sub("", bullets[0]).splitlines()]
+        items = [item.strip() for item in _BULLET_START.sub("", bullets[0]).splitlines()]
         return " , ".join(item for item in items if item), start
-    start = _QUOTED.match(text, start).end()  # type: ignore[union-attr]
-    if own_line or "\n" in text[:start]:
-        margin = _MARGIN.match(text, start)
-        start = margin.end() if margin is not None else start
+    if own_line or "\n" in text[:start] or text.startswith("#", start):
+        start = _MARGIN.match(text, start).end()  # type: ignore[union-attr]
     line, newline, below = text[start:].partition("\n")
     return without_emphasis(line) + newline + below, start
 
 
-def one_line(line: str) -> str:
-    """A line without the marks at its margin, and without bold and italics."""
-    margin = _MARGIN.match(line)
-    return without_emphasis(line[margin.end() :] if margin is not None else line).strip()
-
-
 def without_emphasis(text: str) -> str:
-    """Bold and italics taken off: `**72**` is 72."""
-    return _CODE_MARK.sub(r"\1", _EMPHASIS.sub(r"\2", text))
+    """Bold, italics and code marks taken off: `**72**` is 72."""
+    return _EMPHASIS.sub(r"\2", text)
 
 
 def without_code(text: str) -> str:

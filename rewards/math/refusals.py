@@ -1,7 +1,10 @@
-"""What takes an answer back: "not", "or", "maybe", two answers, "I don't know".
+"""What takes an answer back: "not", "or", "maybe", "half of", two answers, "I don't know".
 
-Every rule that takes a value out of a text asks here whether the words around it leave it standing.
-What it leaves out: which value is meant (`statement`).
+    denied("it is at least ", " km")   # True: the 42 between them is not the answer
+
+Every rule that takes a value out of a text asks here whether the words around it leave it standing;
+a new word that does not goes into one of these patterns. What it leaves out: which value is meant
+(`statement`).
 """
 
 from __future__ import annotations
@@ -10,93 +13,83 @@ import re
 
 from groupwise.rewards.math.vocabulary import UNKNOWING
 
-# Beside one value a hedge ("42 maybe") leaves it what it is; before or behind a second it does not
+# In a label or clause beside a value
 _DENIAL = re.compile(
-    r"\b(?:not|no|nor|or|maybe|perhaps|wrong|incorrect|false|than|anything but|never|neither"
-    r"|unless|except|excluding|but|nicht|kein|without|another|alternatively|also|at most|at least|up to|bound|almost)\b|n['’]t\b",
+    r"\b(?:not|no|nor|or|either|neither|never|maybe|perhaps|possibly|wrong|incorrect|false"
+    r"|anything but|unless|except|excluding|but|nicht|kein|another|alternative(?:ly)?|also"
+    r"|at most|at least|bound|almost|wait|on second thought|sorry|rather|actually|otherwise|again"
+    r"|well|(?:could|might|may) be|if|instead)\b|n['’]t\b|\?|\bthan\W*$",
     re.IGNORECASE,
 )
-_TAKES_BACK = re.compile(
-    r"\b(?:or|not|no|either|maybe|perhaps|possibly|alternative(?:ly)?|wrong|incorrect|wait"
-    r"|on second thought|correction|sorry|scratch|make that|i mean|rather|actually|also|otherwise|again|well|bound|(?:could|might|may) be|if|unless|instead)\b"
-    r"|n['’]t\b|\?",
+# In front of a value; what these words make of it is no value or another one
+_BEFORE = re.compile(
+    r"(?:(?:\b(?:not|never|cannot|nor|neither|isn|without|except|excluding|anything but|instead of"
+    r"|hardly|far from|all but|everything but|every day but|nicht|kein|keine|no es|non è"
+    r"|n['’]est pas|não é|nie jest|не|wrong|incorrect|almost|nearly|at (?:least|most)|up to|under"
+    r"|over|plus|divided by|multiplied by|(?:less|more|fewer|greater|other|rather|larger|smaller)"
+    r" than|half|twice|double|triple|thrice|root|multiple|factor|divisor|power|cube|square|inverse"
+    r"|opposite|reciprocal|third|quarter|fraction|row|column|seat|day after|day before)|n['’]t)"
+    r"(?: (?:be|equal(?: to)?|simply|just|possible values?|or equal to|of|from|the))*[:,]?\s"
+    r"|\bnot\b[^,.;=]{0,12}=|\bnot[\s}]*(?:\\approx|≈|\\equiv)"
+    r"|≠|!=|\\neq?|\\not ?=?|[<>]=?|[≤≥⩽⩾]|±|\\pm|\\[lg](?:t|eq?)|不是|不等于|大于|小于|负)"
+    r"[\W_]{0,6}$",
     re.IGNORECASE,
 )
-_DENIED_BEFORE = re.compile(
-    r"(?:\b(?:not|never|cannot|nor|neither|isn|without|except|excluding)|n['’]t)\s+"
-    r"(?:be\s+|equal\s+(?:to\s+)?|simply\s+|just\s+|possible\s+values?\s+)?[\W_]{0,6}$"
-    r"|\b(?:less|more|fewer|greater|other|rather|larger|smaller) than(?: or equal to)?\s[\W_]{0,4}$"
-    r"|\bnot\b[^,.;=]{0,12}=\s*$|\bnot[\s}]*(?:\\approx|≈|=|\\equiv)[\s$]*$"
-    r"|(?:≠|!=|\\neq?|\\not ?=?|[<>]=?|[≤≥⩽⩾]|±|\\pm|\\lt|\\gt|\\[lg]eq?)[\s{}$]*$"
-    r"|\b(?:no es|non è|n['’]est pas|não é|nie jest|не|ist nicht)\s[\W_]{0,4}$|(?:不是|不等于|大于|小于|负)\W{0,2}$"
-    r"|\b(?:instead of|anything but|almost|nearly|at (?:least|most)|up to|under|over|wrong"
-    r"|incorrect|twice|double|triple|half|thrice|plus|divided by|multiplied by)[:,]?\s[\W_]{0,4}$",
-    re.IGNORECASE,
-)
-# What a word in front of a value or behind it makes of it is another value
-_CHANGED_BEFORE = re.compile(
-    r"\b(?:half|twice|double|triple|thrice|root|multiple|factor|divisor|power|cube|square|inverse"
-    r"|opposite|reciprocal|third|quarter|fraction|hardly|far from|all but|everything but"
-    r"|every day but|nicht|kein|keine|row|column|seat|day after|day before)"
-    r"(?: of| from)?(?: the)?\s[\W_]{0,4}$",
-    re.IGNORECASE,
-)
-_CHANGED_BEHIND = re.compile(
-    r"\s?(?:(?:[a-z]+ )?(?:less|more|fewer|greater|larger|smaller) than \d|(?:plus|minus|times|divided by"
-    r"|multiplied by) (?:\d|one|two)|to the power\b|(?:out of|per|of|in) \d|[a-z ]{0,20}below\b|\(?(?:false|wrong)\b"
-    r"|[a-z ]{0,20}\bif\b|,? but\b|(?:[a-z]+ )?(?:or more|or less|at most|at least)\b"
-    r"|over \d|halved|doubled|inverse|factorial|octal|increased|decreased|is too\b)",
+_BEHIND = re.compile(
+    r"[\W_]{0,6}\s(?:(?:is|was|can|are|does|would|could)(?:\s?not\b|n['’]t\b)|fails"
+    r"|(?:must be|is) (?:rejected|excluded|impossible|wrong|incorrect|false|too)\b)"
+    r"|\s?(?:(?:[a-z]+ )?(?:less|more|fewer|greater|larger|smaller) than \d"
+    r"|(?:plus|minus|times|divided by|multiplied by) (?:\d|one|two)|to the power\b"
+    r"|(?:out of|over|per|of|in) \d|[a-z ]{0,20}(?:below|if)\b|\(?(?:false|wrong)\b|,? but\b"
+    r"|(?:[a-z]+ )?(?:or|oder|ou|at most|at least)\b"
+    r"|halved|doubled|inverse|factorial|octal|increased|decreased)",
     re.IGNORECASE,
 )
 _DOUBTED_MARK = re.compile(
-    r"\b(?:wrong|incorrect|false|first|previous|earlier|initial|book's)\s$"
-    r"|\b(?:assume|suppose|doubt|doubts|doubtful|false|unlikely|impossible|no longer)\b[^.!?\n]{0,40}$",
+    r"\b(?:(?:wrong|incorrect|false|first|previous|earlier|initial)\s|(?:assume|suppose"
+    r"|(?<!no )doubt|false|unlikely|impossible|no longer)\b[^.!?\n]{0,40})$",
     re.IGNORECASE,
 )
-_DENIED_BEHIND = re.compile(
-    r"[\W_]{0,6}\s(?:is|was|can|are|does|would|could)(?:\s?not\b|n['’]t\b)"
-    r"|[\W_]{0,4}\s(?:fails|must be rejected|is rejected|is excluded|is impossible)"
-    r"|[\W_]{0,4}\sis (?:wrong|incorrect|false|impossible)",
-    re.IGNORECASE,
+_OTHER_PART = re.compile(r"s? (?:to|of|for) (?:the )?(?:first|second|last|next) ", re.IGNORECASE)
+_SECOND_THOUGHT = (
+    r"(?:it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
+    r"|is (?:wrong|incorrect|false)|but (?:this|that|it)|sorry)\b"
 )
-_ALTERNATIVE = re.compile(r"\b(?:or|either|oder|ou|или|或|または|أو)\b|或", re.IGNORECASE)
-_RATHER = re.compile(r"\bnot [^,;.]{1,40},? but (?:rather )?([^,;]+)")
+_NEXT_THOUGHT = re.compile(rf"[.!?\n]\s*{_SECOND_THOUGHT}|\bnot sure\b", re.IGNORECASE)
+_AT_ONCE = re.compile(rf"[\s}}$).*\]\\?]*\s{_SECOND_THOUGHT}[^\n]{{0,80}}", re.IGNORECASE)
+_ANOTHER = re.compile(r"\d|\b(?:wrong|incorrect|false|not|[A-J])\b|n['’]t\b")
+_ALTERNATIVE = re.compile(r"\b(?:or|either|oder|ou|или|または|أو)\b|或", re.IGNORECASE)
 
 
 def denies(words: str) -> bool:
-    """Whether a label or remark beside a value takes it back, or makes it one of several."""
+    """Whether a label or clause beside a value takes it back, or makes it one of several."""
     return _DENIAL.search(words) is not None
 
 
-def takes_back(clause: str) -> bool:
-    """Whether a clause behind a value says that it may be another one."""
-    return _TAKES_BACK.search(clause) is not None
+def denied(before: str, behind: str = "") -> bool:
+    """Whether the words around a value deny it: `not 42`, `42 is not the answer`, `half of 42`."""
+    return _BEFORE.search(before) is not None or _BEHIND.match(behind) is not None
 
 
-def denied(before: str, behind: str) -> bool:
-    """Whether the words around a value deny it: `not 42`, `42 is not the answer`."""
-    return bool(
-        _DENIED_BEFORE.search(before)
-        or _CHANGED_BEFORE.search(before)
-        or _DENIED_BEHIND.match(behind)
-        or _CHANGED_BEHIND.match(behind)
-    )
+def doubted(before: str, behind: str) -> bool:
+    """Whether the words around a mark take it back: `the wrong answer is`."""
+    return _DOUBTED_MARK.search(before) is not None or _OTHER_PART.match(behind) is not None
 
 
-def doubted(before: str) -> bool:
-    """Whether the words before a mark take it back: `the wrong answer is`."""
-    return _DOUBTED_MARK.search(before.replace("no doubt", "")) is not None
+def thinks_again(text: str) -> bool:
+    """Whether a sentence begins with a second thought: `42. Wait, 43`."""
+    return _NEXT_THOUGHT.search(text) is not None
+
+
+def retraction(text: str, end: int) -> str:
+    """What takes back the answer that ends there, at once behind it: `116. Or is it 120?`."""
+    behind = _AT_ONCE.match(text, end)
+    return behind[0] if behind is not None and _ANOTHER.search(behind[0]) else ""
 
 
 def offers_another(between: str) -> bool:
     """Whether the words between two values make them alternatives: `41 or 42`."""
     return _ALTERNATIVE.search(between) is not None
-
-
-def corrected(text: str) -> str | None:
-    """`not 41 but 42` as `42`."""
-    match = _RATHER.search(text)
-    return match[1] if match is not None else None
 
 
 def knows_nothing(text: str) -> bool:

@@ -3,8 +3,9 @@
     stated("there are 840 ways to choose 2 men and 3 women")   # "840"
 
 A clause replaces a number only if it states a value of its own ("40, so 42"). Numbers that a
-preposition, a condition or a purpose hangs on say something else; alternatives and denials
-(`refusals`) leave no value. What it leaves out: letters of choices (`letters`).
+preposition, a condition or a purpose hangs on say something else: a new word of that kind goes into
+`_HANGS`. Alternatives and denials (`refusals`) leave no value. What it leaves out: letters of
+choices (`letters`).
 """
 
 from __future__ import annotations
@@ -13,120 +14,95 @@ import re
 
 from groupwise.rewards.math.layout import without_code, without_emphasis
 from groupwise.rewards.math.read import read
-from groupwise.rewards.math.refusals import corrected, denied, offers_another, takes_back
-from groupwise.rewards.math.units import is_known
+from groupwise.rewards.math.refusals import denied, denies, offers_another, thinks_again
+from groupwise.rewards.math.values import Reading, Relation, Sequence, Set, Truth, Unread, Words
 from groupwise.rewards.math.vocabulary import FRACTIONS, NUMBER_WORDS
-from groupwise.rewards.math.values import (
-    Formula,
-    Number,
-    Reading,
-    Relation,
-    Sequence,
-    Set,
-    Truth,
-    Unread,
-    Words,
-)
 
 MAX_CHARS = 2_000
 
-NOTES = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K: 20*2=<<20*2=40>>40
-# What explains an answer is no part of it: "42, since 6 * 7 = 42", "42 (6 * 7)", "42, not 43"
+_NOTES = re.compile(r"<<[^<>\n]{0,200}>>")  # GSM8K: 20*2=<<20*2=40>>40
+# What explains an answer is no part of it: "42, since 6 * 7 = 42", "42 (6 * 7)"
 _CLAUSE = re.compile(
     r",? (?:because|since|as|which|where|given that|due to|after|for|so that|porque|pues|ya que|car"
     r"|parce que|puisque|weil|denn|perché|poiché|потому что|так как|çünkü)\b|[,，]?因为"
     r"|, (?:so|that is|i\.e\.|meaning|not|in|and|with|making|giving|or) "
     r"|; (?=[A-Za-z])| (?:per|every) (?=\d)| [-–—]{1,2} (?=[A-Za-z])"
-    r"| \((?![-$\d.,?]*\))(?=(?:[^()]|\([^()]*\))*\)\D*$)"
+    r"| \((?![-$\d.,?]*\))(?=[^()]*\)\D*$)"
 )
-_DENIED_CLAUSE = re.compile(r"^(?:, | \()not [-$\d.,]+\)?$")
+_NOT_OTHER = re.compile(r"(?:, | \()not [-$\d.,]+\)?$")  # 42, not 43
 # "6*7, which is 42", "40, so 42": what was said before is explained, and the value comes last
 _RESULT = re.compile(
-    r"[,;] (?:(?:which|that) (?:is|equals|makes|gives|means)(?: equal to)?|so|i\.e\.|meaning"
-    r"|and so|therefore|thus)"
-    r",? ((?:(?:the|a|an|her|his|their|its|it|she|he|they|there)\b[^,;]{0,60}? (?:is|are|equals|=) )?)(.+)",
+    r"(?:[,;] (?:(?P<which>(?:which|that) (?:is|equals|makes|gives|means))|so|i\.e\.|meaning|and so"
+    r"|therefore|thus),?|;) (?P<subject>(?:the|an?|her|his|their|its?|s?he|they|there)\b"
+    r"[^,;]{0,60}? (?:is|are|equals|=) )?(?P<rest>.*\d.*)",
     re.DOTALL,
 )
-_WHICH = re.compile(r"[,;] (?:which|that)\b")
+_SAYS_MORE = re.compile(
+    r",? (?:and|so|or) (?=.*\d).*(?:=|\b(?:is|are|equals|was|costs?|has|have)\b)", re.DOTALL
+)
 _NUMBER = (
-    rf"(?<![A-Za-z0-9_.\\^])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?(?:[\d{FRACTIONS}]|\.\d)"
+    rf"(?<![A-Za-z0-9_.\\^])[-+−]?(?:\\?[$€£¥₹]\s?)?[-+−]?(?:[\d√{FRACTIONS}]|\.\d)"
     r"(?:[^\s,;:!?\"'=<>≈\[\]()]|\([^()\s]{0,30}\)|[,:](?=\d)|!(?=[^\s.!]))*"
 )
 _NAMES = "|".join(sorted((name for name in NUMBER_WORDS if name != "one"), key=len, reverse=True))
-NUMBER_NAMES = rf"\b(?i:{_NAMES})(?:[- ](?:and )?(?i:{_NAMES}|one|hundred|thousand|million))*\b"
-_NAME = re.compile(NUMBER_NAMES)
-_OPERAND = (
-    rf"(?:{_NUMBER.partition(')')[2]}|[a-z](?![A-Za-z])|pi\b|π|sqrt\([^()]*\)|\([^()]{{1,40}}\))"
-)
+_NAME = rf"\b(?i:{_NAMES})(?:[- ](?:and )?(?i:{_NAMES}|one|hundred|thousand|million))*\b"
+# A formula in marks, a list in brackets, a number in words, or a number with what is part of it
 _CANDIDATE = re.compile(
-    r"\$\$(?:[^$]|\\\$){1,800}\$\$|(?<!\\)\$(?![\d.,]+ [a-z]|\d[\d.,]*\s*[-+*/=]\s*\$)(?:[^$\n]|\\\$){1,400}(?<!\\)\$(?!\d)"
+    r"(?<!\\)\$(?![\d.,]+ [a-z]|\d[\d.,]*\s*[-+*/=]\s*\$)[^$\n]{1,400}\$(?!\d)"
     r"|\\\(.{1,800}?\\\)|\\\[.{1,800}?\\\]"
-    r"|(?<![\w)])(?:\[[^\[\]\n]{1,200}\]|\((?=[^()]*,)[-\d.,/ a-z\\π^√]{3,200}\)|\\?\{[-\d., ]{3,200}\})"
-    rf"|{NUMBER_NAMES}|{_NUMBER}(?: (?:[AaPp]\.?[Mm]\b\.?)|(?:\s?(?:[*/^+×·÷]|- (?=\S)|[xX](?= ?10\^)|[xX](?= \d))\s?{_OPERAND})+)?"
-    r"(?: (?:pi|π|squared|cubed|hundred|thousand|million|billion|trillion)\b| \d+/\d+)*"
-    r"|(?<![A-Za-z\d])[-−]?\d*\.?\d*√\(?\d+\)?",
+    r"|(?<![\w)])(?:\[[^\[\]\n]{1,200}\]|\((?=[^()]*,)[-\d.,/ a-z\\π^√]{3,200}\))"
+    rf"|{_NAME}|{_NUMBER}(?: [AaPp]\.?[Mm]\b\.?|(?:\s?(?:[*/^+×·÷]|[-xX](?= \d))\s?"
+    r"(?:\d[^\s,;:!?=()]*|[a-z]\b|\([^()]{1,40}\)))+)?"
+    r"(?: (?:pi|π|squared|cubed|hundred|thousand|million|billion|trillion)\b| \d+/\d+)*",
     re.DOTALL,
 )
-_UNIT_BEHIND = re.compile(r"\s?(?:([A-Za-z°µΩ]+(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?))(?![\w])")
-_SECOND_THOUGHT = re.compile(
-    r"[.!?\n]\s*(?:it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought)\b|\bnot sure\b",
-    re.IGNORECASE,
-)
-_CONDITIONAL = re.compile(
-    r"\b(?:would|could|might) (?:be|have been)\b.*\bif\b|\bbut (?:that|it|this)\b", re.IGNORECASE
-)
+_UNIT_BEHIND = re.compile(r"\s?([A-Za-z°µΩ]+(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?)(?!\w)")
 _UNFINISHED = re.compile(r"[-+*/^=<>]\s*$")
 _ITEM = re.compile(r"\s*(?:[a-z]\)|\(?[ivx]+\)|\d{1,2}[.)])\s")
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 _MINUS = re.compile(r"\b(?:negative|(?:is|was|be|of|to) minus) $", re.IGNORECASE)
 # What hangs on these words is not what the sentence states
 _HANGS = re.compile(
-    r"(?:\b(?:if|when|since|because|after|before|during|within|in|on|at|for|from|per|every|each|with"
-    r"|without|than|by|out of|over|under|between|among|through|until|past|to [a-z]+|compared to"
-    r"|more|fewer|less)|(?<!total )(?<!sum )(?<!average )(?<!product )(?<!value )(?<!profit )"
-    r"(?<!cost )(?<!price )(?<!amount )(?<!number )(?<!rate )(?<!area )(?<!length )\bof"
-    r"|(?<!total )\b(?:de|del|en|por|para|con|dans|par|pour|avec|sur|von|für|mit|pro|nach|um|di|em|com))"
-    r"(?: (?:the|a|an|all|his|her|their|its|just|only|about|exactly|first|next|last|another|those"
-    r"|these|both))*\s[\W_]{0,3}$",
+    r"(?:\b(?:if|when|since|because|after|before|during|within|in|on|at|for|from|per|every|each"
+    r"|with|without|than|by|out of|over|under|between|among|through|until|past|to [a-z]+|more|fewer"
+    r"|less|(?<!total )(?:of|de|del|en|por|para|con|dans|par|pour|avec|sur|von|für|mit|pro|nach|um"
+    r"|di|em|com)|(?:from|between) \S+ (?:to|and)))"
+    r"(?: (?:the|an?|all|his|her|their|its|just|only|about|first|last))*\s[\W_]{0,3}$",
     re.IGNORECASE,
 )
 _STATES = re.compile(
-    r"(?:\b(?:is|are|was|were|be|equals?|equal to|becomes|ist|sind|es|son|est|sont|è|sono|is only"
-    r"|total of|sum of|=)(?: (?:only|exactly|now|about|just|thus|then|therefore))?|=)\s[\W_]{0,3}$",
+    r"(?:\b(?:is|are|was|were|be|equals?|equal to|ist|es|est|è|(?:total|sum) of)"
+    r"(?: (?:only|exactly|now|about|just|thus|then))?|=)\s[\W_]{0,3}$",
     re.IGNORECASE,
 )
-_LEADING = re.compile(
-    r"^\W*(?:if|when|since|because|after|before|given|as|for|with|out of|of|in|to|while|although"
-    r"|by|starting)\b[^,]{3,120},\s",
-    re.IGNORECASE,
-)
-_PURPOSE = re.compile(r" (?:to|for|in order to|from) (?!be\b|\$?\d)[A-Za-z]+\b", re.IGNORECASE)
 _UNREAD_COMMAND = re.compile(r"\\(?!text|quad|\(|\)|\[|\]|approx|displaystyle)[A-Za-z]+")
-_OR_BEHIND = re.compile(r"\s?(?:[a-z]+ )?(?:or|oder|ou)\b", re.IGNORECASE)
-_RANGE = re.compile(r"\b(?:from|between) \S+ (?:to|and) [\W_]{0,3}$")
 _LABELS = re.compile(
-    r"(?:\b(?:step|part|case|equation|eq|figure|table|problem|question|example|section|chapter|line"
-    r"|page|version|no|theorem|lemma|corollary|proposition|exercise|item|rule|law)\.?|#)\s*\(?$",
+    r"(?:\b(?:step|part|case|equation|figure|table|problem|question|example|section|chapter|line"
+    r"|page|version|theorem|lemma|exercise|item|rule)|#)\s*\(?$",
     re.IGNORECASE,
 )
+# The sentence announces further work, or supposes something
 _GOES_ON = re.compile(
     r"\b(?:so|then|and) (?:I|we) (?!get|have|find|conclude|see|obtain|arrive)[a-z]+\b"
-    r"|^\W*(?:[Ss]uppose|[Aa]ssume|[Tt]ry|[Aa]dd|[Ss]ubtract|[Dd]ivide|[Mm]ultiply|[Ii]f (?:it|x|we))\b"
-    r"|\b(?:let['’]s try|next, [a-z]+ by|at first|initially|originally|distractor|depends|whether|not sure|unclear|perhaps|look at|refer to|see (?:equation|figure))\b"
-    r"|\b(?:do not|don['’]t|cannot|can['’]t) (?:know|determine|tell)\b"
-    r"|\b(?:I|[Ww]e) (?:still |now |then |also |just )?(?:can|could|need|must|should|have to|will|want|multiply|divide|add|subtract|get to"
-    r"|notice|know|use|try|start|begin)\b|\blet(?:['’]s| us| me)\b|\b(?:next|now|first),? (?:I|we)\b",
+    r"|^\W*(?:suppose|assume|try|add|subtract|divide|multiply|if (?:it|x|we))\b"
+    r"|\b(?:let(?:['’]s| us| me)|next, [a-z]+ by|at first|initially|originally|depends|whether"
+    r"|unclear|perhaps|look at|see (?:equation|figure)|(?:next|now|first),? (?:I|we)"
+    r"|(?:I|we) (?:still |now |then |also |just )?(?:can|could|need|must|should|have to|will|want"
+    r"|multiply|divide|add|subtract|notice|know|use|try|start|begin)"
+    r"|(?:do not|don['’]t|cannot|can['’]t) (?:know|determine|tell))\b",
+    re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?。！？])(?<!\b[A-Z]\.)(?<!\bvs\.)\s+(?=\S)|\n+|(?<=[。！？])")
 _TELLS = re.compile(rf"[\d√π{FRACTIONS}]|\\[a-z]")
+_SAYS_NUMBER = re.compile(rf"{_TELLS.pattern}|{_NAME}")
 _CUT_OFF = re.compile(
     r"(?:\b(?:I|we|the|a|an|of|to|and|so|is|are|by|with|that|then|will|but|if|because)|[=+*×])\s*$"
 )
 _HEADING = re.compile(r"\s*(?:\*\*[^*]+\*\*:?|#{1,6}\s[^=≈]*|\d{1,2}[.)]\s*)")
 _LEAD_IN = re.compile(
-    r"(?:(?:so|thus|therefore|hence|then|and|finally|now|answer|ans|a)\b[,:]?\s+)+", re.IGNORECASE
+    r"^(?:(?:so|thus|therefore|hence|then|and|finally|now|answer|ans|a)\b[,:]?\s+)+", re.IGNORECASE
 )
-_STEP = re.compile(r"\s*[#*]*\s?(?:step|part) \d+\s?[:.)]?[*\s]*", re.IGNORECASE)
+_STEP = re.compile(r"^\s*[#*]*\s?(?:step|part) \d+\s?[:.)]?[*\s]*", re.IGNORECASE)
 
 
 def is_value(reading: Reading, words_too: bool = False) -> bool:
@@ -147,151 +123,89 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
     `last`: of several values that nothing tells apart, the last one counts. `with_unit`: with the
     unit of measure behind it.
     """
-    text = NOTES.sub("", text[:MAX_CHARS]).strip() if "<<" in text else text[:MAX_CHARS].strip()
-    lead = _LEAD_IN.match(text)
-    text = text[lead.end() :] if lead is not None else text
+    text = _LEAD_IN.sub("", _NOTES.sub("", text[:MAX_CHARS]).strip())
+    if thinks_again(text):
+        return None
+    text = _NOT_OTHER.sub("", _ORDINAL.sub("", without_emphasis(text)).rstrip("."))
     if is_value(read(text)):
         return text
-    if _SECOND_THOUGHT.search(text):
+    if _UNFINISHED.search(text):
         return None
-    text = _ORDINAL.sub("", without_emphasis(text))
-    if is_value(read(text)):
-        return text
-    if (instead := corrected(text)) is not None and any(map(str.isdigit, instead)):
-        text = instead
-    if _CONDITIONAL.search(text) or _UNFINISHED.search(text):
-        return None
-    clause = _CLAUSE.search(text)
-    while clause is not None:
+    for clause in _CLAUSE.finditer(text):
         head, tail = text[: clause.start()], text[clause.start() :]
-        result = _RESULT.match(tail)
-        head_value = _of_head(head, with_unit)
-        if not _DENIED_CLAUSE.match(tail.strip(".")) and takes_back(tail):
+        # "no, because 9 is odd" states no 9
+        if denies(tail) or isinstance(read(head.strip())[0], Truth):
             return None
-        if last and tail.startswith(";") and (later := stated(tail[2:], last=True)) is not None:
-            return later
-        if isinstance(read(head.strip())[0], Truth):
-            return None  # "no, because 9 is odd" states no 9
-        if result is not None and any(map(str.isdigit, result[2])):
-            concluded = stated(result[2], last=last, with_unit=with_unit)
-            if concluded is not None and (
-                (last and not _WHICH.match(tail))
-                or head_value is None
-                or result[1]
-                or _is_bare(result[2])
-            ):
-                return concluded
-        if head_value is not None and not _says_more(tail):
-            return head_value
-        clause = _CLAUSE.search(text, clause.end())
+        value = _before_clause(head, with_unit)
+        result = _RESULT.match(tail)
+        if result is not None:
+            later = stated(result["rest"], last=last, with_unit=with_unit)
+            counts = value is None or result["subject"] or (last and not result["which"])
+            if later is not None and (counts or not any(map(str.isalpha, result["rest"]))):
+                return later
+        if value is not None and not _SAYS_MORE.match(tail):
+            return value
     return _main_value(text, last, with_unit)
 
 
-def _is_bare(text: str) -> bool:
-    return isinstance(read(text)[0], (Number, Formula)) or not any(map(str.isalpha, text))
-
-
-def _of_head(head: str, with_unit: bool) -> str | None:
+def _before_clause(head: str, with_unit: bool) -> str | None:
     """What stands in front of a clause: a value, the last side of an equation, or a sentence."""
-    if not any(map(str.isdigit, head)):
-        side = head.strip()
-        return side if side and is_value(read(side)) else None
-    for side in (head, head.rsplit("=", 1)[-1]):
-        if is_value(read(side.strip())):
-            return side.strip()
-    return _main_value(head, False, with_unit)
-
-
-def _says_more(tail: str) -> bool:
-    """Whether a clause joined by "and" or "so" states a further value."""
-    joined = re.match(r",? (?:and|so|or) ", tail)
-    return (
-        joined is not None
-        and any(map(str.isdigit, tail))
-        and re.search(r"=|\b(?:is|are|equals|was|costs?|has|have)\b", tail) is not None
-    )
+    side = head.rsplit("=", 1)[-1].strip()
+    if is_value(read(side)):
+        return side
+    return _main_value(head, False, with_unit) if any(map(str.isdigit, head)) else None
 
 
 def _main_value(text: str, last: bool, with_unit: bool) -> str | None:
     """Of the values in a sentence the one that nothing hangs on."""
     found = list(_CANDIDATE.finditer(text))
-    digits = [m for m in found if _TELLS.search(m[0])]
-    found = digits or [m for m in found if m[0][0].isalpha()]
-    if not found:
+    found = [m for m in found if _TELLS.search(m[0])] or found
+    if _UNREAD_COMMAND.search(_CANDIDATE.sub(" ", text)):
         return None
-    for one, other in zip(found, found[1:], strict=False):
-        if offers_another(text[one.end() : other.start()][:40]):
-            return None
-    leftover = text
-    for m in reversed(found):
-        leftover = leftover[: m.start()] + " " + leftover[m.end() :]
-    if _UNREAD_COMMAND.search(leftover):
+    if found and offers_another(text[found[0].end() : found[-1].start()]):
         return None
-    found = [m for m in found if not _LABELS.search(text[: m.start()])]
-    standing = [m for m in found if not denied(text[: m.start()][-60:], text[m.end() :][:40])]
-    if not standing or any(_OR_BEHIND.match(text, m.end()) for m in standing):
-        return None
+    standing = []
+    for m in found:
+        before = text[: m.start()][-60:]
+        if not _LABELS.search(before) and not denied(before, text[m.end() :][:40]):
+            standing.append(m)
     after_equals = [m for m in standing if re.search(r"[=≈]\s*$", text[: m.start()])]
-    if after_equals:
-        standing = [m for m in standing if m.start() >= after_equals[-1].start()][:1]
-    main = [m for m in standing if not _is_aside(text, m)] or (
-        standing if len(standing) == 1 else []
-    )
-    if len(main) > 1:
-        main = [m for m in main if _STATES.search(text[: m.start()][-40:])] or main
-    if not main or (len(main) > 1 and not last):
-        return None
-    return _shown(text, main[-1], with_unit)
-
-
-def _is_aside(text: str, match: re.Match[str]) -> bool:
-    before = text[: match.start()]
-    if _STATES.search(before[-40:]):
-        leading = _LEADING.match(text)
-        return leading is not None and match.end() <= leading.end()
-    if _RANGE.search(before):
-        return True
-    if (leading := _LEADING.match(text)) is not None and match.end() <= leading.end():
-        return True
-    purpose = _PURPOSE.search(text, 0, match.start() + 1)
-    if purpose is not None and any(map(str.isdigit, text[: purpose.start()])):
-        return True
-    return _HANGS.search(before[-60:]) is not None
+    standing = after_equals[-1:] or standing
+    said = [m for m in standing if _STATES.search(text[: m.start()][-40:])]
+    main = said or [m for m in standing if not _HANGS.search(text[: m.start()][-60:])]
+    if not main and len(standing) == 1:
+        main = standing
+    return _shown(text, main[-1], with_unit) if len(main) == 1 or (main and last) else None
 
 
 def _shown(text: str, match: re.Match[str], with_unit: bool) -> str:
+    """A value with the sign in words before it, and its unit."""
     shown = match[0].strip().rstrip(".,;:")
     before = text[: match.start()]
     if _MINUS.search(before[-20:]):
         shown = "-" + shown
-    elif before.endswith("-") and shown[:1] in "$\\":  # -$\pi/6$
+    elif before.endswith("-"):  # -$\pi/6$
         shown = "-" + shown.strip("$")
     if with_unit and (unit := _UNIT_BEHIND.match(text, match.end())) is not None:
-        name = re.split(r"[/^]", unit[1])[0]
-        if is_known(name.removesuffix("s") if len(name) > 3 else name):
-            shown += " " + unit[1]
+        shown += " " + unit[1]
     return shown
 
 
-def last_stated(text: str, *, with_unit: bool = False) -> tuple[str, int] | None:
+def last_stated(text: str) -> tuple[str, int] | None:
     """The value of the last sentence that has one, and where that sentence starts.
 
     Never a step number, an exponent, the end of a range, what a program printed or a number of a
     heading; nothing where the sentence announces further work.
     """
-    if _CUT_OFF.search(text[-20:]):
-        return None
     tail = without_code(text[-4 * MAX_CHARS :]).rstrip()
     lines = tail.splitlines()[-2:]
-    if len(lines) == 2 and all(map(_ITEM.match, lines)):
-        return None  # items of a list
+    if _CUT_OFF.search(text[-20:]) or (len(lines) == 2 and all(map(_ITEM.match, lines))):
+        return None  # unfinished, or items of a list
     for line in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
-        step = _STEP.match(line)
-        sentence = line[step.end() :] if step is not None else line
+        sentence = _STEP.sub("", line)
         if _GOES_ON.search(sentence):
             return None
-        if not (_TELLS.search(sentence) or _NAME.search(sentence)) or _HEADING.fullmatch(sentence):
-            continue
-        value = stated(sentence, last=True, with_unit=with_unit)
-        return None if value is None else (value, max(0, text.rfind(sentence)))
+        if _SAYS_NUMBER.search(sentence) and not _HEADING.fullmatch(sentence):
+            value = stated(sentence, last=True)
+            return None if value is None else (value, max(0, text.rfind(sentence)))
     return None

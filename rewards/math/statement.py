@@ -57,6 +57,8 @@ _CANDIDATE = re.compile(
     re.DOTALL,
 )
 _UNIT_BEHIND = re.compile(r"\s?([A-Za-z°µΩ]+(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?)(?!\w)")
+_BECAUSE = re.compile(r"\b(?:because|since|porque|car|weil|denn)\b|, as\b|因为", re.IGNORECASE)
+_EQUALS = re.compile(r"(?<![<>!=])=\s*")
 _UNFINISHED = re.compile(r"[-+*/^=<>]\s*$")
 _ITEM = re.compile(r"\s*(?:[a-z]\)|\(?[ivx]+\)|\d{1,2}[.)])\s")
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
@@ -92,7 +94,8 @@ _GOES_ON = re.compile(
     r"|(?:do not|don['’]t|cannot|can['’]t) (?:know|determine|tell))\b",
     re.IGNORECASE,
 )
-_SENTENCE = re.compile(r"(?<=[.!?。！？])(?<!\b[A-Z]\.)(?<!\bvs\.)\s+(?=\S)|\n+|(?<=[。！？])")
+_SUPPOSES = re.compile(r"\W*(?:suppose|assume|let|try|if)\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"(?<=[.!?。！？])(?<!\b[A-Z]\.)(?<!\bvs\.)(?<!\bM[rs]\.)(?<!\bMrs\.)\s+(?=\S)|\n+|(?<=[。！？])")
 _TELLS = re.compile(rf"[\d√π{FRACTIONS}]|\\[a-z]")
 _SAYS_NUMBER = re.compile(rf"{_TELLS.pattern}|{_NAME}")
 _CUT_OFF = re.compile(
@@ -131,6 +134,8 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
         return text
     if _UNFINISHED.search(text):
         return None
+    if (side := _last_side(text, with_unit)) is not None:
+        return side
     for clause in _CLAUSE.finditer(text):
         head, tail = text[: clause.start()], text[clause.start() :]
         # "no, because 9 is odd" states no 9
@@ -146,6 +151,19 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
         if value is not None and not _SAYS_MORE.match(tail):
             return value
     return _main_value(text, last, with_unit)
+
+
+def _last_side(text: str, with_unit: bool) -> str | None:
+    """What stands behind the last equals sign, if nothing behind it says more."""
+    ends = [m.end() for m in _EQUALS.finditer(text)]
+    match = _CANDIDATE.match(text, ends[-1]) if ends else None
+    if match is None or _BECAUSE.search(text, 1, match.start()):
+        return None
+    behind = text[match.end() :]
+    more = [m for m in _CANDIDATE.finditer(behind) if not _HANGS.search(behind[: m.start()])]
+    if more or denies(behind) or denied(text[: match.start()][-60:], behind[:40]):
+        return None
+    return _shown(text, match, with_unit)
 
 
 def _before_clause(head: str, with_unit: bool) -> str | None:
@@ -203,7 +221,9 @@ def last_stated(text: str) -> tuple[str, int] | None:
         return None  # unfinished, or items of a list
     for line in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
         sentence = _STEP.sub("", line)
-        if _GOES_ON.search(sentence):
+        if _GOES_ON.search(sentence) and (
+            _SUPPOSES.match(sentence) or _last_side(_NOTES.sub("", sentence), False) is None
+        ):
             return None
         if _SAYS_NUMBER.search(sentence) and not _HEADING.fullmatch(sentence):
             value = stated(sentence, last=True)

@@ -1,10 +1,11 @@
-"""Units of measure: what a text of letters names, and the factor between two units.
+"""Units of measure: what a text of letters names, and the way from one unit to another.
 
     factor(read_unit("km/h"), read_unit("m/s"))   # Fraction(18, 5)
 
 pint knows the units and their exact factors (https://pint.readthedocs.io); it is asked about single
 names only, the first time that two stated units differ. What is no unit is a label ("clips"): two
-labels agree if they share a word. What it leaves out: scales with another zero (20 °C is no K).
+labels agree if one says no more than the other. New names go into the tables of `vocabulary`. What
+it leaves out: prefixes of their own (`k Ω`).
 """
 
 from __future__ import annotations
@@ -13,57 +14,31 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from groupwise.rewards.math.vocabulary import CURRENCIES, SYMBOLS
+from groupwise.rewards.math.vocabulary import (
+    CURRENCIES,
+    MONEY,
+    NEVER_IN_UNITS,
+    NO_MEASURES,
+    SYMBOLS,
+)
 
-_MONEY = {
-    "$": ("$", 100), "dollar": ("$", 100), "usd": ("$", 100), "buck": ("$", 100),
-    "cent": ("$", 1), "¢": ("$", 1), "€": ("€", 1), "euro": ("€", 1), "eur": ("€", 1),
-    "£": ("£", 1), "¥": ("¥", 1), "yen": ("¥", 1), "yuan": ("yuan", 1), "₹": ("₹", 1),
-    "rupee": ("₹", 1), "rs": ("₹", 1),
-}  # fmt: skip
-# What pint names otherwise, or does not know
-_OTHER_NAMES = {
-    "°": "degree", "deg": "degree", "gm": "gram", "kmph": "kph", "sec": "second", "inche": "inch",
-    "°c": "degC", "°f": "degF", "celsius": "degC", "fahrenheit": "degF", "cc": "cm",
-}  # fmt: skip
-_SCALES = {
-    "°c": (Fraction(27315, 100), Fraction(1)), "°cels": (Fraction(27315, 100), Fraction(1)),
-    "°f": (Fraction(45967, 100), Fraction(5, 9)), "°fahr": (Fraction(45967, 100), Fraction(5, 9)),
-    "k": (Fraction(0), Fraction(1)), "kelvi": (Fraction(0), Fraction(1)),
-}  # fmt: skip
-# pint takes these for units, and people do not: a cat is no centi-technical-atmosphere
-_LABELS = {
-    "unit", "cat", "bars", "point", "hand", "bag", "rod", "chain", "link", "nail", "slug", "stone",
-    "count", "turn", "pin", "set", "mark", "sheet", "barn", "are", "table", "pole", "perch",
-    "span", "drop", "pig", "bit", "face", "pack", "page", "line", "item", "part", "player",
-    "game", "case", "cord", "hat", "pat", "pet", "pant", "at", "as", "a", "in total", "em",
-    "beat", "skein", "lot", "dot", "can", "circle", "cycle", "revolution", "times", "mat", "cable",
-}  # fmt: skip
-_POWERS = {"square": 2, "sq": 2, "sq.": 2, "cubic": 3, "cu": 3, "cu.": 3}
-_POWER_BEHIND = {"squared": 2, "cubed": 3}
-_FACTOR = re.compile(r"([A-Za-z°€£¥₹¢$µμΩ.'\u0080-\U0010ffff]+)\s*(?:\^\s*\{?\s*(-?[1-4])\s*\}?)?")
-_RATES = {"mph": "mile per hour", "kmph": "km per hour", "kph": "km per hour"}
+_OTHER_NAMES = {"°": "degree", "inche": "inch"}  # what pint does not know
+_POWERS = {"square": 2, "sq": 2, "sq.": 2, "cubic": 3, "cu": 3, "cu.": 3, "squared": 2, "cubed": 3}
+_SCALES = {"c": "celsius", "f": "fahrenheit"}
+_ZERO = {"celsius": Fraction("273.15"), "fahrenheit": Fraction("459.67")}  # over the absolute zero
+_SCALE = re.compile(r"(?:°|degrees?) ?([CF])(?:elsius|ahrenheit)?\b", re.IGNORECASE)
+_NO_UNIT = re.compile(r"(?<![A-Za-z])-(?!\d)|[+=<>|!&\[\]();,]|\\(?!text|frac|mu|Omega)")
+_SPACE = re.compile(r"\\text|\\frac|[{}*~]|(?<=[A-Za-z])-(?=[A-Za-z])")
+_PERCENT = re.compile(r"(?:%|percent|per cent)(?![A-Za-z])\D*", re.IGNORECASE)
 _PER = re.compile(r"\s*/\s*|(?:^|(?<=\s))per\s+")
-_ARTICLES = {"a", "an", "the", "of"}
-_NO_UNIT = re.compile(r"(?<![A-Za-z])-(?!\d)|[+=<>|!&\[\]();,]|\\(?!text|frac)")
-# Words that make a number part of a larger statement: not units
-_SAYING = {
-    "pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "and", "or", "over", "times", "plus",
-    "minus", "mod", "if", "for", "not", "but", "frac", "cdot", "divided", "squared", "cubed",
-    "base", "to", "pm", "dots", "infty", "is", "then", "i", "e", "isn", "wasn",
-    "cannot", "never", "wrong", "maybe", "no", "than", "when", "because", "since",
-    "so", "that", "which", "either", "x", "y",
-}  # fmt: skip
-_NEVER = {"or", "and", "not", "isn", "wasn", "cannot", "never", "wrong", "no", "if", "but", "than",
-          "either", "nor", "except", "is", "was", "are", "below", "halved",
-          "negative", "over", "factorial", "inverse", "doubled", "odd", "something"}  # fmt: skip
+_WORD = re.compile(r"(?!')[A-Za-z°€£¥₹¢$µμΩ.'\u0080-\U0010ffff]+(?:\^-?[1-4])?")
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A unit as it was written, in lower case but for symbols (kHz, MB): over, and under its bars."""
+    """A unit as it was written: over, and under its bars."""
 
     over: str
     under: tuple[str, ...] = ()
@@ -76,92 +51,60 @@ DEGREE = Unit("°")
 @lru_cache(maxsize=4096)
 def read_unit(text: str) -> Unit | None:
     """The unit that a spelled text is, with the labels in it; None: it says something else."""
-    text = text.replace("\\Omega", "ohm").replace("\\mu ", "µ").replace("\\mu", "µ")
     if len(text) > 80 or _NO_UNIT.search(text):
         return None
-    plain = text.replace("\\text", " ").replace("\\frac", "").replace("}{", "}/{").replace("~", " ")
-    plain = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", " ", plain)
-    plain = " ".join(_joined(plain.translate({123: " ", 125: " ", 42: " "}))).strip(" .,")
-    if re.search(r"(?<!\^)(?<!\^ )(?<!\^-)\d", plain):
-        return None
-    if re.match(r"(?:%|percent|per cent)(?![A-Za-z])", plain.lower()):
+    text = text.replace("\\Omega", "ohm").replace("\\mu", "µ").replace("}{", "}/{")
+    plain = " ".join(re.sub(r"\s*\^\s*", "^", _SPACE.sub(" ", text)).split()).strip(" .,")
+    plain = _SCALE.sub(lambda m: _SCALES[m[1].lower()], plain).replace("µ ", "µ")
+    if _PERCENT.fullmatch(plain):
         return PERCENT
-    words = re.findall(r"[^\W\d_]+", plain.casefold())
-    if not plain or (words and (words[0] in _SAYING or _NEVER & set(words))) or len(words) > 6:
+    if NEVER_IN_UNITS.intersection(re.findall(r"[^\W\d_]+", plain.casefold())):
         return None
-    over, *under = _PER.split(_RATES.get(plain.casefold(), plain))
-    over = over.strip()
-    if len(under) > 2 or not all(part.strip() for part in under) or not (over or under):
+    over, *under = _PER.split(plain)
+    known = all(map(_WORD.fullmatch, " ".join((over, *under)).split()))
+    if not known or not all(under) or set(plain.split()) <= _POWERS.keys():  # 42 squared
         return None
-    if any(_FACTOR.fullmatch(word) is None for word in " ".join((over, *under)).split()):
-        return None
-    return (
-        DEGREE
-        if over in ("°", "deg", "degree", "degrees") and not under
-        else Unit(over, tuple(under))
-    )
+    return DEGREE if plain in ("deg", "degree", "degrees") else Unit(over.strip(), tuple(under))
+
+
+class _Meaning(NamedTuple):
+    size: Fraction
+    dimension: dict[str, Any]  # of base units, which powers
+    labels: tuple[set[str], set[str]]  # over and under the bar
 
 
 @lru_cache(maxsize=4096)
-def _factors_of(unit: Unit) -> tuple[tuple[str, int], ...]:
-    """Named factors with their powers: `m/s^2` as (("m", 1), ("s", -2))."""
-    found = _factors(unit.over, 1)
-    for part in unit.under:
-        found += _factors(part, -1)
-    return tuple(sorted(found))
-
-
-def _factors(text: str, sign: int) -> list[tuple[str, int]]:
-    """`square feet`, `N m`, `kg m^2`, `minutes long`, `black skirts`."""
-    if not text.strip():
-        return []
-    words = [word for word in text.split() if word not in _ARTICLES]
-    power = 1
-    if words and words[0].casefold() in _POWERS:
-        power, words = _POWERS[words[0].casefold()], words[1:]
-    if len(words) > 1 and words[-1].casefold() in _POWER_BEHIND:
-        power, words = _POWER_BEHIND[words[-1].casefold()], words[:-1]
-    if not words:
-        return []
-    found = [_FACTOR.fullmatch(word) for word in words]
-    symbols = [(_singular(m[1]), int(m[2] or 1)) for m in found if m is not None]
-    if len(symbols) < len(found):
-        return []
-    known = [symbol for symbol in symbols if is_known(symbol[0])]
-    if len(known) == len(symbols):
-        return [(name, p * power * sign) for name, p in known]
-    label = [name.casefold() for name, _ in symbols]
-    if known and known[0] == symbols[0]:  # 50 miles away
-        rest = [(" ".join(label[1:]), sign)]
-        return [(known[0][0], known[0][1] * power * sign), *rest]
-    return [(" ".join(label), power * sign)]
-
-
-def _joined(text: str) -> list[str]:
-    """Words, with its power at each: `cm ^2`."""
-    return re.sub(r"\s*\^\s*", "^", text).split()
+def _meaning(unit: Unit) -> _Meaning:
+    """Its factors in base units, and the words that are none: `50 square feet of red cloth`."""
+    size, dimension = Fraction(1), dict[str, Any]()
+    labels: tuple[set[str], set[str]] = (set(), set())
+    for at, part in enumerate((unit.over, *unit.under)):
+        words = part.split()
+        power = -1 if at else 1
+        for word in words:
+            power *= _POWERS.get(word.casefold(), 1)
+        label = labels[bool(at)]
+        for word in words:
+            name, _, exponent = word.partition("^")
+            measure = _measure(_singular(name)) if not label else None
+            if word.casefold() in _POWERS:
+                continue
+            if measure is None:  # and so are all words behind it: `eggs in` has no inch
+                label.add(_singular(name).casefold() + exponent)
+                continue
+            total = power * int(exponent or 1)
+            size *= measure[0] ** total
+            for base, of_base in measure[1].items():
+                dimension[base] = dimension.get(base, 0) + of_base * total
+    return _Meaning(size, {k: v for k, v in dimension.items() if v}, labels)
 
 
 def _singular(name: str) -> str:
-    name = name.strip(".")
-    if len(name) > 3 and name.endswith("s") and not name.endswith("ss") and name not in _LABELS:
-        name = name[:-1] if not name.endswith("ies") else name[:-3] + "y"
-    return _OTHER_NAMES.get(name.casefold(), name)
-
-
-def is_known(name: str) -> bool:
-    """Whether a name is a currency or a unit of measure."""
-    return name.casefold() in _MONEY or _measure(name) is not None
-
-
-def zero_and_step(unit: Unit) -> tuple[Fraction, Fraction] | None:
-    """Of a scale of temperature: what is added to come from zero, and its step in kelvin."""
-    return None if unit.under else _SCALES.get(unit.over.casefold().replace("degrees ", "°")[:5])
-
-
-def is_measure(unit: Unit) -> bool:
-    """Whether every factor is a unit of measure or money, and no label."""
-    return all(is_known(name) for name, _ in _factors_of(unit))
+    """In lower case, but for symbols as short as `kHz`."""
+    if len(name) > 3:
+        name = name.casefold()
+        name = name if name.endswith(("ss", "us")) else name.removesuffix("s")
+    return _OTHER_NAMES.get(name, name)
 
 
 @cache
@@ -172,78 +115,53 @@ def _registry() -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _measure(name: str) -> tuple[Fraction, tuple[tuple[str, Fraction], ...]] | None:
-    """The factor to base units and the dimension of one name; None if it is no unit."""
-    if (
-        (name.casefold() if len(name) > 1 else name) in _LABELS
-        or not name.isalpha()
-        or len(name) > 20
-    ):
+def _measure(name: str) -> tuple[Fraction, dict[str, Any]] | None:
+    """The factor to base units and those units, of one name; None if it is no unit."""
+    if (money := MONEY.get(name.casefold())) is not None:
+        return Fraction(money[1]), {money[0]: 1}
+    if name in NO_MEASURES or not name.isalpha() or len(name) > 20:
         return None
-    for spelling in dict.fromkeys((name, name.lower())):
-        if len(name) == 1 and spelling != name:
-            continue
-        try:
-            factor, units = _registry().get_base_units(spelling)
-            dimension = tuple(sorted((str(k), Fraction(v)) for k, v in units._units.items()))
-            return Fraction(factor), dimension
-        except Exception:  # pint raises its own, tokenize's and others on what is no unit
-            continue
-    return None
+    try:
+        factor, units = _registry().get_base_units(name)
+    except Exception:  # pint raises its own, tokenize's and others on what is no unit
+        return None
+    return Fraction(factor), {str(base): power for base, power in units._units.items()}
+
+
+def is_known(name: str) -> bool:
+    """Whether a name is a currency or a unit of measure."""
+    return _measure(name) is not None
+
+
+def is_measure(unit: Unit) -> bool:
+    """Whether every factor is a unit of measure or money, and no label."""
+    return not any(_meaning(unit).labels)
 
 
 def factor(gold: Unit, answer: Unit) -> Fraction | None:
     """What an amount in the answer's unit is multiplied with to be in the gold's; None: no way."""
-    if gold == answer:
-        return Fraction(1)
     if "£" in (gold.over, answer.over):  # where £ is stated, pounds are money
         gold, answer = (Unit("£", u.under) if u.over in ("pound", "pounds") else u
                         for u in (gold, answer))  # fmt: skip
-    if gold.over.startswith("mod ") or answer.over.startswith("mod "):
+    g, a = _meaning(gold), _meaning(answer)
+    nested = all(x <= y or y <= x for x, y in zip(g.labels, a.labels, strict=True))
+    return a.size / g.size if nested and g.dimension == a.dimension else None
+
+
+def conversion(gold: Unit, answer: Unit) -> tuple[Fraction, Fraction] | None:
+    """Factor and summand from the answer's unit to the gold's; a rate of money or of a label may
+    leave out what it is paid for."""
+    if gold == answer:
+        return Fraction(1), Fraction(0)
+    ratio = factor(gold, answer)
+    if ratio is None and bool(gold.under) != bool(answer.under):
+        gold, answer = Unit(gold.over), Unit(answer.over)
+        if _meaning(gold).dimension.keys() <= set(CURRENCIES):
+            ratio = factor(gold, answer)
+    if ratio is None:
         return None
-    gold_factors, answer_factors = _factors_of(gold), _factors_of(answer)
-    total, dimension = Fraction(1), dict[str, Fraction]()
-    labels: list[list[tuple[str, int]]] = [[], []]
-    for side, factors, sign in ((0, gold_factors, -1), (1, answer_factors, 1)):
-        for name, power in factors:
-            if (money := _MONEY.get(name.casefold())) is not None:
-                size, base = Fraction(money[1]), ((money[0], Fraction(1)),)
-            elif (measure := _measure(name)) is not None:
-                size, base = measure
-            else:
-                labels[side].append((name, power))
-                continue
-            total *= size ** (power * sign)
-            for symbol, exponent in base:
-                dimension[symbol] = dimension.get(symbol, Fraction(0)) + exponent * power * sign
-    if _angle(gold_factors) != _angle(answer_factors) or any(dimension.values()):
-        return None
-    return total if _same_labels(*labels) else None
-
-
-def _angle(factors: tuple[tuple[str, int], ...]) -> bool:
-    """An angle has no dimension in pint's eyes; in ours it is no plain number."""
-    names = {name for name, _ in factors}
-    return bool(names & {"degree", "rad", "radian", "gradian", "arcmin", "arcsec", "arcsecond"})
-
-
-def _same_labels(gold: list[tuple[str, int]], answer: list[tuple[str, int]]) -> bool:
-    """One says no more than the other: "black skirts" and "skirts", but not "red skirts"."""
-    for sign in (1, -1):
-        golds = {word for name, p in gold if p * sign > 0 for word in name.split()}
-        answers = {word for name, p in answer if p * sign > 0 for word in name.split()}
-        if not (golds <= answers or answers <= golds):
-            return False
-    return True
-
-
-def without_rate(unit: Unit) -> Unit | None:
-    """`$ per hour` as `$`: what money or a label is counted for is often left out."""
-    if not unit.under or not unit.over:
-        return None
-    counted = (name.casefold() in _MONEY or _measure(name) is None
-               for name, _ in _factors(unit.over, 1))  # fmt: skip
-    return Unit(unit.over) if all(counted) else None
+    zero, other = (0 if u.under else _ZERO.get(u.over, 0) for u in (gold, answer))
+    return ratio, other * ratio - zero
 
 
 def is_written_out(text: str) -> bool:

@@ -157,3 +157,27 @@ CHOICE_WORDS = (
     "option", "choice", "answer", "graph", "figure", "statement", "letter", "opción", "opcion",
     "choix", "auswahl", "вариант", "选项", "选", "選", "選択肢", "الخيار", "opzione", "opção",
 )  # fmt: skip
+
+# --- units ---------------------------------------------------------------------------------------
+
+MONEY = {
+    "$": ("$", 100), "dollar": ("$", 100), "usd": ("$", 100), "buck": ("$", 100),
+    "cent": ("$", 1), "¢": ("$", 1), "€": ("€", 1), "euro": ("€", 1), "eur": ("€", 1),
+    "£": ("£", 1), "¥": ("¥", 1), "yen": ("¥", 1), "₹": ("₹", 1), "rupee": ("₹", 1), "rs": ("₹", 1),
+}  # fmt: skip
+# pint takes these for units, and people do not: a cat is no centi-technical-atmosphere
+_OTHER_THINGS = (
+    "unit cat bars point hand bag rod chain link nail slug stone count turn pin set mark sheet "
+    "barn are table pole perch span drop pig bit face pack page line item part player game case "
+    "cord hat pat pet pant at as a em beat skein lot dot can circle cycle revolution times mat "
+    "cable"
+)
+NO_MEASURES = set(_OTHER_THINGS.split())
+# Words that make a number part of a larger statement
+_SAYING = (
+    "pi sqrt sin cos tan log ln exp and or over times plus minus mod if not but cdot divided "
+    "base pm dots infty is was are then i e isn wasn cannot never wrong maybe no than when "
+    "because since so that which either nor except below halved negative factorial inverse "
+    "doubled odd something x y frac for to"
+)
+NEVER_IN_UNITS = set(_SAYING.split())

@@ -49,7 +49,7 @@ _NEGATIVE = re.compile(r"(?:negative|minus) (?=[$\d.])", re.IGNORECASE)
 _SHORT_SCALE = re.compile(r"[-+]?\$?\d[\d,]*(?:\.\d+)?([kKM])")
 _AND_A = re.compile(r"and an? (half|third|quarter)\b")
 _FIRST_WORD = re.compile(r"[A-Za-z]+|[万亿]")
-_ANY_UNIT = re.compile(r"(?:square |cubic )?units?(?: ?\^ ?\{?[23]\}?)?")
+_ANY_UNIT = re.compile(r"in total|(?:square |cubic )?units?(?: ?\^ ?\{?[23]\}?)?")
 _COMPOUND = re.compile(r",? +(?:and )?(?=\d)")
 _REMARK = re.compile(r"(.*[\d}%]) +\(([^()\d]*[a-z]{2}[^()\d]*)\)")
 # `42 (6 x 7)` says the same again, and 3 (1/2) is a mixed number

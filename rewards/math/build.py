@@ -1,9 +1,9 @@
-"""What is built of parts: matrices, unions, sets, points, intervals, lists, relations.
+r"""Values that are built of parts: labels, matrices, sets, tuples, intervals, lists, relations.
 
-    read_built("(1, 2]", 0, read)   # yields Interval(...)
+    read_built("(1, 2]", read)   # yields Interval(...)
 
-The parts are read by the function that is handed in. What it leaves out: what a part is (`read`),
-and whether two are equal (`compare`).
+The parts are read by the function that is handed in. A new construction goes into `_RULES`. What it
+leaves out: what a part is (`read`), and whether two are equal (`compare`).
 """
 
 from __future__ import annotations
@@ -12,288 +12,214 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from groupwise.rewards.math import values as v
+from groupwise.rewards.math.amounts import amount_of
 from groupwise.rewards.math.refusals import denies
-from groupwise.rewards.math.spelling import closes_at_end, compact, split_top
-from groupwise.rewards.math.values import (
-    Choice,
-    Formula,
-    Interval,
-    Matrix,
-    Number,
-    Quantity,
-    Reading,
-    Relation,
-    Sequence,
-    Set,
-    Union,
-    Value,
-    Words,
-)
-from groupwise.rewards.math.words import name_list
+from groupwise.rewards.math.spelling import compact, split_top
 
-Reader = Callable[[str, int], Reading]
+Reader = Callable[[str], v.Reading]
 
-INFINITY = Formula(("const", "inf"))
-MINUS_INFINITY = Formula(("neg", ("const", "inf")))
+INFINITY = v.Formula(("const", "inf"))
+MINUS_INFINITY = v.Formula(("neg", ("const", "inf")))
 MAX_ELEMENTS = 64
 
-_MATRIX = re.compile(r"\\begin\{([bpvBV]?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\1\}")
-_ROWS = re.compile(r"\\\\|\\cr(?![a-z])")
-_COLUMNS = re.compile(r"&")
-_COMMA = re.compile(r"\s*[,;]\s*")
-_LIST = re.compile(
-    r"\s*(?:[,;]\s*)?(?:\\text\s*\{\s*,?\s*(?:and|or|y|und|et|oder|ou|o)\s*\}|\b(?:and|or)\b|\\lor(?![a-z])|和|或)\s*"
-    r"|\s*(?:;|(?<!\d),|,(?!\d{3}(?!\d)))\s*"  # 1,500 is no list
+_LABEL = re.compile(
+    r"(\\text ?\{[^{}\d<>!=]*[:\s]\}|[A-Z][a-z]+(?: [a-z]+)?:) ?([-+\d\\(.${A-Za-z].*)"
 )
-_SAID = re.compile(r"\b(and|or)\b|\\lor")
-_WITHOUT = re.compile(r"\\mathbb ?\{?R\}? ?(?:\\setminus|\\backslash|-) ?\\\{([^,{}]+)\\\}")
-_CUP = re.compile(r"\s*\\cup\s*")
-_OPERATOR = re.compile(r"\s*(<=|>=|!=|<|>|=|≈|\\equiv(?![a-z]))\s*")
 _MEMBER = re.compile(
     r"(?:\(?[A-Za-z](?:_\{?\w\}?)?(?: ?, ?[A-Za-z])*\)? ?\\in(?![a-z]) ?"
     r"|\([A-Za-z](?: ?, ?(?:[A-Za-z]|\\[a-z]+))+ ?\) ?= ?"
     r"|[A-MO-TV-Z] ?(?=\([^()]*\d[^()]*,[^()]*\)$))(.*)"  # A(3, -2)
 )
+_MATRIX = re.compile(r"(.*?)\\begin\{([bpvBV]?matrix|array)\}(?:\{[clr| ]*\})?(.*)\\end\{\2\}")
+_ROWS = re.compile(r"\\\\|\\cr(?![a-z])")
 _BUILDER = re.compile(
     r"\\\{ ?\(?[A-Za-z](?:, ?[A-Za-z]\))? ?(?:\\in ?\\mathbb ?\{?R\}? ?)?[|:](.*)\\\}"
 )
+_WITHOUT = re.compile(r"\\mathbb ?\{?R\}? ?(?:\\setminus|\\backslash|-) ?\\\{([^,{}]+)\\\}")
 _REVERSED = re.compile(r"(?=\]|.*\[$)([\[\](])([^\[\],]+,[^\[\],]+)([\[\])])")
-LABEL = re.compile(
-    r"(?:\\text ?\{([^{}\d<>!=]*[:\s]|[^{}\d<>!]*=) ?\}|([A-Z][a-z]+(?: [a-z]+)?:)) ?([-+\d\\(.${A-Za-z].*)"
+_COMMA = re.compile(r"[,;]")
+_LIST = re.compile(
+    r"\\text ?\{[ ,]*(?:and|or|y|und|et|oder|ou|o) ?\}|\b(?:and|or)\b|\\lor(?![a-z])|[和或;]"
+    r"|(?<!\d),|,(?!\d{3}(?!\d))"  # 1,500 is no list
 )
-_NAME = re.compile(
-    r"(?:\\text ?\{[^{}=]*\}|[A-Za-z]+'*(?:\^\{?-1\}?)?(?:_\{?\w+\}?)?'*(?: ?\([A-Za-z](?:, ?[A-Za-z])*\))?|\\[a-z]+(?:_\{?\w+\}?)?"
-    r"|[A-Za-z]{2,}(?: [A-Za-z]+){0,3}|[A-Z] ?\([^()]*\))"
-)
-_VECTOR = re.compile(r"\\(?:text|hat|vec)\s*\{\s*([ijk])\s*\}")
+_SAID = re.compile(r"\b(?:and|or)\b|\\lor")
+_OPERATOR = re.compile(r"<=|>=|!=|<|>|=|≈|\\equiv(?![a-z])")
+MODULUS = re.compile(r"(.*?[^ (=\\])[ (\\]*[pb]?mod ?\{? ?(\d+)[ })]*")
 _FLIP = {">": "<", ">=": "<="}
+_NAME = re.compile(
+    r"\\text ?\{[^{}=]*\}|\\[a-z]+(?:_\{?\w+\}?)?|[A-Za-z]{2,}(?: [A-Za-z]+){0,3}"
+    r"|[A-Za-z]+'*(?:\^\{?-1\}?)?(?:_\{?\w+\}?)?'*(?: ?\([A-Za-z](?:, ?[A-Za-z])*\))?"
+    r"|[A-Z] ?\([^()]*\)"
+)
 
 
-def read_built(text: str, depth: int, read: Reader) -> Iterator[Value]:
+def read_built(text: str, read: Reader) -> Iterator[v.Value]:
     """The values that a spelled text is as something built of parts; none where it has no parts."""
-    if (label := LABEL.fullmatch(text)) is not None and "=" not in text[
-        len(label[1] or label[2]) + 8 :
-    ]:
-        if not denies(label[1] or label[2]):
-            yield from read(label[3], depth + 1)
-        return
-    if (member := _MEMBER.fullmatch(text)) is not None:
-        yield from read(member[1], depth + 1)
-        return
-    if "\\begin" in text and (matrix := _matrix(text, depth, read)) is not None:
-        yield matrix
-        return
-    if text.startswith("\\{") and (builder := _BUILDER.fullmatch(text)) is not None:
-        yield from map(_nameless, read(builder[1], depth + 1))
-        return
-    if (without := _WITHOUT.fullmatch(text)) is not None:
-        gap = read(without[1], depth + 1)
-        yield Union((
-            (Interval((MINUS_INFINITY,), gap, "()"),), (Interval(gap, (INFINITY,), "()"),)
-        ))  # fmt: skip
-        return
-    if "\\cup" in text:
-        yield Union(tuple(read(part, depth + 1) for part in _CUP.split(text)))
-        return
-    enclosed = list(_bracketed(text, depth, read))
-    if enclosed:
-        yield from enclosed
-        return
-    listed = list(_list(text, depth, read))
-    yield from listed
-    if not listed and _OPERATOR.search(text):
-        yield from _relation(text, depth, read)
+    for rule in _RULES:
+        if found := list(rule(text, read)):
+            yield from found
+            return
 
 
-def _nameless(value: Value) -> Value:
-    """Without the name of a set builder's variable, which may be any."""
-    if isinstance(value, Interval):
-        return replace(value, name="")
-    if isinstance(value, Union):
-        return Union(tuple(tuple(map(_nameless, part)) for part in value.parts))
-    return value
+def _labelled(text: str, read: Reader) -> Iterator[v.Value]:
+    r"""`\text{Answer: } 5` and `x \in (1, 2)`."""
+    if (label := _LABEL.fullmatch(text)) is not None:
+        yield from (v.Unread(compact(text)),) if denies(label[1]) else read(label[2])
+    elif (member := _MEMBER.fullmatch(text)) is not None:
+        yield from read(member[1])
 
 
-def _matrix(text: str, depth: int, read: Reader) -> Matrix | None:
-    scalar, begin, _ = text.partition("\\begin")
-    factor: Reading = ()
-    if scalar.strip() and scalar.strip() not in ("(", "["):
-        factor, text = read(scalar.strip().removesuffix("*"), depth + 1), text[len(scalar) :]
-        if not isinstance(factor[0], (Number, Formula)):
-            return None
-    inner = _inside(text)
-    match = _MATRIX.fullmatch(inner[2].strip() if inner is not None else text)
-    if match is None:
-        return None
-    rows = [row.strip() for row in _ROWS.split(match[2])]
-    cells = tuple(
-        tuple(read(cell.strip(), depth + 1) for cell in _COLUMNS.split(row)) for row in rows if row
-    )
-    if factor:
+def _matrix(text: str, read: Reader) -> Iterator[v.Value]:
+    r"""A matrix, and one with a factor in front of it: `\frac{1}{2} \begin{pmatrix}…`."""
+    if "\\begin" not in text or (match := _MATRIX.fullmatch(text)) is None:
+        return
+    rows = [row.strip() for row in _ROWS.split(match[3])]
+    cells = tuple(tuple(map(read, row.split("&"))) for row in rows if row)
+    if match[1]:
+        factor = read(match[1].removesuffix("*"))[0]
+        if not isinstance(factor, v.Number | v.Formula):
+            return
         cells = tuple(tuple(_times(factor, cell) for cell in row) for row in cells)
-    return Matrix(cells, match[1] if match[1].lower() == "vmatrix" else "")
+    yield v.Matrix(cells, match[2] if match[2].lower() == "vmatrix" else "")
 
 
-def _times(factor: Reading, cell: Reading) -> Reading:
-    nodes = [("num", v.value) if isinstance(v, Number) else v.node
-             for v in (factor[0], cell[0]) if isinstance(v, (Number, Formula))]  # fmt: skip
-    return (Formula(("*", *nodes)),) if len(nodes) == 2 else cell
+def _times(factor: v.Number | v.Formula, cell: v.Reading) -> v.Reading:
+    if not isinstance(cell[0], v.Number | v.Formula):
+        return cell
+    return (v.Formula(("*", amount_of(factor), amount_of(cell[0]))),)
+
+
+def _union(text: str, read: Reader) -> Iterator[v.Value]:
+    r"""`A \cup B`, `\mathbb{R} \setminus \{0\}`, and `\{x : x > 2\}`, whose name may be any."""
+    if (builder := _BUILDER.fullmatch(text)) is not None:
+        for value in read(builder[1]):
+            yield replace(value, name="") if isinstance(value, v.Interval) else value
+    elif (without := _WITHOUT.fullmatch(text)) is not None:
+        yield _outside(read(without[1]), read(without[1]), "", False)
+    elif "\\cup" in text:
+        yield v.Union(tuple(map(read, text.split("\\cup"))))
+
+
+def _outside(low: v.Reading, high: v.Reading, name: str, closed: bool) -> v.Union:
+    left, right = ("(]", "[)") if closed else ("()", "()")
+    below = v.Interval((MINUS_INFINITY,), low, left, name)
+    return v.Union(((below,), (v.Interval(high, (INFINITY,), right, name),)))
+
+
+def _bracketed(text: str, read: Reader) -> Iterator[v.Value]:
+    """Sets, points and intervals; nothing for brackets of a formula."""
+    if (turned := _REVERSED.fullmatch(text)) is not None:  # ]1, 2[
+        content = turned[2]
+        opening, closing = turned[1].replace("]", "("), turned[3].replace("[", ")")
+    elif (enclosed := _inside(text)) is not None:
+        opening, closing, content = enclosed
+    else:
+        return
+    parts = [part for part in split_top(content, _COMMA)[0] if part]
+    if len(parts) > MAX_ELEMENTS:
+        return
+    items = tuple(map(read, parts))
+    if opening == "\\{" or (opening == "{" and len(items) > 1):  # {1, 2}: no LaTeX
+        yield v.Set(_flat(items))
+    elif len(items) == 1 and opening != "{":
+        yield from items[0]
+    elif len(items) > 1:
+        ends = "()" if opening == "\\langle" else opening + closing
+        numbers = all(isinstance(i[0], v.Number | v.Formula | v.Quantity) for i in items)
+        if len(items) == 2 and numbers and opening != "\\langle":
+            yield v.Interval(*items, ends)
+        if len(items) > 2 or ends in ("()", "[]"):
+            yield v.Sequence(items, ends)
 
 
 def _inside(text: str) -> tuple[str, str, str] | None:
     """(opening, closing, content) if one pair of brackets encloses the whole text."""
     for opening, closing in (("\\{", "\\}"), ("\\langle", "\\rangle")):
-        if text.startswith(opening) and text.endswith(closing):
-            inner = text[len(opening) : -len(closing)]
-            if opening not in inner:
-                return opening, closing, inner
+        inner = text.removeprefix(opening).removesuffix(closing)
+        if len(inner) == len(text) - len(opening + closing) and opening not in inner:
+            return opening, closing, inner
     if text[:1] not in ("(", "[", "{") or text[-1:] not in (")", "]", "}"):
         return None
     depth = 0
-    for index, char in enumerate(text):
+    for char in text[:-1]:
         depth += (char in "([{") - (char in ")]}")
-        if depth == 0 and index < len(text) - 1:
+        if depth == 0:
             return None
     return text[0], text[-1], text[1:-1]
 
 
-def _bracketed(text: str, depth: int, read: Reader) -> Iterator[Value]:
-    """Sets, points and intervals; nothing for brackets of a formula."""
-    if (turned := _REVERSED.fullmatch(text)) is not None:  # ]1, 2[
-        left, content, right = turned.groups()
-        ends = ("(" if left == "]" else left) + (")" if right == "[" else right)
-        yield from _pair(content, ends, depth, read)
-        return
-    inner = _inside(text)
-    if inner is None:
-        return
-    opening, closing, content = inner
-    parts = [part for part in split_top(content, _COMMA) if part.strip()]
-    if len(parts) > MAX_ELEMENTS:
-        return
-    if opening in ("\\{", "{"):  # {1, 2}, as people write sets without LaTeX
-        if opening == "\\{" or len(parts) > 1:
-            yield Set(_flat(tuple(read(part, depth + 1) for part in parts)))
-        elif closes_at_end(content):
-            yield from read(content, depth + 1)
-    elif len(parts) == 2 and opening != "\\langle":
-        yield from _pair(content, opening + closing, depth, read)
-    elif len(parts) > 1 or (opening == "[" and parts and "," not in content):
-        marks = "()" if opening == "\\langle" else opening + closing
-        if len(parts) > 1 or marks == "[]":
-            yield Sequence(tuple(read(part, depth + 1) for part in parts), marks)
-    if len(parts) == 1 and opening in "([":
-        yield from read(content, depth + 1)
-
-
-def _pair(content: str, ends: str, depth: int, read: Reader) -> Iterator[Value]:
-    """Two in brackets: an interval, and a point unless the brackets differ."""
-    parts = [part for part in split_top(content, _COMMA) if part.strip()]
-    if len(parts) != 2:
-        return
-    low, high = (read(part, depth + 1) for part in parts)
-    if all(isinstance(end[0], (Number, Formula, Quantity)) for end in (low, high)):
-        yield Interval(low, high, ends)
-    if ends in ("()", "[]"):
-        yield Sequence((low, high), ends)
-
-
-def _list(text: str, depth: int, read: Reader) -> Iterator[Value]:
-    """Several answers without brackets; names that "or" joins are no list."""
-    parts = [part for part in split_top(text, _LIST) if part.strip()]
+def _list(text: str, read: Reader) -> Iterator[v.Value]:
+    """Several answers without brackets."""
+    parts = [part for part in split_top(text, _LIST)[0] if part]
     if not 2 <= len(parts) <= MAX_ELEMENTS:
         return
-    read_parts = tuple(read(part, depth + 1) for part in parts)
-    kinds = {type(part[0]) for part in read_parts}
-    if "\\lor" in text and not all(any(isinstance(v, Relation) for v in p) for p in read_parts):
+    items = tuple(map(read, parts))
+    related = [any(isinstance(value, v.Relation) for value in item) for item in items]
+    if "\\lor" in text and not all(related):
         return  # of statements nothing is known here
-    if kinds <= {Words} or (kinds <= {Words, Choice} and Words in kinds):
-        if " or " not in text:
-            yield Words(name_list(text))
-        return
-    mark = ";" if ";" in text and "," not in text else ""
-    if not mark and (said := _SAID.search(text)) is not None:
-        mark = "and" if said[1] == "and" else "or"
-    sequence = Sequence(_flat(read_parts), mark)
-    ranges = [next((v for v in part if isinstance(v, (Interval, Union))), None)
-              for part in read_parts]  # fmt: skip
-    if all(v is not None for v in ranges) and any(
-        isinstance(v, Relation) for p in read_parts for v in p
-    ):
-        joined = _both(ranges) if " and" in text or "," in text else None
-        yield joined if joined is not None else Union(tuple((v,) for v in ranges if v is not None))
-    yield sequence
+    said = _SAID.search(text)
+    mark = (
+        ";"
+        if ";" in text and "," not in text
+        else ""
+        if said is None
+        else "and"
+        if said[0] == "and"
+        else "or"
+    )
+    ranges = [r for i in items for r in i if isinstance(r, v.Interval | v.Union)]
+    if any(related) and len(ranges) == len(items):
+        joined = _both(ranges) if mark != "or" else None
+        yield joined or v.Union(tuple((r,) for r in ranges))
+    yield v.Sequence(_flat(items), mark)
 
 
-def _flat(parts: tuple[Reading, ...]) -> tuple[Reading, ...]:
-    """With both branches of `\\pm` as elements of their own."""
-    flat: list[Reading] = []
-    for part in parts:
-        first = part[0]
-        inner = isinstance(first, Sequence) and first.brackets in ("", "and", "or")
-        flat += first.items if inner and isinstance(first, Sequence) else [part]
+def _flat(items: tuple[v.Reading, ...]) -> tuple[v.Reading, ...]:
+    r"""With both branches of `\pm` as elements of their own."""
+    flat: list[v.Reading] = []
+    for item in items:
+        several = item[0]
+        if isinstance(several, v.Sequence) and several.brackets in ("", "and", "or"):
+            flat += several.items
+        else:
+            flat.append(item)
     return tuple(flat)
 
 
-def _both(ranges: list[Value | None]) -> Value | None:
+def _both(ranges: list[v.Interval | v.Union]) -> v.Interval | None:
     """`x > 1 and x < 3`: one bound from each side of the same name."""
-    if len(ranges) != 2 or not all(isinstance(part, Interval) for part in ranges):
-        return None
-    below = [p for p in ranges if isinstance(p, Interval) and p.low == (MINUS_INFINITY,)]
-    above = [p for p in ranges if isinstance(p, Interval) and p.high == (INFINITY,)]
+    below = [r for r in ranges if isinstance(r, v.Interval) and r.low == (MINUS_INFINITY,)]
+    above = [r for r in ranges if isinstance(r, v.Interval) and r.high == (INFINITY,)]
     if len(below) != 1 or len(above) != 1 or below[0].name != above[0].name:
         return None
     low, high = above[0].low, below[0].high
-    if not (isinstance(low[0], Number) and isinstance(high[0], Number)):
+    if not (isinstance(low[0], v.Number) and isinstance(high[0], v.Number)):
         return None
-    if low[0].value >= high[0].value:
-        return None
-    return Interval(low, high, above[0].ends[0] + below[0].ends[1], above[0].name)
+    between = v.Interval(low, high, above[0].ends[0] + below[0].ends[1], above[0].name)
+    return between if low[0].value < high[0].value else None
 
 
-def _relation(text: str, depth: int, read: Reader) -> Iterator[Value]:
+def _relation(text: str, read: Reader) -> Iterator[v.Value]:
     """Equations, inequalities and chains, from left to right in rising order; and the interval that
     an inequality stands for."""
-    pieces = _split_relation(text)
-    if pieces is None:
-        return
-    sides, operators = pieces
+    sides, operators = split_top(text, _OPERATOR)
     modulus = 0
     if operators == ["\\equiv"]:
-        match = re.fullmatch(r"(.*?) ?\(?\\?p?b?mod ?\{? ?(\d+) ?\}?\)?", sides[1])
-        if match is None:
+        if (match := MODULUS.fullmatch(sides[1])) is None:
             return
-        sides, operators, modulus = [sides[0], match[1].rstrip("( \\")], ["≡"], int(match[2])
-    if not sides[0] and operators[0] in "=≈":  # = 5, ≈ 5
-        sides, operators = sides[1:], operators[1:]
-        if not operators:
-            yield from read(sides[0], depth + 1)
-            return
-    if not all(sides):
+        sides, operators, modulus = [sides[0], match[1]], ["≡"], int(match[2])
+    falling, rising = _FLIP.keys() & operators, {"<", "<="} & set(operators)
+    if not operators or not all(sides) or (falling and rising):
         return
-    if any(op in _FLIP for op in operators) and not any(op in ("<", "<=") for op in operators):
-        sides = sides[::-1]
+    names = tuple(map(_name, sides))
+    turned = operators == ["="] and names[1] and not names[0]  # 4 = x
+    if falling or turned:
+        sides, names = sides[::-1], names[::-1]
         operators = [_FLIP.get(op, op) for op in operators[::-1]]
-    if any(op in _FLIP for op in operators) or len(operators) > 12:
-        return
-    names = tuple(_name(side) for side in sides)
-    readings = tuple(read(side, depth + 1) for side in sides)
-    if operators == ["="] and names[1] and not names[0]:  # 4 = x
-        names, readings = names[::-1], readings[::-1]
+    readings = tuple(map(read, sides))
     yield from _ranges(operators, names, readings)
-    yield Relation(tuple(operators), readings, names, modulus)  # type: ignore[arg-type]
-
-
-def _split_relation(text: str) -> tuple[list[str], list[str]] | None:
-    sides = [side.strip() for side in split_top(text, _OPERATOR)]
-    operators, at = [], 0
-    for side in sides[:-1]:  # the sign behind each side, and none inside brackets
-        at = text.index(side, at) + len(side)
-        match = _OPERATOR.match(text, at)
-        assert match is not None
-        operators.append(match[1])
-        at = match.end()
-    return (sides, operators) if operators else None
+    yield v.Relation(tuple(operators), readings, names, modulus)  # type: ignore[arg-type]
 
 
 def _name(side: str) -> str:
@@ -303,51 +229,41 @@ def _name(side: str) -> str:
 
 
 def _ranges(
-    operators: list[str], names: tuple[str, ...], readings: tuple[Reading, ...]
-) -> Iterator[Value]:
-    """`1 < x <= 2` as an interval, `|x| < 3` too, `x != 2` as a union."""
+    operators: list[str], names: tuple[str, ...], readings: tuple[v.Reading, ...]
+) -> Iterator[v.Value]:
+    """`1 < x <= 2` and `|x| < 3` as an interval, `x != 2` and `|x| > 3` as a union."""
+    last = len(operators)
     letters = [i for i, name in enumerate(names) if len(name) == 1]
     if operators == ["!="] and letters == [0]:
-        yield Union((
-            (Interval((MINUS_INFINITY,), readings[1], "()", names[0]),),
-            (Interval(readings[1], (INFINITY,), "()", names[0]),),
-        ))  # fmt: skip
-    if not set(operators) <= {"<", "<="}:
+        yield _outside(readings[1], readings[1], names[0], False)
+    if last > 2 or not set(operators) <= {"<", "<="}:
         return
-    left, right = "[" if operators[0] == "<=" else "(", "]" if operators[-1] == "<=" else ")"
-    if len(operators) == 2 and letters == [1]:
-        yield Interval(readings[0], readings[2], left + right, names[1])
-    elif len(operators) == 1 and letters == [0]:
-        yield Interval((MINUS_INFINITY,), readings[1], "(" + right, names[0])
-    elif len(operators) == 1 and letters == [1]:
-        yield Interval(readings[0], (INFINITY,), left + ")", names[1])
-    elif len(operators) == 1:
-        yield from _around_zero(readings, operators[0])
+    closed = [operator == "<=" for operator in operators]
+    if letters in ([0], [1]):
+        at = letters[0]
+        low, left = (readings[at - 1], closed[at - 1]) if at else ((MINUS_INFINITY,), False)
+        high, right = (readings[at + 1], closed[at]) if at < last else ((INFINITY,), False)
+        yield v.Interval(low, high, "(["[left] + ")]"[right], names[at])
+    elif last == 1:
+        for name, end, inside in (
+            (_absolute(readings[0]), readings[1], True),
+            (_absolute(readings[1]), readings[0], False),
+        ):
+            if name and isinstance(end[0], v.Number | v.Formula):
+                minus = (v.Formula(("neg", amount_of(end[0]))),)
+                ends = "[]" if closed[0] else "()"
+                yield (v.Interval(minus, end, ends, name) if inside
+                       else _outside(minus, end, name, closed[0]))  # fmt: skip
 
 
-def _around_zero(readings: tuple[Reading, ...], operator: str) -> Iterator[Value]:
-    """`|x| < 3` as an interval, `|x| > 3` as a union."""
-    for side in (0, 1):
-        name, end = _absolute(readings[side]), readings[1 - side]
-        first = end[0]
-        if name is None or not isinstance(first, (Number, Formula)):
-            continue
-        node = ("num", first.value) if isinstance(first, Number) else first.node
-        minus = (Formula(("neg", node)),)
-        left, right = ("[", "]") if operator == "<=" else ("(", ")")
-        if side == 0:
-            yield Interval(minus, end, left + right, name)
-        else:
-            yield Union((
-                (Interval((MINUS_INFINITY,), minus, "(" + right, name),),
-                (Interval(end, (INFINITY,), left + ")", name),),
-            ))  # fmt: skip
-
-
-def _absolute(reading: Reading) -> str | None:
+def _absolute(reading: v.Reading) -> str:
+    """The name x of |x|, or ""."""
     for value in reading:
-        if isinstance(value, Formula) and value.node[:2] == ("call", "abs"):
+        if isinstance(value, v.Formula) and value.node[:2] == ("call", "abs"):
             inner = value.node[2][0]
-            if inner[0] == "name":
-                return str(inner[1])
-    return None
+            return str(inner[1]) if inner[0] == "name" else ""
+    return ""
+
+
+_RULES = (_labelled, _matrix, _union, _bracketed, _list, _relation)
+"""The first that finds something is heard."""

@@ -1,4 +1,6 @@
-"""Answers in words: how they are compared, and what tells them from formulas.
+r"""Answers in words: how they are compared, and what tells them from formulas.
+
+    plain_words("The \text{Red Ball}!")   # "red ball"
 
 What it leaves out: number words (`numbers`), and words of choices, truths and units (`read`).
 """
@@ -8,26 +10,24 @@ from __future__ import annotations
 import re
 
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_AND = re.compile(r",|;|\band\b|\\text\s*\{\s*and\s*\}")
-_PRIME = re.compile(r"(?<![A-Za-z])[A-Za-z]'+(?!s\b|[a-z]{2})")
-_FORMULA_SIGNS = re.compile(r"[=<>^_+*/|≈]|\\(?!text)")
+_PUNCTUATION = re.compile(
+    r"[\s\x00-/:-@\[-`{-\x7f。．！？、，；：「」『』《》（）؟،؛।…“”‘’«»¿¡—–]+"
+)
+_AND = re.compile(r",|;|\band\b")
+_PRIME = re.compile(r"\b[A-Za-z]'+(?![a-z])")
+_FORMULA_SIGNS = re.compile(r"[\d=<>^_+*/|≈]|\\(?!text)")
 
 
 def without_text(text: str) -> str:
-    """The content of every `\\text{}` in its place."""
+    r"""The content of every `\text{}` in its place."""
     while "\\text" in text and (inner := _TEXT.sub(r" \1 ", text)) != text:
         text = inner
     return text
 
 
 def plain_words(text: str) -> str:
-    """Words for comparison: without `\\text{}`, case, punctuation, articles and extra space."""
-    kept = "".join(
-        c if c.isalnum() or not (c.isascii() or c.isspace() or _is_mark(c)) else
-        "" if c == "'" else " "
-        for c in without_text(text).casefold()
-    )  # fmt: skip
-    words = kept.split()
+    r"""Words for comparison: without `\text{}`, case, punctuation, articles and extra space."""
+    words = _PUNCTUATION.sub(" ", without_text(text).casefold().replace("'", "")).split()
     # The A of `A, B` or of `group A` is no article
     return " ".join(
         word
@@ -36,25 +36,21 @@ def plain_words(text: str) -> str:
     )
 
 
-def _is_mark(char: str) -> bool:
-    return char in "。．！？、，；：「」『』《》（）؟،؛।…“”‘’«»¿¡—–"
-
-
 def name_list(text: str) -> tuple[str, ...]:
     """What words name, in alphabetical order: `Ann and Bob` is `Bob, Ann`."""
-    parts = (plain_words(part) for part in _AND.split(without_text(text)))
+    parts = map(plain_words, _AND.split(without_text(text)))
     return tuple(sorted(part for part in parts if part))
 
 
 def is_words(text: str) -> bool:
     """Whether a spelled text is prose or a name and not a formula."""
-    if any(char.isdigit() for char in text) or _FORMULA_SIGNS.search(text):
-        return False
-    if _PRIME.search(text):
+    if _FORMULA_SIGNS.search(text) or _PRIME.search(text):
         return False
     if "".join(sorted(text)) in "abcdefghijklmnopqrstuvwxyz":
         return False  # xyz is a product
     words = plain_words(text)
-    if not words.isascii():
-        return True
-    return any(len(word) >= 3 for word in words.split()) or ("\\text" in text and bool(words))
+    return (
+        not words.isascii()
+        or any(len(word) >= 3 for word in words.split())
+        or ("\\text" in text and words != "")
+    )

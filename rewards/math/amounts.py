@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from groupwise.rewards.math.evaluate import POINTS, Value, evaluated
+from groupwise.rewards.math.evaluate import POINTS, Value, value
 from groupwise.rewards.math.formula import (
     Node,
     UndefinedError,
@@ -84,7 +84,7 @@ def same_amount(gold: Amount, answer: Amount, rules: Rules) -> bool | None:
     real = "'i'" not in repr((g, a))
     for point in range(POINTS if names or other else 1):
         try:
-            (x, x_opaque), (y, y_opaque) = evaluated(g, point), evaluated(a, point)
+            x, y = value(g, point), value(a, point)
         except UndefinedError:
             return False
         except UnreadableError:
@@ -94,12 +94,12 @@ def same_amount(gold: Amount, answer: Amount, rules: Rules) -> bool | None:
         if point >= 3 and real and not (_is_real(x) and _is_real(y)):
             continue  # outside the domain of one: both are compared where they are defined
         if (verdict := _same_value(x, y, rounded, rules)) is not True:
-            return None if x_opaque or y_opaque else verdict
+            return verdict
     return True
 
 
-def _is_real(value: Value) -> bool:
-    return isinstance(value, Fraction) or abs(value.imag) <= 1e-9 * max(1.0, abs(value))
+def _is_real(number: Value) -> bool:
+    return isinstance(number, Fraction) or abs(number.imag) <= 1e-9 * max(1.0, abs(number))
 
 
 def _same_number(gold: Fraction, answer: Fraction, rounded: bool, rules: Rules) -> bool:
@@ -194,4 +194,4 @@ def _same_solution(gold: Node, answer: Node, name: str) -> bool:
 
 
 def _complex(node: Node, point: int) -> complex:
-    return complex(evaluated(node, point)[0])
+    return complex(value(node, point))

@@ -29,73 +29,60 @@ MAX_BITS = 4096  # of a numerator or denominator: 9^9^9 would take all memory
 MAX_TERMS = 2_000
 
 
-def evaluated(node: Node, point: int) -> tuple[Value, bool]:
-    """The value of a tree at a point, and whether a sum or integral in it was valued by its parts
-    only, so that a difference says nothing.
+def value(node: Node, point: int = 0) -> Value:
+    """The value of a tree at a point.
 
     Raises:
         UnreadableError: undefined there, or too large a number.
     """
-    evaluation = _Evaluation(point)
     try:
-        return evaluation.value(node), evaluation.opaque
+        return _value(node, point, {})
     except (ArithmeticError, ValueError, RecursionError, TypeError) as error:
         raise UnreadableError from error
 
 
-class _Evaluation:
-    """One point."""
+def _value(node: Node, point: int, bound: dict[str, Value]) -> Value:
+    kind = node[0]
+    if kind == "num":
+        return node[1]  # type: ignore[no-any-return]
+    if kind == "const":
+        return _CONSTANTS[node[1]]
+    if kind == "name":
+        return bound[node[1]] if node[1] in bound else _variable(node[1], point)
+    if kind in ("sum", "prod"):
+        return _repeated(node, point, bound)
+    if kind == "call":
+        return _call(node[1], [_value(part, point, bound) for part in node[2]])
+    if kind == "neg":
+        return -_value(node[1], point, bound)
+    if kind not in _ARITHMETIC:
+        raise UnreadableError
+    sides = _value(node[1], point, bound), _value(node[2], point, bound)
+    if math.inf in map(abs, sides):
+        raise UndefinedError
+    return _bounded(_ARITHMETIC[kind](*sides))
 
-    def __init__(self, point: int) -> None:
-        self.point = point
-        self.opaque = False
-        self.bound: dict[str, Value] = {}
 
-    def value(self, node: Node) -> Value:
-        kind = node[0]
-        if kind == "num":
-            return node[1]  # type: ignore[no-any-return]
-        if kind == "const":
-            return _CONSTANTS[node[1]]
-        if kind == "name":
-            return self.bound[node[1]] if node[1] in self.bound else self.variable(node[1])
-        if kind == "neg":
-            return -self.value(node[1])
-        if kind == "call":
-            return _call(node[1], [self.value(part) for part in node[2]])
-        if kind not in _ARITHMETIC:
-            return self.big(*node)
-        sides = self.value(node[1]), self.value(node[2])
-        if math.inf in map(abs, sides):
-            raise UndefinedError
-        return _bounded(_ARITHMETIC[kind](*sides))
+def _variable(name: str, point: int) -> Fraction:
+    """A fixed rational for each name and point, so that polynomials stay exact."""
+    # crc32 and not hash(): Python's own differs from process to process
+    digest = crc32(f"{name}{point}".encode())
+    size = Fraction(digest % 997 + 101, 409) * (17 if point > 5 else 1)
+    negative = point in (3, 7) or (point in (4, 5) and digest & 1024)
+    return -size if negative and "_" not in name else size
 
-    def variable(self, name: str) -> Fraction:
-        """A fixed rational for each name and point, so that polynomials stay exact."""
-        # crc32 and not hash(): Python's own differs from process to process
-        digest = crc32(f"{name}{self.point}".encode())
-        size = Fraction(digest % 997 + 101, 409) * (17 if self.point > 5 else 1)
-        negative = self.point in (3, 7) or (self.point in (4, 5) and digest & 1024)
-        return -size if negative and "_" not in name else size
 
-    def big(self, kind: str, name: str, low: Node | None, high: Node | None, body: Node) -> Value:
-        """A sum or product with few terms has its value; else it is known by its parts only."""
-        start, stop = (Fraction(0) if end is None else self.value(end) for end in (low, high))
-        if kind in ("sum", "prod") and high and _whole(start) and _whole(stop):
-            steps = range(int(start.real), int(stop.real) + 1)
-            if 0 < len(steps) <= MAX_TERMS + 1:
-                total: Value = Fraction(kind == "prod")
-                for step in steps:
-                    self.bound[name] = Fraction(step)
-                    term = self.value(body)
-                    total = _bounded(total + term if kind == "sum" else total * term)
-                del self.bound[name]
-                return total
-        self.opaque = True
-        self.bound[name] = Fraction(crc32(b"bound") % 997 + 101, 409)  # whatever it is called
-        parts = [start, stop, self.value(body)]
-        del self.bound[name]
-        return _unknown(f"{kind}{low is None}{high is None}", parts)
+def _repeated(node: Node, point: int, bound: dict[str, Value]) -> Value:
+    """A sum or product of few terms."""
+    kind, name, low, high, body = node
+    start, stop = _value(low, point, bound), _value(high, point, bound)
+    if not (_whole(start) and _whole(stop) and 0 <= stop.real - start.real <= MAX_TERMS):
+        raise UnreadableError
+    total: Value = Fraction(kind == "prod")
+    for step in range(int(start.real), int(stop.real) + 1):
+        term = _value(body, point, bound | {name: Fraction(step)})
+        total = _bounded(total + term if kind == "sum" else total * term)
+    return total
 
 
 def _call(name: str, arguments: list[Value]) -> Value:

@@ -288,13 +288,16 @@ class _Parser:
             body = self.sum()
             self.integrals -= 1
             name = self.take()[1:]
-            if low is None or high is None or len(name) != 1:
+            if low is None or high is None:
                 raise UnreadableError  # an indefinite integral has many values
-        else:  # the variable is one, even where it is called i or e
-            body = replaced(self.product(), {("const", name): ("name", name)})
+        else:
+            body = self.product()
+        # Whatever the variable is called: i and e are one too, and sums stand in sums
+        variable = ("name", f"#{repr(body).count('#')}")
+        body = replaced(body, {("name", name): variable, ("const", name): variable})
         if any(part.endswith(f"_{name}") for part in names_in(body)):
             raise UnreadableError  # a_k has no value
-        return (kind, name, low, high, body)
+        return (kind, variable[1], low, high, body)
 
     def letters(self, token: str) -> Node:
         """A product of letters; a longer word is one name, which stands between signs only."""

@@ -21,7 +21,7 @@ from groupwise.rewards.math.formula import (
     names_in,
     replaced,
 )
-from groupwise.rewards.math.values import Formula, Number, Quantity, Reading
+from groupwise.rewards.math.values import Formula, Number, Reading
 
 Percent = Literal["either", "ignore", "value"]
 Amount = Number | Formula
@@ -139,8 +139,7 @@ Sides = tuple[Reading, ...]
 def same_difference(gold: Sides, answer: Sides) -> bool:
     """Two inequalities are the same if one is a positive multiple of the other."""
     g, a = _difference(gold), _difference(answer)
-    ratio = _ratio(g, a) if g and a else None
-    return ratio is not None and ratio.real > 0
+    return bool(g and a) and _ratio(g, a).real > 0
 
 
 def same_equation(gold: Sides, answer: Sides) -> bool:
@@ -150,48 +149,40 @@ def same_equation(gold: Sides, answer: Sides) -> bool:
     if not (g and a):
         return False
     names = names_in(g)
-    return _ratio(g, a) is not None or (
-        names == names_in(a) and any(_same_solution(g, a, name) for name in names)
+    return _ratio(g, a) != 0 or (
+        names == names_in(a) and any(_equal(_roots(g, name), _roots(a, name)) for name in names)
     )
 
 
-def _difference(sides: Sides) -> Node | None:
-    """Left less right of two sides that are numbers or formulas."""
-    amounts = [[v.amount if isinstance(v, Quantity) else v for v in side] for side in sides]
-    nodes = [[amount_of(v) for v in side if isinstance(v, (Number, Formula))] for side in amounts]
-    return ("-", nodes[0][0], nodes[1][0]) if len(nodes) == 2 and all(nodes) else None
+def _difference(sides: Sides) -> Node:
+    """Left less right of two sides that are numbers or formulas, or ()."""
+    nodes = [[amount_of(v) for v in side if isinstance(v, (Number, Formula))] for side in sides]
+    return ("-", nodes[0][0], nodes[1][0]) if len(nodes) == 2 and all(nodes) else ()
 
 
-def _ratio(gold: Node, answer: Node) -> complex | None:
-    """The one number that the second has to be multiplied by to be the first."""
-    ratios = []
+def _ratio(gold: Node, answer: Node) -> complex:
+    """The one number that the answer has to be multiplied by to be the gold, or 0."""
+    ratios = [x / y for x, y in zip(_at(gold), _at(answer), strict=False) if y]
+    return ratios[0] if len(ratios) == 3 and _equal(ratios, ratios[:1] * 3) else 0
+
+
+def _roots(node: Node, name: str) -> list[complex]:
+    """Where a formula vanishes that is linear in a name; otherwise nothing."""
+    zero, one, two = (_at(node, name, place) for place in range(3))
+    linear = _equal([2 * y for y in one], [x + z for x, z in zip(zero, two, strict=False)])
+    return [x / (x - y) for x, y in zip(zero, one, strict=True) if x != y] if linear else []
+
+
+def _at(node: Node, name: str = "", place: int = 0) -> list[complex]:
+    """The values at three points, with a number in the place of a name."""
+    placed = replaced(node, {("name", name): ("num", Fraction(place))})
     try:
-        for point in range(3):
-            ratios.append(_complex(gold, point) / _complex(answer, point))
-    except (UnreadableError, ArithmeticError):
-        return None
-    first = ratios[0]
-    same = all(abs(ratio - first) <= 1e-9 * abs(first) for ratio in ratios)
-    return first if first and same else None
+        return [complex(value(placed, point)) for point in range(3)]
+    except (UnreadableError, OverflowError):
+        return []
 
 
-def _same_solution(gold: Node, answer: Node, name: str) -> bool:
-    """Whether both are linear in a name, and vanish for the same value of it."""
-    try:
-        for point in range(3):
-            roots = []
-            for node in (gold, answer):
-                placed = [replaced(node, {("name", name): ("num", Fraction(v))}) for v in range(3)]
-                zero, one, two = (_complex(node, point) for node in placed)
-                if abs(two - 2 * one + zero) > 1e-9 * max(map(abs, (zero, one, two))):
-                    return False
-                roots.append(zero / (zero - one))
-            if abs(roots[0] - roots[1]) > 1e-9 * max(map(abs, roots)):
-                return False
-    except (UnreadableError, ArithmeticError):
-        return False
-    return True
-
-
-def _complex(node: Node, point: int) -> complex:
-    return complex(value(node, point))
+def _equal(some: list[complex], others: list[complex]) -> bool:
+    return len(some) == len(others) > 0 and all(
+        abs(x - y) <= 1e-9 * max(abs(x), abs(y)) for x, y in zip(some, others, strict=True)
+    )

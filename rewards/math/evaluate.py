@@ -15,7 +15,7 @@ import math
 import operator
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeGuard
 from zlib import crc32
 
 from groupwise.rewards.math.formula import Node, UndefinedError, UnreadableError
@@ -76,10 +76,10 @@ def _repeated(node: Node, point: int, bound: dict[str, Value]) -> Value:
     """A sum or product of few terms."""
     kind, name, low, high, body = node
     start, stop = _value(low, point, bound), _value(high, point, bound)
-    if not (_whole(start) and _whole(stop) and 0 <= stop.real - start.real <= MAX_TERMS):
+    if not (_whole(start) and _whole(stop) and 0 <= stop - start <= MAX_TERMS):
         raise UnreadableError
     total: Value = Fraction(kind == "prod")
-    for step in range(int(start.real), int(stop.real) + 1):
+    for step in range(int(start), int(stop) + 1):
         term = _value(body, point, bound | {name: Fraction(step)})
         total = _bounded(total + term if kind == "sum" else total * term)
     return total
@@ -91,7 +91,7 @@ def _call(name: str, arguments: list[Value]) -> Value:
     if name not in _WHOLE:
         return _unknown(name, arguments)
     try:
-        return Fraction(_WHOLE[name](*(int(a) if _whole(a) else a for a in arguments)))  # type: ignore[arg-type]
+        return Fraction(_WHOLE[name](*(int(a) if _whole(a) else a for a in arguments)))
     except TypeError:  # of numbers that are not whole, which stand for names
         return _unknown(name, sorted(arguments, key=str))
 
@@ -101,7 +101,7 @@ def _unknown(name: str, arguments: list[Value]) -> Fraction:
     return Fraction(crc32(f"{name}{shown}".encode()) % 9973 + 101, 409)
 
 
-def _whole(number: Value) -> bool:
+def _whole(number: Value) -> TypeGuard[Fraction]:
     return isinstance(number, Fraction) and number.denominator == 1
 
 
@@ -114,35 +114,19 @@ def _bounded(number: Value) -> Value:
     return number
 
 
-def _div(a: Value, b: Value) -> Value:
-    if b == 0:
-        raise UndefinedError
-    return a / b
-
-
 def _pow(base: Value, exponent: Value) -> Value:
     if base == 0 and isinstance(exponent, Fraction) and exponent <= 0:
         raise UndefinedError
-    if isinstance(base, Fraction) and isinstance(exponent, Fraction):
-        if exponent.denominator == 1:
-            if abs(exponent) * max(map(int.bit_length, base.as_integer_ratio())) > MAX_BITS:
-                raise UnreadableError
-            return base ** int(exponent)
-        if base < 0 and exponent.denominator % 2:
-            raise UnreadableError  # (-8)^{1/3}: two conventions
-        if base > 0 and exponent.denominator < 20:
-            roots = [round(p ** (1 / exponent.denominator)) for p in base.as_integer_ratio()]
-            exact = Fraction(*roots)
-            if exact**exponent.denominator == base:
-                return _pow(exact, Fraction(exponent.numerator))
-    return complex(base) ** complex(exponent)
+    if not (isinstance(base, Fraction) and _whole(exponent)):
+        return complex(base) ** complex(exponent)
+    if abs(exponent) * max(map(int.bit_length, base.as_integer_ratio())) > MAX_BITS:
+        raise UnreadableError
+    return base ** int(exponent)
 
 
 def _root(of: Value, degree: Value) -> Value:
-    if of == 0:
-        return of
-    if _whole(degree) and degree.real % 2 and not of.imag and of.real < 0:
-        return -_pow(-of, 1 / degree)
+    if _whole(degree) and degree % 2 and not of.imag and of.real < 0:
+        return -_root(-of, degree)  # the real cube root of -8
     return _pow(of, 1 / degree)
 
 
@@ -154,8 +138,8 @@ def _factorial(of: Value) -> Value:
 
 
 def _binomial(of: Value, count: Value) -> Value:
-    if _whole(of) and _whole(count) and 0 <= of.real <= 300 and count.real >= 0:
-        return Fraction(math.comb(int(of.real), int(count.real)))
+    if _whole(of) and _whole(count) and 0 <= of <= 300 and count >= 0:
+        return Fraction(math.comb(int(of), int(count)))
     return _factorial(of) / (_factorial(count) * _factorial(of - count))
 
 
@@ -164,7 +148,7 @@ _CONSTANTS: dict[str, complex] = {
     "inf": complex(math.inf),
 }  # fmt: skip
 _ARITHMETIC: dict[str, Callable[[Any, Any], Value]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": _div, "^": _pow,
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "^": _pow,
 }  # fmt: skip
 _FUNCTIONS: dict[str, Callable[..., Value]] = {
     "sin": cmath.sin, "cos": cmath.cos, "tan": cmath.tan, "ln": cmath.log, "exp": cmath.exp,

@@ -19,7 +19,6 @@ Node = tuple[Any, ...]
 ("call", function, arguments), ("sum", variable, low, high, body)."""
 
 MAX_CHARS = 400
-MAX_DEPTH = 30  # of brackets: Python's own recursion is bounded, and a text can be all "((("
 
 _NAMES = """sin cos tan cot sec csc ln exp arcsin arccos arctan sinh cosh tanh log gcd lcm min max
 abs det floor ceil arg Re Im factorial asin=arcsin acos=arccos atan=arctan Abs=abs lg=log
@@ -38,17 +37,17 @@ _BIG = {"\\sum", "\\prod", "\\int", "\\lim"}
 
 _TOKEN = re.compile(
     r"\\text\s*\{[^{}]*\}|\d+(?:\.\d+)?|\.\d+|!!|[A-Za-z]+|\s+"
-    r"|\\(?:overline|overrightarrow|overleftrightarrow|widehat|hat|vec|tilde|angle|triangle)"
+    r"|\\(?:over[a-z]+|(?:wide)?hat|vec|tilde|angle|triangle)"
     r"\s*(?:\{\s*[A-Za-z\\]{1,12}\s*\}|[A-Za-z]{1,4}(?![A-Za-z]))"  # one name: \vec{v}, \angle ABC
     r"|\\[A-Za-z]+|\\.|.",
     re.DOTALL,
 )
-# \frac{d^2 y}{dx^2}, dy/dx, \dot{x}, \ddot{x}
+# \frac{d^2 y}{dx^2}, \dot{x}, \ddot{x}
 _VARIABLE = r"([A-Za-z]|\\[a-z]+)"
 _DERIVATIVE = re.compile(
     rf"\\frac ?\{{ ?(?:d|\\partial) ?(?:\^ ?\{{?(\d)\}}?)? ?{_VARIABLE}? ?\}}"
     rf" ?\{{ ?(?:d|\\partial) ?{_VARIABLE} ?(?:\^ ?\{{?\d\}}?)? ?\}}"
-    rf"|\bd([a-z])/d([a-z])\b|\\(d?)dot ?\{{? ?{_VARIABLE} ?\}}?"
+    rf"|\\(d?)dot ?\{{? ?{_VARIABLE} ?\}}?"
 )
 # 2 1/3, 2\frac{1}{3}, 8 (6/19), and not x^2\frac13, \log_2\frac13
 _MIXED = re.compile(
@@ -64,7 +63,7 @@ class UnreadableError(Exception):
 
 
 class UndefinedError(UnreadableError):
-    """The formula has no value: 0^0, 1/0."""
+    """The formula has no value: 0^0, \\infty - \\infty."""
 
 
 class Parsed(NamedTuple):
@@ -100,8 +99,8 @@ def _mixed(match: re.Match[str]) -> str:
 
 def _derivative(match: re.Match[str]) -> str:
     """One name for `\\dot{x}`, `\\frac{dx}{dt}` and `x'`: by time, or of y by x."""
-    order, of, by, y, x, two, dotted = match.groups()
-    of, by = of or y or dotted, by or x or "t"
+    order, of, by, two, dotted = match.groups()
+    of, by = of or dotted, by or "t"
     if of is None:
         raise UnreadableError  # an operator: \frac{d}{dx}
     primes = "'" * (2 if two else int(order or 1))
@@ -116,7 +115,6 @@ class _Parser:
         self.tokens = tokens
         self.is_unit = is_unit
         self.at = 0
-        self.depth = 0
         self.bars = self.integrals = 0  # that are open
 
     def peek(self, ahead: int = 0) -> str:
@@ -139,14 +137,10 @@ class _Parser:
     # --- operators, from the loosest to the tightest ---------------------------------------------
 
     def sum(self) -> Node:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise UnreadableError
         self.accept("+")
         node = _ZERO if self.peek() in ("\\pm", "\\mp") else self.product()
         while self.peek() in _SUMS:
             node = (self.take(), node, self.product())
-        self.depth -= 1
         return node
 
     def product(self) -> Node:
@@ -190,11 +184,12 @@ class _Parser:
         if self.accept("-"):
             return ("neg", self.power())
         node = self.atom()
-        while self.peek() in ("!", "°"):
-            if self.take() == "!":
-                node = ("call", "factorial", (node,))
-            else:
-                node = ("*", node, ("const", "degree"))
+        if self.peek() == "'":
+            raise UnreadableError  # a prime belongs to a name
+        if self.accept("!"):
+            node = ("call", "factorial", (node,))
+        elif self.accept("°"):
+            node = ("*", node, ("const", "degree"))
         # One only: x^2^3 has two readings. LaTeX's x^12 is x^1 2, but people mean x^{12}
         return ("^", node, self.exponent()) if self.accept("^") else node
 
@@ -256,13 +251,11 @@ class _Parser:
         exponent = self.exponent() if self.accept("^") else None
         if exponent == ("neg", _ONE) and name in ("sin", "cos", "tan"):
             name, exponent = f"arc{name}", None  # the inverse, not the reciprocal
-        elif exponent is not None and exponent[0] == "neg":
-            raise UnreadableError
         if self.peek() in ("(", "{"):
             arguments = self.arguments(self.take())
         else:  # a product of a number and names, up to the next sign or function: \sin 2x
             node = self.power()
-            while self.peek() not in _ENDS | {"("} and self.starts_factor(self.peek()):
+            while self.peek() not in _ENDS and self.starts_factor(self.peek()):
                 if self.peek().removeprefix("\\") in FUNCTIONS:
                     break
                 node = ("*", node, self.power())

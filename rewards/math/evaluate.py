@@ -73,10 +73,10 @@ def _variable(name: str, point: int) -> Fraction:
 
 
 def _repeated(node: Node, point: int, bound: dict[str, Value]) -> Value:
-    """A sum or product of few terms."""
+    """A sum or product of few terms; none in another one, which would take their product."""
     kind, name, low, high, body = node
     start, stop = _value(low, point, bound), _value(high, point, bound)
-    if not (_whole(start) and _whole(stop) and 0 <= stop - start <= MAX_TERMS):
+    if bound or not (_whole(start) and _whole(stop) and 0 <= stop - start <= MAX_TERMS):
         raise UnreadableError
     total: Value = Fraction(kind == "prod")
     for step in range(int(start), int(stop) + 1):

@@ -7,15 +7,21 @@ What it leaves out: units and percent (`compare`), and algebra: what cannot be e
 
 from __future__ import annotations
 
-import cmath
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
-from groupwise.rewards.math.evaluate import POINTS, Value, evaluated
-from groupwise.rewards.math.formula import Node, UndefinedError, UnreadableError, names_in
-from groupwise.rewards.math.values import Formula, Number, Quantity, Reading
+from groupwise.rewards.math.evaluate import POINTS, Value, value
+from groupwise.rewards.math.formula import (
+    Node,
+    UndefinedError,
+    UnreadableError,
+    names_in,
+    replaced,
+)
+from groupwise.rewards.math.values import Formula, Number, Reading
 
 Percent = Literal["either", "ignore", "value"]
 Amount = Number | Formula
@@ -64,156 +70,119 @@ def has_names(amount: Amount) -> bool:
 
 def same_amount(gold: Amount, answer: Amount, rules: Rules) -> bool | None:
     """By value: exact for rational numbers, to ten digits otherwise; None if there is none."""
+    rounded = gold.rounded or answer.rounded
     if isinstance(gold, Number) and isinstance(answer, Number):
-        return close(gold.value, answer.value, gold.rounded or answer.rounded, rules)
+        return _same_number(gold.value, answer.value, rounded, rules)
     g, a = amount_of(gold), amount_of(answer)
     if g == a:
         return True
     names, other = names_in(g), names_in(a)
-    if names != other:
-        a = _with_constants_of(names, other, a)
-    rounded = gold.rounded or answer.rounded
-    imaginary = "'i'" in repr((g, a))
+    missing, extra = sorted(names - other), sorted(other - names)
+    if len(missing) == len(extra) and all(map(_CONSTANT.fullmatch, missing + extra)):
+        # A constant of integration under the gold's name: C, c and C_1 are one, if alone
+        a = replaced(a, {("name", x): ("name", m) for x, m in zip(extra, missing, strict=True)})
+    real = "'i'" not in repr((g, a))
     for point in range(POINTS if names or other else 1):
         try:
-            (x, x_opaque), (y, y_opaque) = evaluated(g, point), evaluated(a, point)
+            x, y = value(g, point), value(a, point)
         except UndefinedError:
             return False
-        except (UnreadableError, OverflowError):
+        except UnreadableError:
             if point < 3:
                 return None
             continue
-        if point >= 3 and not imaginary and not (_is_real(x) and _is_real(y)):
+        if point >= 3 and real and not (_is_real(x) and _is_real(y)):
             continue  # outside the domain of one: both are compared where they are defined
-        try:
-            verdict = _same_value(x, y, rounded, rules)
-        except OverflowError:  # one is too large for a float: 10^400 beside pi
-            return False
-        if verdict is not True:
-            return None if x_opaque or y_opaque else verdict
+        if (verdict := _same_value(x, y, rounded, rules)) is not True:
+            return verdict
     return True
 
 
-def _is_real(value: Value) -> bool:
-    return isinstance(value, Fraction) or abs(value.imag) <= 1e-9 * max(1.0, abs(value))
+def _is_real(number: Value) -> bool:
+    return isinstance(number, Fraction) or abs(number.imag) <= 1e-9 * max(1.0, abs(number))
 
 
-def _with_constants_of(names: frozenset[str], other: frozenset[str], node: Node) -> Node:
-    """A constant of integration under the gold's name: C, c and C_1 are one, if alone."""
-    missing, extra = sorted(names - other), sorted(other - names)
-    if len(missing) != len(extra) or not all(map(_CONSTANT.fullmatch, missing + extra)):
-        return node
-    renamed = dict(zip(extra, missing, strict=True))
-
-    def rename(part: Any) -> Any:
-        if not isinstance(part, tuple):
-            return part
-        if part[:1] == ("name",):
-            return ("name", renamed.get(part[1], part[1]))
-        return tuple(rename(inner) for inner in part)
-
-    return rename(node)  # type: ignore[no-any-return]
-
-
-def close(gold: Fraction, answer: Fraction, rounded: bool, rules: Rules) -> bool:
+def _same_number(gold: Fraction, answer: Fraction, rounded: bool, rules: Rules) -> bool:
     """Equal exactly, within the stated tolerance, or in six decimals if one was `rounded`."""
     if gold == answer:
         return True
-    difference = abs(gold - answer)
-    if rules.tolerance and difference <= Fraction(rules.tolerance):
+    difference, size = abs(gold - answer), abs(gold)
+    if rounded and difference <= _ROUNDING and difference * 100_000 <= size:
         return True
-    if rules.relative_tolerance and difference <= Fraction(rules.relative_tolerance) * abs(gold):
-        return True
-    return rounded and difference <= _ROUNDING and difference * 100_000 <= abs(gold)
+    allowed, relative = rules.tolerance, rules.relative_tolerance
+    return bool(allowed and difference <= Fraction(allowed)) or bool(
+        relative and difference <= Fraction(relative) * size
+    )
 
 
 def _same_value(gold: Value, answer: Value, rounded: bool, rules: Rules) -> bool | None:
     if isinstance(gold, Fraction) and isinstance(answer, Fraction):
-        return close(gold, answer, rounded, rules)
-    x, y = complex(gold), complex(answer)
-    if cmath.isinf(x) or cmath.isinf(y):
+        return _same_number(gold, answer, rounded, rules)
+    try:
+        x, y = complex(gold), complex(answer)
+    except OverflowError:  # one is too large for a float: 10^400 beside pi
+        return False
+    if math.inf in (abs(x), abs(y)):
         return x == y
     difference, size = abs(x - y), max(abs(x), abs(y))
-    if difference <= 1e-12 * size:
-        return True
-    allowed = max(rules.tolerance, rules.relative_tolerance * abs(x))
+    allowed = max(rules.tolerance, rules.relative_tolerance * abs(x), 1e-12 * size)
     if difference <= allowed or (rounded and difference <= 5e-7 and difference <= 1e-5 * size):
         return True
-    return False if not difference <= 1e-7 * size else None
+    return None if difference <= 1e-7 * size else False
 
 
 # --- equations -----------------------------------------------------------------------------------
 
-
-def _difference(sides: tuple[Reading, ...]) -> Node | None:
-    """Left less right of two sides that are numbers or formulas."""
-    nodes = []
-    for side in sides:
-        amounts = [v.amount if isinstance(v, Quantity) else v for v in side]
-        found = next((v for v in amounts if isinstance(v, (Number, Formula))), None)
-        if found is None:
-            return None
-        nodes.append(amount_of(found))
-    return ("-", nodes[0], nodes[1]) if len(nodes) == 2 else None
+Sides = tuple[Reading, ...]
 
 
-def same_difference(gold: tuple[Reading, ...], answer: tuple[Reading, ...]) -> bool | None:
+def same_difference(gold: Sides, answer: Sides) -> bool:
     """Two inequalities are the same if one is a positive multiple of the other."""
-    ratios = _ratios(gold, answer)
-    return ratios is not None and len(set(ratios)) == 1 and ratios[0].real > 0
+    g, a = _difference(gold), _difference(answer)
+    return bool(g and a) and _ratio(g, a).real > 0
 
 
-def same_equation(gold: tuple[Reading, ...], answer: tuple[Reading, ...]) -> bool | None:
+def same_equation(gold: Sides, answer: Sides) -> bool:
     """Two equations are the same if one is a multiple of the other, or if both say the same of a
     name in which they are linear: `m v' + b v = f` and `v' = f/m - b v/m`."""
-    ratios = _ratios(gold, answer)
-    if ratios is None:
+    g, a = _difference(gold), _difference(answer)
+    if not (g and a):
         return False
-    if len(set(ratios)) == 1:
-        return True
-    g, a = _difference(gold), _difference(answer)
-    assert g is not None and a is not None
-    shared = names_in(g) & names_in(a)
-    return names_in(g) == names_in(a) and any(_same_solution(g, a, name) for name in shared)
+    names = names_in(g)
+    return _ratio(g, a) != 0 or (
+        names == names_in(a) and any(_equal(_roots(g, name), _roots(a, name)) for name in names)
+    )
 
 
-def _ratios(gold: tuple[Reading, ...], answer: tuple[Reading, ...]) -> list[complex] | None:
-    g, a = _difference(gold), _difference(answer)
-    if g is None or a is None:
-        return None
-    ratios = []
+def _difference(sides: Sides) -> Node:
+    """Left less right of two sides that are numbers or formulas, or ()."""
+    nodes = [[amount_of(v) for v in side if isinstance(v, (Number, Formula))] for side in sides]
+    return ("-", nodes[0][0], nodes[1][0]) if len(nodes) == 2 and all(nodes) else ()
+
+
+def _ratio(gold: Node, answer: Node) -> complex:
+    """The one number that the answer has to be multiplied by to be the gold, or 0."""
+    ratios = [x / y for x, y in zip(_at(gold), _at(answer), strict=False) if y]
+    return ratios[0] if len(ratios) == 3 and _equal(ratios, ratios[:1] * 3) else 0
+
+
+def _roots(node: Node, name: str) -> list[complex]:
+    """Where a formula vanishes that is linear in a name; otherwise nothing."""
+    zero, one, two = (_at(node, name, place) for place in range(3))
+    linear = _equal([2 * y for y in one], [x + z for x, z in zip(zero, two, strict=False)])
+    return [x / (x - y) for x, y in zip(zero, one, strict=True) if x != y] if linear else []
+
+
+def _at(node: Node, name: str = "", place: int = 0) -> list[complex]:
+    """The values at three points, with a number in the place of a name."""
+    placed = replaced(node, {("name", name): ("num", Fraction(place))})
     try:
-        for point in range(3):
-            x, y = complex(evaluated(g, point)[0]), complex(evaluated(a, point)[0])
-            if not x or not y:
-                return None
-            ratios.append(x / y)
+        return [complex(value(placed, point)) for point in range(3)]
     except (UnreadableError, OverflowError):
-        return None
-    first = ratios[0]
-    return [first if abs(r - first) <= 1e-9 * abs(first) else r for r in ratios]
+        return []
 
 
-def _same_solution(gold: Node, answer: Node, name: str) -> bool:
-    """Whether both are linear in a name, and vanish for the same value of it."""
-    try:
-        for point in range(3):
-            roots = []
-            for node in (gold, answer):
-                at = [complex(evaluated(_placed(node, name, v), point)[0]) for v in (0, 1, 2)]
-                if abs(at[2] - 2 * at[1] + at[0]) > 1e-9 * max(map(abs, at)) or at[0] == at[1]:
-                    return False
-                roots.append(-at[0] / (at[1] - at[0]))
-            if abs(roots[0] - roots[1]) > 1e-9 * max(map(abs, roots)):
-                return False
-    except (UnreadableError, ArithmeticError):
-        return False
-    return True
-
-
-def _placed(node: Any, name: str, value: int) -> Any:
-    if not isinstance(node, tuple):
-        return node
-    if node == ("name", name):
-        return ("num", Fraction(value))
-    return tuple(_placed(part, name, value) for part in node)
+def _equal(some: list[complex], others: list[complex]) -> bool:
+    return len(some) == len(others) > 0 and all(
+        abs(x - y) <= 1e-9 * max(abs(x), abs(y)) for x, y in zip(some, others, strict=True)
+    )

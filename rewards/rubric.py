@@ -24,7 +24,6 @@ from pydantic import ValidationError
 from groupwise.rewards.errors import RewardError, UserError
 from groupwise.rewards.language import Language
 from groupwise.rewards.math.grade import Correctness
-from groupwise.rewards.verify.pool import shared_pool
 from groupwise.rewards.reference import ReferenceQuality
 from groupwise.rewards.reward_model import LearnedReward
 from groupwise.rewards.spec import Aggregation, OnError, RewardSpec, read_spec
@@ -40,6 +39,7 @@ from groupwise.rewards.text import excerpt
 from groupwise.rewards.types import BatchReward, Completion, Example, Grade, Reward, Score
 from groupwise.rewards.user_functions import load_reward
 from groupwise.rewards.validation import explain, nearest
+from groupwise.rewards.verify.pool import shared_pool
 
 REWARDS: dict[str, Callable[..., Any]] = {
     "correctness": Correctness,

@@ -136,12 +136,6 @@ def _same_value(gold: Value, answer: Value, rounded: bool, rules: Rules) -> bool
 Sides = tuple[Reading, ...]
 
 
-def same_difference(gold: Sides, answer: Sides) -> bool:
-    """Two inequalities are the same if one is a positive multiple of the other."""
-    g, a = _difference(gold), _difference(answer)
-    return bool(g and a) and _ratio(g, a).real > 0
-
-
 def same_equation(gold: Sides, answer: Sides) -> bool:
     """Two equations are the same if one is a multiple of the other, or if both say the same of a
     name in which they are linear: `m v' + b v = f` and `v' = f/m - b v/m`."""

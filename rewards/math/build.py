@@ -46,6 +46,7 @@ _LIST = re.compile(
 _SAID = re.compile(r"\b(?:and|or)\b|\\lor")
 _OPERATOR = re.compile(r"<=|>=|!=|<|>|=|≈|\\equiv(?![a-z])")
 MODULUS = re.compile(r"(.*?[^ (=\\])[ (\\]*[pb]?mod ?\{? ?(\d+)[ })]*")
+_DIFFERENCE = re.compile(r"(?<=\d)-(?=\d)")
 _FLIP = {">": "<", ">=": "<="}
 _NAME = re.compile(
     r"\\text ?\{[^{}=]*\}|\\[a-z]+(?:_\{?\w+\}?)?|[A-Za-z]{2,}(?: [A-Za-z]+){0,3}"
@@ -217,7 +218,8 @@ def _relation(text: str, read: Reader) -> Iterator[v.Value]:
     if falling or turned:
         sides, names = sides[::-1], names[::-1]
         operators = [_FLIP.get(op, op) for op in operators[::-1]]
-    readings = tuple(map(read, sides))
+    # Beside an equals sign 24-3 is a difference, and no score
+    readings = tuple(read(_DIFFERENCE.sub(" - ", side)) for side in sides)
     yield from _ranges(operators, names, readings)
     yield v.Relation(tuple(operators), readings, names, modulus)  # type: ignore[arg-type]
 

@@ -35,7 +35,7 @@ from groupwise.rewards.math.wanted import (
 )
 from groupwise.rewards.math.words import without_text
 from groupwise.rewards.options import gold_letter, options_of
-from groupwise.rewards.types import Completion, Example, Grade
+from groupwise.rewards.types import Completion, Example, Grade, Status
 from groupwise.rewards.verify.pool import Outcome, shared_pool
 
 CACHE_SIZE = 65_536
@@ -114,7 +114,7 @@ class Correctness:
             verdict = _compare(reference, found.text, rules, self.decimal_comma)
             if verdict is None:
                 undecided.setdefault((reference.text, found.text), []).append(len(grades))
-            status = "correct" if verdict else "wrong"
+            status: Status = "correct" if verdict else "wrong"
             grades.append(Grade(bool(verdict), status, found.text, found.found_by))
         if undecided:
             self._ask_math_verify(undecided, grades)
@@ -183,7 +183,7 @@ def _verdict(reference: Reference, answer: str, rules: Rules, comma: DecimalComm
 
 def _grade_outcome(outcome: Outcome, grade: Grade) -> Grade:
     equal = outcome == "equal"
-    status = "timeout" if outcome == "stopped" else "correct" if equal else "wrong"
+    status: Status = "timeout" if outcome == "stopped" else "correct" if equal else "wrong"
     return Grade(equal, status, grade.extracted, grade.found_by)
 
 

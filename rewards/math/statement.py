@@ -33,7 +33,8 @@ _NOT_OTHER = re.compile(r"(?:, | \()not [-$\d.,]+\)?$")  # 42, not 43
 # "6*7, which is 42", "40, so 42": what was said before is explained, and the value comes last
 _RESULT = re.compile(
     r"(?:[,;] (?:(?P<which>(?:which|that) (?:is|equals|makes|gives|means))|so|i\.e\.|meaning|and so"
-    r"|therefore|thus|hence|(?:which|that) rounds (?:up |down )?to),?|;) (?P<subject>(?:the|an?|her|his|their|its?|s?he|they|there)\b"
+    r"|therefore|thus|hence|(?:which|that) rounds (?:up |down )?to),?|;) "
+    r"(?P<subject>(?:the|an?|her|his|their|its?|s?he|they|there)\b"
     r"[^,;]{0,60}? (?:is|are|equals|=) )?(?P<rest>.*\d.*)",
     re.DOTALL,
 )
@@ -95,7 +96,9 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 _SUPPOSES = re.compile(r"\W*(?:suppose|assume|let|try|if)\b", re.IGNORECASE)
-_SENTENCE = re.compile(r"(?<=[.!?。！？])(?<!\b[A-Z]\.)(?<!\bvs\.)(?<!\bM[rs]\.)(?<!\bMrs\.)\s+(?=\S)|\n+|(?<=[。！？])")
+_SENTENCE = re.compile(
+    r"(?<=[.!?。！？])(?<!\b[A-Z]\.)(?<!\bvs\.)(?<!\bM[rs]\.)(?<!\bMrs\.)\s+(?=\S)|\n+|(?<=[。！？])"
+)
 _TELLS = re.compile(rf"[\d√π{FRACTIONS}]|\\[a-z]")
 _SAYS_NUMBER = re.compile(rf"{_TELLS.pattern}|{_NAME}")
 _CUT_OFF = re.compile(
@@ -221,7 +224,11 @@ def last_stated(text: str) -> tuple[str, int] | None:
     lines = tail.splitlines()[-2:]
     marks = lines[-1].replace("\\$", "") if lines else ""
     unclosed = "\\" in marks and marks.count("$") % 2  # in the middle of a formula
-    if unclosed or _CUT_OFF.search(text[-20:]) or (len(lines) == 2 and all(map(_ITEM.match, lines))):
+    if (
+        unclosed
+        or _CUT_OFF.search(text[-20:])
+        or (len(lines) == 2 and all(map(_ITEM.match, lines)))
+    ):
         return None  # unfinished, or items of a list
     for line in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
         sentence = _STEP.sub("", line)

@@ -22,7 +22,8 @@ SIGNS = {
     "ℝ": "\\mathbb{R} ", "ℤ": "\\mathbb{Z} ", "ℕ": "\\mathbb{N} ", "ℚ": "\\mathbb{Q} ",
     "⟨": "\\langle ", "⟩": "\\rangle ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"',
     "，": ",", "、": ",", "。": ".", "；": ";", "：": ":", "٫": ".", "٬": ",", "،": ",", "！": "!",
-    "（": "(", "）": ")", "％": "%", "٪": "%", "＝": "=", "＜": "<", "＞": ">", "～": "~", "…": "...",
+    "（": "(", "）": ")", "％": "%", "٪": "%", "＝": "=", "＜": "<", "＞": ">", "～": "~",
+    "…": "...",
     "\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u3000": " ", "\t": " ", "\n": " ", "\r": " ",
 }  # fmt: skip
 
@@ -41,7 +42,8 @@ COMMANDS = {
     "biggl": "", "biggr": "", "middle": "", "displaystyle": "", "textstyle": "", "limits": "",
     "nolimits": "", "rm": "", "bf": "", "it": "", "displaylimits": "", "smallskip": "",
     "hfill": "", "large": "", "Large": "", "LARGE": "", "huge": "", "Huge": "", "small": "",
-    "normalsize": "", "tiny": "", "scriptstyle": "", "noindent": "", "boldsymbol": "", "bm": "", "underline": "", "mathopen": "",
+    "normalsize": "", "tiny": "", "scriptstyle": "", "noindent": "", "boldsymbol": "",
+    "bm": "", "underline": "", "mathopen": "",
     "mathclose": "", "quad": " ", "qquad": " ", "enspace": " ", "thinspace": " ", "cdot": "*",
     "times": "*", "ast": "*", "bullet": "*", "div": "/", "le": "<=", "leq": "<=",
     "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=", "lt": "<", "gt": ">",
@@ -65,11 +67,14 @@ SPACING = {
 }  # fmt: skip
 CURRENCIES = "$€£¥₹¢"
 # Letters behind a number that are a unit rather than variables
-SYMBOLS = set(
-    "mm cm dm m km in ft yd mi mg g kg lb lbs oz t ms s sec min mins h hr hrs ml mL dl cl l L Hz kHz "
-    "MHz GHz N kN J kJ MJ W kW MW kWh V kV mV A mA Pa kPa MPa atm K mol eV keV MeV GeV cal kcal B KB "
-    "kB MB GB TB mph kph rpm rad deg degrees cents dollars nm µm ns ohm".split()
-)
+SYMBOLS = {
+    "mm", "cm", "dm", "m", "km", "in", "ft", "yd", "mi", "mg", "g", "kg", "lb", "lbs", "oz", "t",
+    "ms", "s", "sec", "min", "mins", "h", "hr", "hrs", "ml", "mL", "dl", "cl", "l", "L", "Hz",
+    "kHz", "MHz", "GHz", "N", "kN", "J", "kJ", "MJ", "W", "kW", "MW", "kWh", "V", "kV", "mV", "A",
+    "mA", "Pa", "kPa", "MPa", "atm", "K", "mol", "eV", "keV", "MeV", "GeV", "cal", "kcal", "B",
+    "KB", "kB", "MB", "GB", "TB", "mph", "kph", "rpm", "rad", "deg", "degrees", "cents",
+    "dollars", "nm", "µm", "ns", "ohm",
+}  # fmt: skip
 
 # --- numbers -------------------------------------------------------------------------------------
 
@@ -88,8 +93,8 @@ NUMBER_WORDS |= {word: 10 * value for value, word in enumerate(_TENS, 3)}
 # `two thirds`; a quarter may be a coin, so that it is left out
 PARTS = {
     "half": 2, "halve": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7,
-    "eighth": 8, "quarter": 4, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12, "twentieth": 20,
-    "hundredth": 100,
+    "eighth": 8, "quarter": 4, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12,
+    "twentieth": 20, "hundredth": 100,
 }  # fmt: skip
 PARTS |= {f"{name}th": value for name, value in NUMBER_WORDS.items() if 13 <= value <= 19}
 CHINESE_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {

@@ -143,6 +143,8 @@ def same_equation(gold: Sides, answer: Sides) -> bool:
     if not (g and a):
         return False
     names = names_in(g)
+    if not names:
+        return False
     return _ratio(g, a) != 0 or (
         names == names_in(a) and any(_equal(_roots(g, name), _roots(a, name)) for name in names)
     )

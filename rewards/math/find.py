@@ -46,7 +46,7 @@ _PART_OF = re.compile(
 )
 _SIGN_BEFORE_BOX = re.compile(r"(?:^|[$=(\[\s])-\s?$")
 _BETWEEN_BOXES = re.compile(
-    r"(\})\s*(?:\$|\\\)|\\\])?\s*(,|,?\s*\b(?:or|and)\b)\s*(?:\$|\\\(|\\\[)?\s*(?:[A-Za-z] ?= ?)?$"
+    r"(\})\s*(?:\$|\\\)|\\\])?\s*([,;]|,?\s*\b(?:or|and|alternatively)\b)\s*(?:\$|\\\(|\\\[)?\s*(?:[A-Za-z] ?= ?)?$"
 )
 _WORD = re.compile("|".join(map(re.escape, ANSWER_WORDS)))
 _ASCII_WORD = re.compile("|".join(word for word in ANSWER_WORDS if word.isascii()))
@@ -153,6 +153,7 @@ def _answer_tag(text: str, start: int, closed: bool) -> Extraction | None:
     if end is None and (not closed or "\n" in content.strip()):
         return None
     content = layout.block(content)[0].strip()
+    content += retraction(text, end.end()) if end is not None else ""
     if "\\boxed" in content and (inner := _boxed(content, True)) is not None:
         content = inner.text
     return Extraction(content, "answer_tag", start) if content else None

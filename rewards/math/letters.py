@@ -54,7 +54,7 @@ _RETRACTED = re.compile(r",? but \(?[A-J]\b|\b[A-J]\)?\?", re.IGNORECASE)
 
 def letter_in(text: str) -> str | None:
     """The one letter that an answer or sentence names, or several as a list; None: none."""
-    text = without_emphasis(without_text(text.strip()))
+    text = re.sub(" +", " ", without_emphasis(without_text(text.strip())))
     if thinks_again(text) or _RETRACTED.search(text):
         return None
     first = read(text)[0] if len(text) < 300 else None

@@ -259,7 +259,9 @@ def _formula(text: str, parts: _Parts) -> Iterator[v.Value]:
         if _ANY_UNIT.fullmatch(without_text(rest).strip()):
             yield value
         elif unit is not None and ("%" not in rest or rest == "%"):
-            yield v.Quantity(value, unit, rest if rest.isalpha() else "")
+            # `n odd` is no amount of n
+            if not formula.names_in(amount.node) or units.is_measure(unit):
+                yield v.Quantity(value, unit, rest if rest.isalpha() else "")
             return
     whole = _parsed(text, None)
     if whole is not None and not whole.rest:

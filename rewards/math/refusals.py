@@ -30,7 +30,7 @@ _BEFORE = re.compile(
     r" than|half|twice|double|triple|thrice|root|multiple|factor|divisor|power|cube|square|inverse"
     r"|opposite|reciprocal|third|quarter|fraction|row|column|seat|day after|day before)|n['’]t)"
     r"(?: (?:be|equal(?: to)?|simply|just|possible values?|or equal to|of|from|the))*[:,]?\s"
-    r"|\bnot\b[^,.;=]{0,12}=|\bnot[\s}]*(?:\\approx|≈|\\equiv)"
+    r"|\b(?:not|wrong|bound|at (?:most|least))\b[^,.;=]{0,12}=|\bnot[\s}]*(?:\\approx|≈|\\equiv)"
     r"|≠|!=|\\neq?|\\not ?=?|[<>]=?|[≤≥⩽⩾]|±|\\pm|\\[lg](?:t|eq?)|不是|不等于|大于|小于|负)"
     r"[\W_]{0,6}$",
     re.IGNORECASE,
@@ -52,7 +52,7 @@ _DOUBTED_MARK = re.compile(
 )
 _OTHER_PART = re.compile(r"s? (?:to|of|for) (?:the )?(?:first|second|last|next) ", re.IGNORECASE)
 _SECOND_THOUGHT = (
-    r"(?:it could|i doubt|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
+    r"(?:it could|i doubt|\(?or \d|and \d|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
     r"|is (?:wrong|incorrect|false)|but (?:this|that|it)|sorry)\b"
 )
 _NEXT_THOUGHT = re.compile(rf"[.!?\n]\s*{_SECOND_THOUGHT}|\bnot sure\b", re.IGNORECASE)

@@ -20,7 +20,7 @@ from groupwise.rewards.math.sentences import last_truth, named_of_class, truth_i
 from groupwise.rewards.math.spelling import compact, spell
 from groupwise.rewards.math.statement import is_value, last_stated, stated
 from groupwise.rewards.math.values import Choice, Quantity
-from groupwise.rewards.math.words import plain_words
+from groupwise.rewards.math.words import plain_words, without_text
 from groupwise.rewards.options import LETTERS
 
 _NOT_OTHER = re.compile(r", (?:and )?not [^,.]+\.?$")
@@ -55,7 +55,10 @@ def find_value(text: str, found: Extraction, reference: Reference) -> Extraction
     if is_value(reading, words_too=True) or same_texts(reference, found.text):
         return found
     with_unit = isinstance(reference.reading[0], Quantity)
-    value = stated(found.text, with_unit=with_unit)
+    said = found.text
+    if found.found_by == "boxed":
+        said = " ".join(without_text(said).split())
+    value = stated(said, with_unit=with_unit)
     return found if value is None else found._replace(text=value)
 
 

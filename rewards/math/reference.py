@@ -52,7 +52,7 @@ _STATING = re.compile(
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Reference:
     """A reference answer as it is compared: its text, what it asks for, and what it was read as."""
 

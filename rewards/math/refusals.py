@@ -52,8 +52,8 @@ _DOUBTED_MARK = re.compile(
 )
 _OTHER_PART = re.compile(r"s? (?:to|of|for) (?:the )?(?:first|second|last|next) ", re.IGNORECASE)
 _SECOND_THOUGHT = (
-    r"(?:it could|i doubt|\(?or \d|and \d|or|wait|actually|no|hmm|perhaps|maybe|alternatively|on second thought"
-    r"|is (?:wrong|incorrect|false)|but (?:this|that|it)|sorry)\b"
+    r"(?:it could|i doubt|\(?or \d|and \d|or|wait|actually|no|hmm|perhaps|maybe|alternatively"
+    r"|on second thought|is (?:wrong|incorrect|false)|but (?:this|that|it)|sorry)\b"
 )
 _NEXT_THOUGHT = re.compile(rf"[.!?\n]\s*{_SECOND_THOUGHT}|\bnot sure\b", re.IGNORECASE)
 _AT_ONCE = re.compile(rf"[\s}}$).*\]\\?]*\s{_SECOND_THOUGHT}[^\n]{{0,80}}", re.IGNORECASE)

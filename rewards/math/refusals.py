@@ -21,6 +21,7 @@ _DENIAL = re.compile(
     r"|well|(?:could|might|may) be|if|instead)\b|n['’]t\b|\?|\bthan\W*$",
     re.IGNORECASE,
 )
+_WORD = re.compile(r"[^\W\d_]+")
 # In front of a value; what these words make of it is no value or another one
 _BEFORE = re.compile(
     r"(?:(?:\b(?:not|never|cannot|nor|neither|isn|without|except|excluding|anything but|instead of"
@@ -35,6 +36,70 @@ _BEFORE = re.compile(
     r"[\W_]{0,6}$",
     re.IGNORECASE,
 )
+# A word or sign of each of these, which is found faster
+_HINTS = frozenset(
+    [
+        "not",
+        "never",
+        "cannot",
+        "nor",
+        "neither",
+        "isn",
+        "without",
+        "except",
+        "excluding",
+        "but",
+        "instead",
+        "hardly",
+        "far",
+        "nicht",
+        "kein",
+        "keine",
+        "no",
+        "non",
+        "pas",
+        "não",
+        "nie",
+        "не",
+        "wrong",
+        "incorrect",
+        "almost",
+        "nearly",
+        "at",
+        "up",
+        "under",
+        "over",
+        "plus",
+        "by",
+        "than",
+        "half",
+        "twice",
+        "double",
+        "triple",
+        "thrice",
+        "root",
+        "multiple",
+        "factor",
+        "divisor",
+        "power",
+        "cube",
+        "square",
+        "inverse",
+        "opposite",
+        "reciprocal",
+        "third",
+        "quarter",
+        "fraction",
+        "row",
+        "column",
+        "seat",
+        "after",
+        "before",
+        "bound",
+        "t",
+    ]
+)
+_HINT_SIGNS = re.compile(r"[<>≠≤≥⩽⩾±=不大小负]|\\[nlgp]")
 _BEHIND = re.compile(
     r"[\W_]{0,6}\s(?:(?:is|was|can|are|does|would|could)(?:\s?not\b|n['’]t\b)|fails"
     r"|(?:must be|is) (?:rejected|excluded|impossible|wrong|incorrect|false|too)\b)"
@@ -68,7 +133,10 @@ def denies(words: str) -> bool:
 
 def denied(before: str, behind: str = "") -> bool:
     """Whether the words around a value deny it: `not 42`, `42 is not the answer`, `half of 42`."""
-    return _BEFORE.search(before) is not None or _BEHIND.match(behind) is not None
+    hinted = _HINT_SIGNS.search(before) or not _HINTS.isdisjoint(_WORD.findall(before.lower()))
+    if hinted and _BEFORE.search(before) is not None:
+        return True
+    return _BEHIND.match(behind) is not None
 
 
 def doubted(before: str, behind: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from groupwise.rewards.math.vocabulary import UNKNOWING
+from groupwise.rewards.math.vocabulary import DENYING, UNKNOWING
 
 # In a label or clause beside a value
 _DENIAL = re.compile(
@@ -36,69 +36,7 @@ _BEFORE = re.compile(
     r"[\W_]{0,6}$",
     re.IGNORECASE,
 )
-# A word or sign of each of these, which is found faster
-_HINTS = frozenset(
-    [
-        "not",
-        "never",
-        "cannot",
-        "nor",
-        "neither",
-        "isn",
-        "without",
-        "except",
-        "excluding",
-        "but",
-        "instead",
-        "hardly",
-        "far",
-        "nicht",
-        "kein",
-        "keine",
-        "no",
-        "non",
-        "pas",
-        "não",
-        "nie",
-        "не",
-        "wrong",
-        "incorrect",
-        "almost",
-        "nearly",
-        "at",
-        "up",
-        "under",
-        "over",
-        "plus",
-        "by",
-        "than",
-        "half",
-        "twice",
-        "double",
-        "triple",
-        "thrice",
-        "root",
-        "multiple",
-        "factor",
-        "divisor",
-        "power",
-        "cube",
-        "square",
-        "inverse",
-        "opposite",
-        "reciprocal",
-        "third",
-        "quarter",
-        "fraction",
-        "row",
-        "column",
-        "seat",
-        "after",
-        "before",
-        "bound",
-        "t",
-    ]
-)
+# What is found faster: a word or sign of `_BEFORE`
 _HINT_SIGNS = re.compile(r"[<>≠≤≥⩽⩾±=不大小负]|\\[nlgp]")
 _BEHIND = re.compile(
     r"[\W_]{0,6}\s(?:(?:is|was|can|are|does|would|could)(?:\s?not\b|n['’]t\b)|fails"
@@ -133,7 +71,7 @@ def denies(words: str) -> bool:
 
 def denied(before: str, behind: str = "") -> bool:
     """Whether the words around a value deny it: `not 42`, `42 is not the answer`, `half of 42`."""
-    hinted = _HINT_SIGNS.search(before) or not _HINTS.isdisjoint(_WORD.findall(before.lower()))
+    hinted = _HINT_SIGNS.search(before) or not DENYING.isdisjoint(_WORD.findall(before.lower()))
     if hinted and _BEFORE.search(before) is not None:
         return True
     return _BEHIND.match(behind) is not None

@@ -138,6 +138,15 @@ MONTHS = {
     for index, name in enumerate(CLASSES[1].split(), 1)
     for n in (3, len(name))
 } | {"sept": 9}  # fmt: skip
+# One of these stands in everything that denies or changes the value behind it (`refusals`)
+DENYING = {
+    "not", "never", "cannot", "nor", "neither", "isn", "without", "except", "excluding", "but",
+    "instead", "hardly", "far", "nicht", "kein", "keine", "no", "non", "pas", "não", "nie", "не",
+    "wrong", "incorrect", "almost", "nearly", "at", "up", "under", "over", "plus", "by", "than",
+    "half", "twice", "double", "triple", "thrice", "root", "multiple", "factor", "divisor",
+    "power", "cube", "square", "inverse", "opposite", "reciprocal", "third", "quarter",
+    "fraction", "row", "column", "seat", "after", "before", "bound", "t",
+}  # fmt: skip
 UNKNOWING = (
     "i don't know", "i do not know", "don't know", "do not know", "idk", "not sure", "unknown",
     "i am not sure", "i'm not sure", "cannot be determined from what i know", "no idea",

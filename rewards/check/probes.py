@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from groupwise.rewards.math.grade import Correctness, grade_many
+from groupwise.rewards.math.grade import Correctness
 from groupwise.rewards.math.reference import read_reference
+from groupwise.rewards.math.wanted import Case
+from groupwise.rewards.options import options_of
 from groupwise.rewards.style import opens_thought
 from groupwise.rewards.types import Completion, Example
 
@@ -53,8 +55,15 @@ def final_answer(example: Example, grader: Correctness) -> str:
     return reference.text if reference is not None else example.answer.strip()
 
 
-def wrong_answers(finals: Sequence[str], grader: Correctness) -> list[str | None]:
-    """For each final answer another one of the data that grades as wrong; None: none was found."""
+def wrong_answers(
+    finals: Sequence[str], grader: Correctness, examples: Sequence[Example] = ()
+) -> list[str | None]:
+    """For each final answer another one of the data that grades as wrong; None: none was found.
+
+    `examples` have the options of a multiple choice: an option's text is no wrong answer to its
+    letter.
+    """
+    options = [options_of(e.metadata) for e in examples] if examples else [()] * len(finals)
     different = list(dict.fromkeys(finals))
     place = {answer: index for index, answer in enumerate(different)}
     if len(different) == 1:
@@ -63,12 +72,12 @@ def wrong_answers(finals: Sequence[str], grader: Correctness) -> list[str | None
     waiting = list(range(len(finals)))
     for step in range(1, min(_TRIED_ANSWERS + 1, len(different))):
         tried = [different[(place[finals[i]] + step) % len(different)] for i in waiting]
-        pairs = [
-            (f"<answer>{answer}</answer>", finals[i])
+        cases = [
+            Case(f"<answer>{answer}</answer>", finals[i], True, options[i])
             for i, answer in zip(waiting, tried, strict=True)
         ]
         # The rubric's own extraction may not know tags; here only the answers are compared
-        grades = grade_many(pairs, replace(grader, extract=("answer_tag",)))
+        grades = replace(grader, extract=("answer_tag",)).grade_cases(cases)
         for i, answer, grade in zip(waiting, tried, grades, strict=True):
             if not grade.correct:
                 found[i] = answer

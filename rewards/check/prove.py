@@ -84,7 +84,7 @@ def prove(
     finals = [final_answer(example, grader) for example in examples]
     sample = spread(len(examples), SAMPLE)
     template = _best_template(rubric, [examples[i] for i in sample[:16]], finals, sample, tokenize)
-    others = wrong_answers(finals, grader)
+    others = wrong_answers(finals, grader, examples)
     writer = Writer(tokenize, template, max_tokens)
 
     cheap, full = _cheap_part(rubric), skipping(rubric, rubric.rewards)

@@ -27,7 +27,7 @@ Percent = Literal["either", "ignore", "value"]
 Amount = Number | Formula
 
 _ROUNDING = Fraction(1, 2_000_000)  # half a unit in the sixth decimal, as math-verify rounds
-_CONSTANT = re.compile(r"[cCkK](?:_\{?\d\}?)?")
+_CONSTANT = re.compile(r"[cC](?:_\{?\d\}?)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,7 +269,9 @@ def _stated(relation: Relation, rules: Rules) -> tuple[Reading, ...]:
     exact, rounded = (v.amount if isinstance(v, Quantity) else v for v in (first[0], last[0]))
     if not isinstance(exact, (Number, Formula)) or not isinstance(rounded, Number):
         return ()
-    places = len(str(float(rounded.value)).partition(".")[2]) if rounded.rounded else 0
+    places = 0
+    while places < 12 and (rounded.value * 10**places).denominator > 1:
+        places += 1
     half = Rules(tolerance=0.5000001 * 10.0**-places)
     return (first, last) if same_amount(exact, rounded, half) is True else ()
 
@@ -297,7 +299,8 @@ def _all_assigned(gold: Sequence, answer: Relation, rules: Rules) -> Verdict:
 # --- the table -----------------------------------------------------------------------------------
 
 
-_SINGLE = (Formula, Quantity, Words, Truth, Interval, Union, Matrix, Set, Ratio, Notation, Time)
+_SINGLE = (Formula, Quantity, Words, Truth, Interval, Union, Matrix, Set, Ratio, Notation, Numeral,
+           Time)  # fmt: skip
 _TABLE: dict[tuple[type, type], Rule] = {
     # a value behind its letter, its name, or alone in a list
     **{(one, Choice): lambda g, a, rules: same((g,), a.rest, rules) for one in _SINGLE},

@@ -1,6 +1,6 @@
 """The value of a formula at a point: exact where only rational numbers occur, else floating point.
 
-    evaluated(parse("x^2/4").node, point=0)
+    value(parse("x^2/4").node, point=0)
 
 Each name has a fixed value at each point, so that two formulas are the same if they agree at all of
 POINTS. A function that is known by name only (`f(2)`, `\\gcd(m, n)`) has a value made from its name
@@ -23,8 +23,8 @@ from groupwise.rewards.math.formula import Node, UndefinedError, UnreadableError
 Value = Fraction | complex
 
 POINTS = 8
-"""At the first three every name is positive; at the others signs differ, but for names with an
-index (r_0), which stand for amounts; at the last two numbers are larger."""
+"""At the first three every name is positive, at the fourth every one negative, then signs differ;
+the last two are larger, of either sign. Names with an index (r_0) stand for amounts: positive."""
 MAX_BITS = 4096  # of a numerator or denominator: 9^9^9 would take all memory
 MAX_TERMS = 2_000
 

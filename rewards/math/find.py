@@ -73,7 +73,8 @@ _SENTENCE_END = re.compile(
     r"(?<!\b[ap])(?<!\bvs)[.?](?=[\s)\"'*]|$)|(?<=\d)!+(?=\s*$|\s*\n|\s+[A-Z])|\n|[。？]"
 )
 _COPULA_BEHIND = re.compile(r"(?:です|である|입니다)[.。]?$")
-_COLOURS = re.compile(r"\x1b\[[\d;]{0,20}m")  # of a terminal: layout, too
+# Colours of a terminal and tags of HTML: layout, too
+_PAINT = re.compile(r"\x1b\[[\d;]{0,20}m|</?(?:b|strong|i|em|u|mark)>")
 _END_MARKS = re.compile(r"(?:\s*(?:<\|[A-Za-z_]{1,20}\|>|</s>|<eos>))+$")
 _HASH_HEADING = re.compile(r"(?:step|part) \d.*", re.IGNORECASE)
 _PLAIN_END = re.compile(r"(\$?-?\d[\d,]*(?:\.\d+)?)\.?\s*")
@@ -127,8 +128,8 @@ def _visible(text: str) -> tuple[str, int, bool]:
     text = text[offset:]
     if not text.isascii():
         text = strip_invisible(text)
-    if "\x1b" in text:
-        text = _COLOURS.sub("", text)
+    if "\x1b" in text or "</" in text:
+        text = _PAINT.sub("", text)
     if text.rstrip().endswith(">"):
         text = text[:-100] + _END_MARKS.sub("", text[-100:].rstrip())
     answer_from = text.rfind("</think>")

@@ -18,6 +18,8 @@ Node = tuple[Any, ...]
 """("num", Fraction), ("name", text), ("const", "pi"), ("+", a, b), ("neg", a),
 ("call", function, arguments), ("sum", variable, low, high, body)."""
 
+# So that no tree is deeper than Python's stack bears, however deep the caller stands in it
+_DEEP = re.compile(r"(?:[-+]\s*){20}|(?:[({\[|]\s*){30}|(?:[-+][^-+]{1,400}){100}")
 MAX_CHARS = 400
 
 _NAMES = """sin cos tan cot sec csc ln exp arcsin arccos arctan sinh cosh tanh log gcd lcm min max
@@ -79,7 +81,7 @@ def parse(text: str, is_unit: Callable[[str], bool] | None = None) -> Parsed:
     Raises:
         UnreadableError: outside the grammar, too long or too deep.
     """
-    if len(text) > MAX_CHARS:
+    if len(text) > MAX_CHARS or _DEEP.search(text):
         raise UnreadableError
     text = _MIXED.sub(_mixed, _DERIVATIVE.sub(_derivative, text))
     parser = _Parser([t for t in _TOKEN.findall(text) if not t.isspace()], is_unit)

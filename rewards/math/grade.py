@@ -24,7 +24,7 @@ from groupwise.rewards.math.read import read
 from groupwise.rewards.math.reference import Mode, Reference, read_reference, short_number
 from groupwise.rewards.math.refusals import knows_nothing
 from groupwise.rewards.math.spelling import spell
-from groupwise.rewards.math.statement import is_value
+from groupwise.rewards.math.statement import is_value, last_stated
 from groupwise.rewards.math.wanted import (
     Case,
     find_letter,
@@ -47,7 +47,7 @@ _SENTENCES = ("answer_tag", "phrase", "hash", "whole")  # rules whose answer may
 class Correctness:
     """1.0 for a right answer, 0.0 for a wrong or missing one, None if nothing can be known.
 
-    `extract` are the rules that may find the answer, in descending priority (see `find.RULES`).
+    `extract` are the rules that may find the answer; their priority is that of `find.RULES`.
     `percent` says what `25%` equals, `decimal_comma` how `2,50` is read: `always` as a decimal,
     `never`, or `auto`, where it can be no thousands. `tolerance` (absolute) and
     `relative_tolerance` allow numbers to differ. `timeout_s` bounds one comparison by math-verify.
@@ -112,7 +112,7 @@ class Correctness:
                 grades.append(_BAD_REFERENCE if reference is None else _UNPARSEABLE)
                 continue
             verdict = _compare(reference, found.text, rules, self.decimal_comma)
-            if verdict is None:
+            if verdict is None and self.mode != "number":
                 undecided.setdefault((reference.text, found.text), []).append(len(grades))
             status: Status = "correct" if verdict else "wrong"
             grades.append(Grade(bool(verdict), status, found.text, found.found_by))
@@ -130,6 +130,9 @@ class Correctness:
             found = with_option(found, case.options)
         if reference.kind in ("text", "truth"):
             return find_words(case, found, reference, self.extract)
+        if found is not None and found.found_by == "last_number" and reference.has_unit:
+            stated = last_stated(case.text[found.start :], with_unit=True)
+            return found if stated is None else found._replace(text=stated[0])
         if found is None or not (
             found.found_by in _SENTENCES or (numeric and found.found_by == "boxed")
         ):
@@ -139,16 +142,16 @@ class Correctness:
     def _ask_math_verify(
         self, undecided: dict[tuple[str, str], list[int]], grades: list[Grade]
     ) -> None:
-        pairs = [pair for pair in undecided if pair not in _told]
+        outcomes = {pair: _told[pair] for pair in undecided if pair in _told}
+        pairs = [pair for pair in undecided if pair not in outcomes]
         spelled = [(_for_math_verify(gold), _for_math_verify(answer)) for gold, answer in pairs]
-        outcomes = dict(zip(pairs, shared_pool().verify(spelled, self.timeout_s), strict=True))
+        told = dict(zip(pairs, shared_pool().verify(spelled, self.timeout_s), strict=True))
         if len(_told) + len(pairs) > CACHE_SIZE:
             _told.clear()
         # A timeout depends on how busy the machine is
-        _told.update({pair: out for pair, out in outcomes.items() if out != "stopped"})
-        for pair, places in undecided.items():
-            outcome = outcomes.get(pair) or _told[pair]
-            for index in places:
+        _told.update({pair: out for pair, out in told.items() if out != "stopped"})
+        for pair, outcome in (outcomes | told).items():
+            for index in undecided[pair]:
                 grades[index] = _grade_outcome(outcome, grades[index])
 
 
@@ -216,7 +219,7 @@ def grade_many(pairs: Iterable[tuple[str, str]], grader: Correctness = _DEFAULT)
 
 
 def clear_caches() -> None:
-    """Forget all verdicts, references and readings; for benchmarks."""
+    """Forget all verdicts, references and readings, as if nothing had been graded."""
     _told.clear()
     for cached in (_verdict, read_reference, read):
         cached.cache_clear()

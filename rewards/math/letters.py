@@ -3,7 +3,7 @@
     letter_in("A and C are wrong, D is too large, so B.")   # "B"
 
 One letter or none: several are no answer, unless the others are said to be wrong. A new word for
-"option" goes into `vocabulary`. What it leaves out: options by their texts (`grade`).
+"option" goes into `vocabulary`. What it leaves out: options by their texts (`wanted`).
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def with_decimal_comma(text: str, rule: DecimalComma) -> tuple[str, bool] | None
     if rule == "auto" and not groups and len(decimals) == 3 and len(whole) <= 3:
         return None  # 1,234
     plain = f"{groups}{whole}".replace(".", "").replace(" ", "") + "." + decimals
-    doubtful = not groups and not decimals.startswith("0")
+    doubtful = rule == "auto" and not groups and not decimals.startswith("0")
     return text[: match.start(1)] + plain + text[match.end() :], doubtful
 
 

@@ -83,7 +83,7 @@ def read(text: str, comma: numbers.DecimalComma = "auto") -> v.Reading:
 
 def _read(text: str, parts: _Parts) -> v.Reading:
     text = text.strip()
-    if text.isdecimal():
+    if text.isdecimal() and len(text) <= 600:  # Python reads no more
         return (v.Number(Fraction(int(text))),)
     if text and parts.depth <= MAX_DEPTH:
         plain = " ".join(without_text(text).split()) if "\\text" in text else text

@@ -16,6 +16,7 @@ from groupwise.rewards.math.find import find_answer
 from groupwise.rewards.math.letters import letter_in
 from groupwise.rewards.math.numbers import DecimalComma, plain_number
 from groupwise.rewards.math.read import read
+from groupwise.rewards.math.refusals import knows_nothing
 from groupwise.rewards.math.spelling import compact, spell
 from groupwise.rewards.math.statement import is_value, stated
 from groupwise.rewards.math.values import (
@@ -44,10 +45,11 @@ Kind = Literal["number", "math", "choice", "truth", "text"]
 
 MAX_REFERENCE_CHARS = 1_000
 
-_MARKS = ("####", "\\boxed", "<answer>", "\\fbox")
+MARKS = ("####", "\\boxed", "<answer>", "\\fbox")
 _SENTENCES = re.compile(r"(?<=[.!?])\s|\n")
-_STATING = re.compile(
-    r"[=$]|\\\(|\b(?:is|are|equals|was|gives|has|have|pays|costs|gets|needs|earns|takes)\b"
+_NOT_STATING = re.compile(
+    r"\b(?:prove[dns]?|proofs?|induction|steps?|lemmas?|theorems?|shown?|holds?|of them)\b",
+    re.IGNORECASE,
 )
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 
@@ -67,6 +69,11 @@ class Reference:
         """Every value that it may stand for; of a plain number only where it is asked for."""
         return self.read_as or read(self.text, self.comma)
 
+    @property
+    def has_unit(self) -> bool:
+        """Whether a unit is asked for."""
+        return self.number is None and isinstance(self.reading[0], Quantity)
+
 
 @lru_cache(maxsize=16_384)
 def read_reference(
@@ -77,10 +84,11 @@ def read_reference(
     numeric = mode in ("auto", "math", "number")
     if numeric and (number := short_number(text, comma)) is not None:
         return Reference(text, "number", number, comma)
-    if any(mark in text for mark in _MARKS):
+    if any(mark in text for mark in MARKS):
         found = find_answer(text, ("answer_tag", "boxed", "hash"))
         return read_reference(found.text, mode, comma) if found is not None else None
-    if len(text) > MAX_REFERENCE_CHARS or is_missing(text) or not compact(spell(text)):
+    missing = is_missing(text) or knows_nothing(text)
+    if len(text) > MAX_REFERENCE_CHARS or missing or not compact(spell(text)):
         return None
     if mode == "choice":
         letter = letter_in(text)
@@ -89,8 +97,10 @@ def read_reference(
         return Reference(text, "text") if plain_words(text) else None
     reading = read(text, comma)
     if comma == "auto" and "," in text and any(isinstance(v, Sequence) for v in reading):
-        reading = tuple(v for v in reading if not isinstance(v, (Number, Quantity)))
-    if len(_WORD.findall(text)) > 2 and not is_value(reading):
+        # `2,50 €` is a decimal, `2,50` alone a list
+        whole = tuple(v for v in reading if isinstance(v, Quantity))
+        reading = whole or tuple(v for v in reading if not isinstance(v, Number))
+    if len(_WORD.findall(text)) > 1 and not is_value(reading):
         prose = _prose_value(text)
         text, reading = (prose, read(prose, comma)) if prose is not None else (text, reading)
     kind = _kind(reading, mode)
@@ -110,7 +120,7 @@ def _prose_value(text: str) -> str | None:
     *before, last = [s for s in _SENTENCES.split(text.strip()) if s.strip()]
     if not text.strip().endswith((".", "$", "!")) or any(is_value(read(s)) for s in before):
         return None
-    return stated(last) if _STATING.search(last) else None
+    return None if _NOT_STATING.search(last) and "=" not in last else stated(last)
 
 
 def _kind(reading: Reading, mode: Mode) -> Kind:

@@ -57,9 +57,14 @@ _CANDIDATE = re.compile(
     r"(?: (?:pi|π|squared|cubed|hundred|thousand|million|billion|trillion)\b| \d+/\d+)*",
     re.DOTALL,
 )
-_UNIT_BEHIND = re.compile(r"\s?([A-Za-z°µΩ]+(?:\^[23])?(?:/[A-Za-z]+(?:\^[23])?)?)(?!\w)")
+_UNIT_BEHIND = re.compile(r"\s?([A-Za-z°µΩ]+(?:\^[23])?(?:(?:/| per )[A-Za-z]+(?:\^[23])?)?)(?!\w)")
 _BECAUSE = re.compile(r"\b(?:because|since|porque|car|weil|denn)\b|, as\b|因为", re.IGNORECASE)
 _EQUALS = re.compile(r"(?<![<>!=])=\s*")
+# On a variable: `42 if n is even`. Where something happens ("$6 if he buys two") it is a story
+_CONDITION = re.compile(
+    r"\d.*\b(?:if|when|unless|provided|assuming)\b(?: that)? (?:[a-z]\b|it\b|there\b|\$|\\)",
+    re.IGNORECASE | re.DOTALL,
+)
 _UNFINISHED = re.compile(r"[-+*/^=<>]\s*$")
 _ITEM = re.compile(r"\s*(?:[a-z]\)|\(?[ivx]+\)|\d{1,2}[.)])\s")
 _ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
@@ -135,7 +140,7 @@ def stated(text: str, *, last: bool = False, with_unit: bool = False) -> str | N
     text = _NOT_OTHER.sub("", _ORDINAL.sub("", without_emphasis(text)).rstrip("."))
     if is_value(read(text)):
         return text
-    if _UNFINISHED.search(text):
+    if _UNFINISHED.search(text) or _CONDITION.search(text):
         return None
     if (side := _last_side(text, with_unit)) is not None:
         return side
@@ -209,12 +214,16 @@ def _shown(text: str, match: re.Match[str], with_unit: bool) -> str:
         shown = "-" + shown
     elif before.endswith("-"):  # -$\pi/6$
         shown = "-" + shown.strip("$")
-    if with_unit and (unit := _UNIT_BEHIND.match(text, match.end())) is not None:
+    if (
+        with_unit
+        and "$" not in shown
+        and (unit := _UNIT_BEHIND.match(text, match.end())) is not None
+    ):
         shown += " " + unit[1]
     return shown
 
 
-def last_stated(text: str) -> tuple[str, int] | None:
+def last_stated(text: str, *, with_unit: bool = False) -> tuple[str, int] | None:
     """The value of the last sentence that has one, and where that sentence starts.
 
     Never a step number, an exponent, the end of a range, what a program printed or a number of a
@@ -237,6 +246,6 @@ def last_stated(text: str) -> tuple[str, int] | None:
         ):
             return None
         if _SAYS_NUMBER.search(sentence) and not _HEADING.fullmatch(sentence):
-            value = stated(sentence, last=True)
+            value = stated(sentence, last=True, with_unit=with_unit)
             return None if value is None else (value, max(0, text.rfind(sentence)))
     return None

@@ -128,11 +128,6 @@ def _measure(name: str) -> tuple[Fraction, dict[str, Any]] | None:
     return Fraction(factor), {str(base): power for base, power in units._units.items()}
 
 
-def is_known(name: str) -> bool:
-    """Whether a name is a currency or a unit of measure."""
-    return _measure(name) is not None
-
-
 def is_measure(unit: Unit) -> bool:
     """Whether every factor is a unit of measure or money, and no label."""
     return not any(_meaning(unit).labels)

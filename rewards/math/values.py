@@ -146,4 +146,4 @@ Value = (
 )  # fmt: skip
 
 Reading = tuple[Value, ...]
-"""Every value that a text may be read as, the likeliest first: `3:45` is a Time or a Ratio."""
+"""Every value that a text may be, the likeliest first: `(1, 2)` is an interval or a point."""

@@ -16,7 +16,7 @@ SIGNS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "﹣": "-", "×": "*", "⋅": "*", "·": "*",
     "∗": "*", "•": "*", "÷": "/", "⁄": "/", "∕": "/", "∞": "\\infty ", "º": "°",
     "≤": "<=", "⩽": "<=", "≥": ">=", "⩾": ">=", "≠": "!=", "∪": "\\cup ", "∩": "\\cap ",
-    "∈": "\\in ", "≃": "≈", "≅": "≈", "±": "\\pm ", "∅": "\\emptyset ", "≡": "\\equiv ",
+    "∈": "\\in ", "≃": "≈", "±": "\\pm ", "∅": "\\emptyset ", "≡": "\\equiv ",
     "∧": " \\land ", "∨": " \\lor ", "∀": "\\forall ", "∃": "\\exists ", "¬": "\\neg ",
     "⇒": "\\Rightarrow ",
     "ℝ": "\\mathbb{R} ", "ℤ": "\\mathbb{Z} ", "ℕ": "\\mathbb{N} ", "ℚ": "\\mathbb{Q} ",
@@ -90,7 +90,7 @@ _NAMES = (
 NUMBER_WORDS = {word: value for value, word in enumerate(_NAMES.split())}
 _TENS = ("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 NUMBER_WORDS |= {word: 10 * value for value, word in enumerate(_TENS, 3)}
-# `two thirds`; a quarter may be a coin, so that it is left out
+# `two thirds`; behind digits a quarter may be a coin (`read`)
 PARTS = {
     "half": 2, "halve": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7,
     "eighth": 8, "quarter": 4, "ninth": 9, "tenth": 10, "eleventh": 11, "twelfth": 12,

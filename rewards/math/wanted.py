@@ -15,7 +15,7 @@ from groupwise.rewards.math.guess import MAX_ANSWER_CHARS, Extraction
 from groupwise.rewards.math.letters import last_letter, letter_in
 from groupwise.rewards.math.numbers import plain_number
 from groupwise.rewards.math.read import read
-from groupwise.rewards.math.reference import Reference
+from groupwise.rewards.math.reference import MARKS, Reference
 from groupwise.rewards.math.sentences import last_truth, named_of_class, truth_in
 from groupwise.rewards.math.spelling import compact, spell
 from groupwise.rewards.math.statement import is_value, last_stated, stated
@@ -70,10 +70,13 @@ def find_letter(case: Case, found: Extraction | None, rules: Sequence[str]) -> E
         letter = letter_in(found.text[:MAX_ANSWER_CHARS])
         if letter is None and case.options:
             letter = _option_named(found.text, case.options)
-        if letter is not None and not _contradicts(letter, found.text, case.options):
-            return found._replace(text=letter)
+        if letter is not None:
+            denied = _contradicts(letter, found.text, case.options)
+            return None if denied else found._replace(text=letter)
         if marked and found.found_by != "boxed":
             return None if isinstance(read(found.text)[0], Choice) else found
+    if found is None and any(mark in text for mark in MARKS):
+        return None  # a broken mark, behind which nothing else counts
     if "whole" not in rules or not case.closed or text.rfind("<think>") > text.rfind("</think>"):
         return found
     behind = text[found.start + len(found.text) :] if found is not None and marked else text
@@ -120,7 +123,8 @@ def find_words(
     if found is not None and (found.found_by == "last_math" and "\\text" in found.text):
         guessed = False
     text = case.text if guessed or found is None else _NOT_OTHER.sub("", found.text)
-    if guessed and (not case.closed or "whole" not in rules):
+    broken = found is None and any(mark in case.text for mark in MARKS)
+    if broken or (guessed and (not case.closed or "whole" not in rules)):
         return None
     if reference.kind == "truth":
         word = last_truth(text) if guessed else truth_in(text)

@@ -99,6 +99,9 @@ class MathVerifyPool:
     def _verify(self, pairs: Sequence[tuple[str, str]], timeout_s: float) -> list[Outcome]:
         outcomes: list[Outcome] = ["stopped"] * len(pairs)
         waiting = list(range(len(pairs)))[::-1]
+        for process in [p for p in self._processes if p.popen.poll() is not None]:
+            _kill(process)
+            self._processes.remove(process)
         while len(self._processes) < min(self.num_workers, len(pairs)):
             self._processes.append(self._start())
         while True:

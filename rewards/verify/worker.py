@@ -1,6 +1,6 @@
 """The process that runs math-verify, one pair at a time, and may be killed at any moment.
 
-Started by `verify_pool` as `python -c "…verify_worker import main; main()"`. It reads one JSON
+Started by `pool` as `python -c "…worker import main; main()"`. It reads one JSON
 object a line from standard input and answers with one. It ends when its input ends; limits on
 processor time and memory make sure that it ends even where a computation inside C code holds the
 interpreter. What it leaves out: wall-clock time, which the parent keeps.

@@ -91,6 +91,8 @@ def _last_math(text: str, numeric: bool) -> Extraction | None:
         return None
     start, content, end = max(formulas)
     best = Extraction(content, "last_math", start)
+    if numeric and any(map(str.isdecimal, text[end:])):
+        return None
     if denied(text[max(0, start - 60) : start], text[end : end + 24]):
         return best._replace(text=f"not {content}")
     joined = with_those_before(text, best, _BETWEEN_FORMULAS)
@@ -98,9 +100,7 @@ def _last_math(text: str, numeric: bool) -> Extraction | None:
         return joined
     # `$5 and then $6` holds no formula; of `6 \\times 7 = 42` the last side counts
     side = content.rsplit("=", 1)[-1].strip()
-    if _PROSE.search(_COMMAND.sub(" ", side)) or any(map(str.isdecimal, text[end:])):
-        return None
-    if not any(map(str.isdecimal, side)):
+    if _PROSE.search(_COMMAND.sub(" ", side)) or not any(map(str.isdecimal, side)):
         return None
     return best._replace(text=side) if joined is best else joined
 

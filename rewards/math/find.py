@@ -16,8 +16,10 @@ from collections.abc import Sequence
 
 from groupwise.rewards.math import layout
 from groupwise.rewards.math.guess import GUESSES, MAX_ANSWER_CHARS, Extraction, with_those_before
+from groupwise.rewards.math.read import read
 from groupwise.rewards.math.refusals import denied, doubted, retraction
 from groupwise.rewards.math.spelling import closes_at_end
+from groupwise.rewards.math.statement import is_value, stated
 from groupwise.rewards.math.vocabulary import ANSWER_WORDS, LINKS
 from groupwise.rewards.text import MAX_TEXT_CHARS, strip_invisible
 
@@ -48,6 +50,14 @@ _SIGN_BEFORE_BOX = re.compile(r"(?:^|[$=(\[\s])-\s?$")
 _BETWEEN_BOXES = re.compile(
     r"(\})\s*(?:\$|\\\)|\\\])?\s*([,;]|,?\s*\b(?:or|and|alternatively)\b)"
     r"\s*(?:\$|\\\(|\\\[)?\s*(?:[A-Za-z] ?= ?)?$"
+)
+# What is said about an answer, and states none: "I hope this answer is helpful"
+_ABOUT = re.compile(
+    r"(?:helpful|clear|unclear|wrong|correct|incorrect|shown|given|as (?:above|below|boxed|follows)"
+    r"|in \w+s\b|an? (?:integer|number|whole)|rounded|already|explained|see |based"
+    r"|the (?:number|amount|value) of"
+    r"|simplified|expressed|written|above|below|boxed|not (?:clear|simple|obvious))",
+    re.IGNORECASE,
 )
 _ANSWER = re.compile("answer")
 _WORD = re.compile("|".join(map(re.escape, ANSWER_WORDS)))
@@ -111,7 +121,7 @@ def find_answer(
         if "hash" in rules and (line := _hash(text)) is not None:
             last = line if last is None or line.start > last.start else last
         if "phrase" in rules:
-            last = _phrase(text, 0 if last is None else last.start) or last
+            last = _phrase(text, last) or last
         if last is not None:
             found = _unless_retracted(text, last) if last.text else None
         elif closed and not thinking:
@@ -219,12 +229,16 @@ def _hash(text: str) -> Extraction | None:
     return None if plain or _HASH_HEADING.fullmatch(line) else Extraction(line, "hash", at)
 
 
-def _phrase(text: str, begin: int) -> Extraction | None:
-    """What stands behind the last mention of an answer, from `begin` on, that states one."""
+def _phrase(text: str, marked: Extraction | None) -> Extraction | None:
+    """What stands behind the last mention of an answer that states one.
+
+    Behind a box or `####` only a bare value counts: most models end with "I hope this answer is
+    clear".
+    """
     lowered = text.lower()
     if len(lowered) != len(text):  # "İ".lower() is two characters long
         lowered = text
-    begin = max(begin, len(text) - 20_000)
+    begin = max(0 if marked is None else marked.start, len(text) - 20_000)
     words = _ANSWER  # a literal, which is found faster than one of many
     if lowered.find("answer", begin) < 0:
         words = _ASCII_WORD if text.isascii() else _WORD
@@ -236,15 +250,18 @@ def _phrase(text: str, begin: int) -> Extraction | None:
         if after is None and _HEADING_BEFORE.search(before):
             after = _HEADING_AFTER.match(text, word.end())
         if after is None and (turned := _TURNED.search(before)) is not None:
+            content: str | None = stated(turned[1]) or turned[1]
             start = word.start() - len(before) + turned.start(1)
-            return Extraction(turned[1], "phrase", start)
-        if after is None:
+        elif after is None:
             continue
-        if doubted(before, text[word.end() : word.end() + 40]):
-            return Extraction(text[word.start() : after.end()].strip(), "phrase", word.start())
-        content, start = _content(text, after.end(), "\n" in after[0])
-        if content != "":
-            return Extraction(content, "phrase", start) if content is not None else None
+        elif doubted(before, text[word.end() : word.end() + 40]):
+            content, start = text[word.start() : after.end()].strip(), word.start()
+        else:
+            content, start = _content(text, after.end(), "\n" in after[0])
+        if content is None:
+            return None
+        if content and (is_value(read(content)) if marked else not _ABOUT.match(content)):
+            return Extraction(content, "phrase", start)
     return None
 
 

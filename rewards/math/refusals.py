@@ -26,7 +26,8 @@ _WORD = re.compile(r"[^\W\d_]+")
 _BEFORE = re.compile(
     r"(?:(?:\b(?:not|never|cannot|nor|neither|isn|without|except|excluding|anything but|instead of"
     r"|hardly|far from|all but|everything but|every day but|nicht|kein|keine|no es|non è"
-    r"|n['’]est pas|não é|nie jest|не|wrong|incorrect|almost|nearly|at (?:least|most)|up to|under"
+    r"|n['’]est pas|não é|nie jest|не"
+    r"|(?:wrong|incorrect)(?: answer)?|almost|nearly|at (?:least|most)|up to|under"
     r"|over|plus|divided by|multiplied by|(?:less|more|fewer|greater|other|rather|larger|smaller)"
     r" than|half|twice|double|triple|thrice|root|multiple|factor|divisor|power|cube|square|inverse"
     r"|opposite|reciprocal|third|quarter|fraction|row|column|seat|day after|day before)|n['’]t)"

@@ -106,6 +106,12 @@ _SENTENCE = re.compile(
 )
 _TELLS = re.compile(rf"[\d√π{FRACTIONS}]|\\[a-z]")
 _SAYS_NUMBER = re.compile(rf"{_TELLS.pattern}|{_NAME}")
+# To the reader, or about the answer: the one before it may state something
+_ABOUT = re.compile(
+    r"\W*(?:let me know|do you|would you|(?:i )?hope|feel free|if you (?:have|need|want)|please"
+    r"|is there|(?:the|my|this) answer is (?![\W_]*(?:\d|[a-z]\b)))",
+    re.IGNORECASE,
+)
 _CUT_OFF = re.compile(
     r"(?:\b(?:I|we|the|a|an|of|to|and|so|is|are|by|with|that|then|will|but|if|because)|[=+*×])\s*$"
 )
@@ -241,6 +247,8 @@ def last_stated(text: str, *, with_unit: bool = False) -> tuple[str, int] | None
         return None  # unfinished, or items of a list
     for line in reversed(_SENTENCE.split(tail[-MAX_CHARS:])):
         sentence = _STEP.sub("", line)
+        if _ABOUT.match(sentence):
+            continue
         if _GOES_ON.search(sentence) and (
             _SUPPOSES.match(sentence) or _last_side(_NOTES.sub("", sentence), False) is None
         ):

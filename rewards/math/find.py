@@ -85,6 +85,13 @@ _SENTENCE_END = re.compile(
 _COPULA_BEHIND = re.compile(r"(?:です|である|입니다)[.。]?$")
 # Colours of a terminal and tags of HTML: layout, too
 _PAINT = re.compile(r"\x1b\[[\d;]{0,20}m|</?(?:b|strong|i|em|u|mark)>")
+_QUOTED = re.compile(r"^>+[ \t]?", re.MULTILINE)
+# To the reader, at the end; without digits and formulas, so that it hides no answer
+_COURTESY = re.compile(
+    r"(?:\s+(?:(?:i )?hope (?:this|that|it|(?:the|my) answer)|(?:please )?let me know|feel free"
+    r"|if you (?:have|need) (?:any|other|more|further))\b[^\n\d\\$]{0,120})+$",
+    re.IGNORECASE,
+)
 _END_MARKS = re.compile(r"(?:\s*(?:<\|[A-Za-z_]{1,20}\|>|</s>|<eos>))+$")
 _HASH_HEADING = re.compile(r"(?:step|part) \d.*", re.IGNORECASE)
 _PLAIN_END = re.compile(r"(\$?-?\d[\d,]*(?:\.\d+)?)\.?\s*")
@@ -118,7 +125,7 @@ def find_answer(
         found = _answer_tag(text, tags[-1].end(), closed)
     else:
         last = _boxed(text, closed) if "boxed" in rules else None
-        if "hash" in rules and (line := _hash(text)) is not None:
+        if "hash" in rules and (line := _hash(text, numeric)) is not None:
             last = line if last is None or line.start > last.start else last
         if "phrase" in rules:
             last = _phrase(text, last) or last
@@ -132,16 +139,27 @@ def find_answer(
     return found
 
 
+def visible(text: str) -> str:
+    """The part of a text that is judged: behind its thoughts, without what is only layout."""
+    return _visible(text)[0]
+
+
 def _visible(text: str) -> tuple[str, int, bool]:
     """What is judged of a text, where it starts, and whether it ends in an unclosed thought."""
     offset = max(0, len(text) - MAX_TEXT_CHARS)
     text = text[offset:]
+    text = text.replace("\r\n", "\n")
     if not text.isascii():
-        text = strip_invisible(text)
+        text = strip_invisible(text).replace("\u00a0", " ").replace("\u202f", " ")
     if "\x1b" in text or "</" in text:
         text = _PAINT.sub("", text)
     if text.rstrip().endswith(">"):
         text = text[:-100] + _END_MARKS.sub("", text[-100:].rstrip())
+    lines = text.splitlines() if text.startswith(">") else ()
+    if lines and all(line[:1] == ">" for line in lines if line.strip()):
+        text = _QUOTED.sub("", text)
+    if (courtesy := _COURTESY.search(text, max(0, len(text) - 400))) is not None:
+        text = text[: courtesy.start()]
     answer_from = text.rfind("</think>")
     thinking = text.rfind("<think>") > answer_from
     if answer_from >= 0:
@@ -217,7 +235,7 @@ def _in_formula(text: str, at: int, content: str, end: int) -> str:
     return content
 
 
-def _hash(text: str) -> Extraction | None:
+def _hash(text: str, numeric: bool) -> Extraction | None:
     at = text.rfind("####")
     if at < 0:
         return None
@@ -225,7 +243,7 @@ def _hash(text: str) -> Extraction | None:
     line, _, below = rest.partition("\n")
     line = line.strip().strip("*").strip()
     # `#### Step 3` is a heading of Markdown; what stands below it states the answer
-    plain = below.strip() and not any(map(str.isdecimal, line))
+    plain = numeric and below.strip() and not any(map(str.isdecimal, line))
     return None if plain or _HASH_HEADING.fullmatch(line) else Extraction(line, "hash", at)
 
 

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 
 from groupwise.rewards.math.amounts import Percent, Rules
 from groupwise.rewards.math.compare import same
-from groupwise.rewards.math.find import RULES, find_answer
+from groupwise.rewards.math.find import RULES, find_answer, visible
 from groupwise.rewards.math.guess import Extraction
 from groupwise.rewards.math.numbers import DecimalComma
 from groupwise.rewards.math.read import read
@@ -122,6 +122,7 @@ class Correctness:
 
     def _find(self, case: Case, reference: Reference) -> Extraction | None:
         """What the text gives as its answer, of the kind that the reference asks for."""
+        case = case._replace(text=visible(case.text))
         numeric = reference.kind == "number"
         found = find_answer(case.text, self.extract, closed=case.closed, numeric=numeric)
         if reference.kind == "choice":

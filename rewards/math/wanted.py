@@ -27,7 +27,7 @@ _NOT_OTHER = re.compile(r", (?:and )?not [^,.]+\.?$")
 
 
 class Case(NamedTuple):
-    """A text to grade. `closed`: it ended by itself and was not cut off."""
+    """A text to grade, in `wanted` the visible part of it. `closed`: it ended by itself."""
 
     text: str
     gold: str

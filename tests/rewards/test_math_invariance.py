@@ -1,4 +1,4 @@
-"""What changes no verdict: whole texts with and without layout, thoughts and courtesies around them.
+"""What changes no verdict: layout, thoughts and courtesies around whole texts.
 
 The texts are those of the cases and of the labelled sets of `benchmarks/data`.
 """

@@ -42,11 +42,18 @@ _TAG = re.compile(r"<answer>", re.IGNORECASE)
 _TAG_END = re.compile(r"</answer>", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*")
 # What makes of a box a part of a larger formula, or one of several answers
-_LARGER = re.compile(r"(?:\s|\\[,;: ])*(?:\\cdot|\\times|\*|[+/!-](?!-)|\^\s*(?!\{?\s*\\circ))")
+_LARGER = re.compile(
+    r"(?:\s|\\[,;: ])*"
+    r"(?:\\cdot|\\times|\*{1,2}(?=[\w\\({])|(?<=\s)\*\s|[+/!-](?!-)|\^\s*(?!\{?\s*\\circ))"
+)
+# Stars or underscores that make the box bold, or the mark of a list: no sign of a formula.
+_EMPHASIS = re.compile(
+    r"(?:(?:^[ \t]*-[ \t]+|^|(?<=[\s(]))(?:\*{1,3}|_{1,3})|^[ \t]*\*[ \t]+)(?=[$\\(]*$)", re.M
+)
 _PART_OF = re.compile(
     r"(?:[0-9)*^_]|(?:\\(?:cdot|times|sqrt)|\\frac)\s*\{?|\d[\s$}]*\bor\b[\s$\\(]*)\s*$"
 )
-_SIGN_BEFORE_BOX = re.compile(r"(?:^|[$=(\[\s])-\s?$")
+_SIGN_BEFORE_BOX = re.compile(r"(?:^|[$=(\[\s*_])-\s?$")
 _BETWEEN_BOXES = re.compile(
     r"(\})\s*(?:\$|\\\)|\\\])?\s*([,;]|,?\s*\b(?:or|and|alternatively)\b)"
     r"\s*(?:\$|\\\(|\\\[)?\s*(?:[A-Za-z] ?= ?)?$"
@@ -167,7 +174,7 @@ def _visible(text: str) -> tuple[str, int, bool]:
         text, offset = text[start:], offset + start
     if "\n" in text and (more := _GOES_ON.search(text)) is not None:
         head = text[: more.start()]
-        text = head if "####" in head or "\\boxed{" in head else text
+        text = head if "####" in head or _BOX.search(head) is not None else text
     return text, offset, thinking
 
 
@@ -226,7 +233,7 @@ def _closing_brace(text: str, start: int) -> int:
 
 def _in_formula(text: str, at: int, content: str, end: int) -> str:
     """A box's content with its sign, and with what else makes it a part of a larger formula."""
-    before = text[max(0, at - 40) : at]
+    before = _EMPHASIS.sub("", text[max(0, at - 40) : at])
     if _SIGN_BEFORE_BOX.search(before):
         return f"-{content}" if content.isdigit() else f"-({content})"
     larger = _LARGER.match(text, end + 1, end + 40)

@@ -44,7 +44,7 @@ _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*")
 # What makes of a box a part of a larger formula, or one of several answers
 _LARGER = re.compile(
     r"(?:\s|\\[,;: ])*"
-    r"(?:\\cdot|\\times|\*{1,2}(?=[\w\\({])|(?<=\s)\*\s|[+/!-](?!-)|\^\s*(?!\{?\s*\\circ))"
+    r"(?:\\cdot|\\times|\*{1,2}(?=\w|[({]|\\[a-zA-Z])|(?<=\s)\*\s|[+/!-](?!-)|\^\s*(?!\{?\s*\\circ))"
 )
 # Stars or underscores that make the box bold, or the mark of a list: no sign of a formula.
 _EMPHASIS = re.compile(

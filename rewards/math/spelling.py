@@ -33,6 +33,7 @@ _DOTTED = re.compile(
 )
 _VECTOR = re.compile(r"\\(?:nabla|vec|mathbf|boldsymbol|bm|overrightarrow)(?![a-z])")
 _ESCAPED = re.compile(r"\\\\(?=[A-Za-z])")
+_INLINE = re.compile(r"(?<!\\)\\\((.*?)(?<!\\)\\\)")
 _SPACE = re.compile(r"(?<!\d) | (?!\d)")
 
 
@@ -68,6 +69,8 @@ def spell(text: str) -> str:
             text = pattern.sub(by, text)
     if text.count("$") > 1 or "$" in text.lstrip("-+ (")[1:]:
         text = text.replace("$", " ")  # marks of mathematics, and no currency
+    if "\\(" in text:
+        text = _INLINE.sub(r" \1 ", text)
     return " ".join(text.split())
 
 

@@ -49,9 +49,13 @@ Tokenize = Callable[[Sequence[str]], list[tuple[int, ...]]]
 """Texts to token ids; the rewards that count tokens need it."""
 
 
-def final_answer(example: Example, grader: Correctness) -> str:
-    """The final answer of a reference: `72` of a solution that ends with `#### 72`."""
-    reference = read_reference(example.answer, grader.mode)
+def final_answer(example: Example, grader: Correctness | None) -> str:
+    """The final answer of a reference: `72` of a solution that ends with `#### 72`.
+
+    Without a grader prose stays as it is: the other rewards compare with the whole of it.
+    """
+    mode, comma = ("text", "auto") if grader is None else (grader.mode, grader.decimal_comma)
+    reference = read_reference(example.answer, mode, comma)
     return reference.text if reference is not None else example.answer.strip()
 
 

@@ -80,11 +80,11 @@ def prove(
     if not examples:
         raise ValueError("no examples to probe the rewards with")
     tokenize = tokenize or by_words
-    grader = _correctness(rubric) or Correctness()
+    grader = _correctness(rubric)
     finals = [final_answer(example, grader) for example in examples]
     sample = spread(len(examples), SAMPLE)
     template = _best_template(rubric, [examples[i] for i in sample[:16]], finals, sample, tokenize)
-    others = wrong_answers(finals, grader, examples)
+    others = wrong_answers(finals, grader or Correctness(), examples)
     writer = Writer(tokenize, template, max_tokens)
 
     cheap, full = _cheap_part(rubric), skipping(rubric, rubric.rewards)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from groupwise.rewards import Correctness, Example, RewardModel, build_rubric
-from groupwise.rewards.check.probes import TEMPLATES, spread, wrap, wrong_answers
+from groupwise.rewards.check.probes import TEMPLATES, final_answer, spread, wrap, wrong_answers
 from groupwise.rewards.check.prove import Proof, prove
 from groupwise.rewards.style import opens_thought
 
@@ -198,6 +198,13 @@ def test_wrong_answers_grade_as_wrong(finals: list[str], unknown: int) -> None:
     found = wrong_answers(finals, Correctness())
     assert sum(answer is None for answer in found) == unknown
     assert all(a != final for a, final in zip(found, finals, strict=True))
+
+
+def test_prose_stays_whole_where_nothing_grades_it() -> None:
+    (prose,) = examples(["The sum is 2, because 0 + 2 = 2."])
+    assert final_answer(prose, Correctness()) == "2"
+    assert final_answer(prose, None) == prose.answer
+    assert final_answer(replace(prose, answer="So 0 + 2 = 2.\n#### 2"), None) == "2"
 
 
 def test_an_opened_thought_is_not_opened_again() -> None:

@@ -37,6 +37,9 @@ class Example:
     a tokenizer has rendered `messages`. Rewards look at it to learn, for example, whether the
     template has already opened `<think>`. `prompt_ids` are its tokens, if known: code that sets
     another `prompt` has to set them too, or empty them.
+
+    `columns` are the fields of the example's row as they were read: all of them, under their own
+    names, with their own types. `metadata` is what the logs keep of them.
     """
 
     id: str
@@ -46,6 +49,7 @@ class Example:
     prompt: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     prompt_ids: tuple[int, ...] = field(default=(), repr=False, compare=False)
+    columns: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -42,6 +42,7 @@ def read_examples(data: DataConfig, source: str, hub_split: str) -> list[SourceE
         answers = _after(rows, source, answers, data)
     ids = _ids(rows, source, questions, data.id_field)
     kept = _kept_fields(rows, source, data)
+    names = field_names(row.fields for row in rows)
     metadata = [{k: _plain(row.fields[k]) for k in kept if k in row.fields} for row in rows]
     if option_fields(kept):
         options = [options_of(fields) for fields in metadata]
@@ -54,6 +55,7 @@ def read_examples(data: DataConfig, source: str, hub_split: str) -> list[SourceE
                 answer=answer,
                 messages=_messages(question, data),
                 metadata=fields,
+                columns={name: row.fields.get(name) for name in names},
             ),
             row,
         )
@@ -76,7 +78,7 @@ def _column(rows: Sequence[Row], source: str, name: str, key: str) -> list[str]:
     bad = [row for row, value in zip(rows, values, strict=True) if value is None]
     if not bad:
         return [value for value in values if value is not None]
-    present = list(dict.fromkeys(field for row in rows for field in row.fields))
+    present = field_names(row.fields for row in rows)
     if name not in present:
         close = get_close_matches(name, present, 1)
         hint = f"did you mean {close[0]!r}? The" if close else "the"
@@ -91,6 +93,11 @@ def _column(rows: Sequence[Row], source: str, name: str, key: str) -> list[str]:
     what = "no text" if odd is None else f"a {type(odd).__name__} instead of text"
     remedy = f"; fix or remove them, or set {key}"
     raise unusable(source, bad, len(rows), f"{what} in {name!r}", remedy)
+
+
+def field_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names of all fields, in the order in which they first appear."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def text_of(value: Any) -> str | None:
@@ -142,7 +149,7 @@ def _ids(
 
 
 def _kept_fields(rows: Sequence[Row], source: str, data: DataConfig) -> list[str]:
-    present = list(dict.fromkeys(field for row in rows for field in row.fields))
+    present = field_names(row.fields for row in rows)
     if data.metadata_fields is None:
         used = {data.question_field, data.answer_field, data.id_field}
         return [field for field in present if field not in used]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from groupwise.framework.data.prompts import apply_chat_template
+from groupwise.framework.data.rows import field_names
 from groupwise.rewards import Example, RewardSpec, Rubric, UserError
 from groupwise.rewards.user_functions import adapt
 
@@ -44,15 +45,18 @@ def as_examples(rows: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> list
     """Examples with rendered prompts, from examples or from rows as TRL's data sets have them.
 
     A row has `prompt` (text, or messages) or `question`, and `answer`; other columns become
-    metadata, where functions in TRL's form find them.
+    metadata. Functions in TRL's form get all columns, None where a row lacks one.
     """
+    rows = list(rows)
+    names = field_names(row for row in rows if isinstance(row, Mapping))
     examples = [
-        row if isinstance(row, Example) else _example_of_row(i, row) for i, row in enumerate(rows)
+        row if isinstance(row, Example) else _example_of_row(i, row, names)
+        for i, row in enumerate(rows)
     ]
     return [example if example.prompt else _rendered(example, tokenizer) for example in examples]
 
 
-def _example_of_row(number: int, row: Any) -> Example:
+def _example_of_row(number: int, row: Any, names: Sequence[str]) -> Example:
     if isinstance(row, tuple) and len(row) == 2:
         row = {"question": row[0], "answer": row[1]}
     if not isinstance(row, Mapping):
@@ -69,6 +73,7 @@ def _example_of_row(number: int, row: Any) -> Example:
         answer=str(columns.pop("answer", "")),
         messages=messages,
         metadata=columns,
+        columns=dict.fromkeys(names) | dict(row),
     )
 
 

@@ -32,7 +32,12 @@ from groupwise.evaluation.metrics.intervals import (
     bootstrap_estimates,
     number,
 )
-from groupwise.evaluation.metrics.paired import paired_test, problems_needed, smallest_detectable
+from groupwise.evaluation.metrics.paired import (
+    fewest_that_differ,
+    paired_test,
+    problems_needed,
+    smallest_detectable,
+)
 from groupwise.evaluation.metrics.pass_at_k import crossing_k
 from groupwise.evaluation.summary import KS
 from groupwise.evaluation.text import rounded
@@ -248,7 +253,7 @@ def _pair(
         for k in ks
     }
     headline = passes[1] if 1 in passes else _difference(a, b, grid, options)
-    needed, least = problems_needed(change), smallest_detectable(change)
+    needed, least = problems_needed(change), smallest_detectable(change, grid=grid)
     return Pair(
         base=base.label,
         other=other.label,
@@ -281,7 +286,10 @@ def verdict(pass_at_1: Difference, problems: int, needed: int | None, least: flo
     text += f" on {problems} problems: too little to tell it from luck."
     if needed is not None and needed > problems:
         text += f" If it is real, showing it would take about {needed:,} problems."
-    if not math.isnan(least):
+    fewest = fewest_that_differ(ALPHA)
+    if problems < fewest:
+        text += f" Fewer than {fewest} problems can show no difference, whatever its size."
+    elif not math.isnan(least):
         text += f" {problems} problems show differences from about {rounded(least * 100)} points."
     return text
 

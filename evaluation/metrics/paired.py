@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit  # scipy.stats would take a second to import
 
 Floats = NDArray[np.float64]
 
@@ -71,34 +72,63 @@ def paired_test(differences: Floats, *, grid: int | None = None, seed: int = 0) 
     return PairedTest(max(2.0 * NormalDist().cdf(-z), SMALLEST_P), "normal", len(d))
 
 
+def fewest_that_differ(alpha: float = 0.05) -> int:
+    """How many problems have to differ before any outcome of the sign-flip test is below `alpha`.
+
+    The least p-value that m differing problems can give is 2 / 2^m, with all of one sign.
+
+    >>> fewest_that_differ()
+    6
+    """
+    return math.floor(1 - math.log2(alpha)) + 1
+
+
 def problems_needed(differences: Floats, *, alpha: float = 0.05, power: float = 0.8) -> int | None:
     """How many problems it would take to show a difference like this one, if it is real.
 
     N = ((z(1 - alpha/2) + z(power)) s / d)^2 with the mean d and deviation s of the differences
-    (Miller 2024, section 5). At least 6: with fewer, no outcome of the sign-flip test is below
-    0.05. None if the mean is zero or there is one problem only: no number would do.
+    (Miller 2024, section 5), and so many that enough of them differ for the sign-flip test
+    (`fewest_that_differ`). None if the mean is zero or there is one problem only: no number would
+    do.
     """
     d = np.asarray(differences, dtype=np.float64)
     mean = fmean(d)
     if len(d) < 2 or abs(mean) < 1e-12:
         return None
-    return max(6, math.ceil((_reach(alpha, power) * _deviation(d) / mean) ** 2))
+    normal = NormalDist()
+    reach = normal.inv_cdf(1.0 - alpha / 2) + normal.inv_cdf(power)
+    differing = int(np.count_nonzero(np.abs(d) > 1e-12)) / len(d)
+    return max(
+        math.ceil(fewest_that_differ(alpha) / differing - 1e-9),
+        math.ceil((reach * _deviation(d) / mean) ** 2),
+    )
 
 
-def smallest_detectable(differences: Floats, *, alpha: float = 0.05, power: float = 0.8) -> float:
+def smallest_detectable(
+    differences: Floats, *, grid: int | None = None, alpha: float = 0.05, power: float = 0.8
+) -> float:
     """The least true difference that this many problems show in `power` of all attempts.
 
-    In the unit of `differences`; NaN for fewer than two problems or no spread.
+    In the unit of `differences`, at most 1; NaN where none can be shown or nothing is known: fewer
+    problems than `fewest_that_differ`, no spread, or more than 1 would be needed. `grid` says that
+    all differences are multiples of 1/grid: the result is then one that a mean of this many
+    problems can have, and at least that of the fewest problems that have to differ, each by 1/grid.
+
+    (t(1 - a/2) + t(power)) s / sqrt(n) with Student's t for the deviation s, and for a the largest
+    p-value up to `alpha` that the sign-flip test of n problems has at all.
     """
     d = np.asarray(differences, dtype=np.float64)
-    if len(d) < 2 or np.ptp(d) == 0:
+    n, fewest = len(d), fewest_that_differ(alpha)
+    if n < fewest or np.ptp(d) == 0:
         return math.nan
-    return _reach(alpha, power) * _deviation(d) / math.sqrt(len(d))
-
-
-def _reach(alpha: float, power: float) -> float:
-    normal = NormalDist()
-    return normal.inv_cdf(1.0 - alpha / 2) + normal.inv_cdf(power)
+    patterns = 2.0 ** min(n - 1, 60)  # of one sign of the sum
+    attainable = math.floor(alpha * patterns) / patterns
+    reach = float(stdtrit(n - 1, 1.0 - attainable / 2) + stdtrit(n - 1, power))
+    least = reach * _deviation(d) / math.sqrt(n)
+    if grid is not None:
+        steps = n * grid  # the mean of n differences is a multiple of 1/steps
+        least = max(fewest, math.ceil(least * steps - 1e-9)) / steps
+    return least if least <= 1.0 else math.nan
 
 
 def _deviation(d: Floats) -> float:

@@ -190,6 +190,41 @@ def test_too_few_problems_to_tell_and_how_many_it_would_take(tmp_path: Path) -> 
     assert f"about {pair.problems_needed:,} problems" in pair.verdict
 
 
+# problems, samples of each, right ones of each problem before and after -> the verdict
+VERDICTS: list[tuple[list[int], list[int], int, str]] = [
+    # six problems, one better by one of four samples: 25 points is the least that can be shown
+    ([1] * 6, [2, 1, 1, 1, 1, 1], 4,
+     "6 problems show differences from about 25.0 points."),
+    ([1] * 6, [2, 0, 2, 1, 0, 2], 4,
+     "6 problems show differences from about 41.7 points."),
+    ([0] * 5, [4, 4, 4, 4, 4], 4,
+     "A difference of 100.0 points in pass@1 on 5 problems: too little to tell it from luck. If it "
+     "is real, showing it would take about 6 problems. Fewer than 6 problems can show no "
+     "difference, whatever its size."),
+    ([1], [2], 4,
+     "Fewer than 6 problems can show no difference, whatever its size."),
+    ([0] * 6, [1, 1, 1, 1, 0, 0], 1,
+     "A difference of 66.7 points in pass@1 on 6 problems: too little to tell it from luck. If it "
+     "is real, showing it would take about 9 problems. 6 problems show differences from about "
+     "100.0 points."),
+    ([2] * 8, [2] * 8, 4,
+     "No difference in pass@1 on 8 problems: too little to tell it from luck."),
+    ([0] * 6, [1] * 6, 4, "pass@1 rose by 25.0 points: more than luck explains."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "samples", "said"), VERDICTS)
+def test_a_verdict_says_only_what_can_be(
+    tmp_path: Path, before: list[int], after: list[int], samples: int, said: str
+) -> None:
+    a, b = (
+        {f"p{i}": [j < right for j in range(samples)] for i, right in enumerate(rights)}
+        for rights in (before, after)
+    )
+    (pair,) = compare(logs(tmp_path, a, b), resamples=200).pairs
+    assert pair.verdict.endswith(said)
+
+
 def test_the_k_at_which_the_base_overtakes(tmp_path: Path) -> None:
     # a solves every problem now and then, b solves half of them always
     a = {f"p{i}": [True, False, False, False] for i in range(20)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from itertools import product
 from statistics import NormalDist
 
@@ -20,7 +21,12 @@ from groupwise.evaluation.metrics.intervals import (
     expanded_tail,
     posterior_mean,
 )
-from groupwise.evaluation.metrics.paired import paired_test, problems_needed, smallest_detectable
+from groupwise.evaluation.metrics.paired import (
+    fewest_that_differ,
+    paired_test,
+    problems_needed,
+    smallest_detectable,
+)
 
 
 @pytest.mark.parametrize("problems", [2, 3, 6, 31, 1001, 10_000])
@@ -208,7 +214,63 @@ def test_problems_needed_gives_the_promised_power() -> None:
 
 @pytest.mark.parametrize(
     ("differences", "needed"),
-    [([0.0, 0.0], None), ([0.5, -0.5], None), ([0.5], None), ([0.5] * 3, 6)],
+    [
+        ([0.0, 0.0], None),
+        ([0.5, -0.5], None),
+        ([0.5], None),
+        ([0.5] * 3, 6),
+        # half of the problems have to stay as they are: six differ among twelve
+        ([0.25, 0.0, 0.25, 0.0, 0.25, 0.0], 12),
+    ],
 )
 def test_problems_needed_at_the_edges(differences: list[float], needed: int | None) -> None:
     assert problems_needed(np.array(differences)) == needed
+
+
+@pytest.mark.parametrize("alpha", [0.3, 0.25, 0.05, 0.01])
+def test_fewer_differing_problems_never_reach_alpha(alpha: float) -> None:
+    fewest = fewest_that_differ(alpha)
+    assert paired_test(np.ones(fewest)).p_value < alpha <= paired_test(np.ones(fewest - 1)).p_value
+
+
+@pytest.mark.parametrize(("problems", "grid"), [(6, 1), (6, 2), (7, 1), (8, 1)])
+def test_no_smaller_difference_reaches_the_test(problems: int, grid: int) -> None:
+    """All outcomes of that many problems, by brute force: none below the bound has p < 0.05."""
+    shown = [
+        sum(steps) / (problems * grid)
+        for steps in product(range(-grid, grid + 1), repeat=problems)
+        if sum(steps) > 0 and paired_test(np.array(steps) / grid, grid=grid).p_value < 0.05
+    ]
+    small = np.array([1.0] + [0.0] * (problems - 1)) / grid  # next to no spread
+    assert smallest_detectable(0.01 * small, grid=grid) == pytest.approx(min(shown))
+
+
+@given(
+    st.integers(2, 40), st.sampled_from([1, 2, 4, 8, 16]), st.randoms(use_true_random=False)
+)  # fmt: skip
+def test_the_smallest_detectable_difference_can_be(
+    n: int, grid: int, random: random.Random
+) -> None:
+    differences = np.array([random.randint(-grid, grid) for _ in range(n)]) / grid
+    least = smallest_detectable(differences, grid=grid)
+    if n < 6:
+        assert math.isnan(least)
+    if not math.isnan(least):
+        steps = round(least * n * grid)
+        assert least == pytest.approx(steps / (n * grid)), "a mean that these problems can have"
+        assert 6 <= steps <= n * grid
+        # The most even way to reach it: what the exact test says of it.
+        best = np.full(n, steps // n) + (np.arange(n) < steps % n)
+        assert paired_test(best / grid, grid=grid).p_value < 0.05
+
+
+@pytest.mark.parametrize("problems", [6, 7, 8, 12])
+def test_the_smallest_detectable_difference_is_mostly_shown(problems: int) -> None:
+    draws = np.random.default_rng(1)
+    plan = scipy.stats.norm.ppf((np.arange(problems) + 0.5) / problems)
+    least = smallest_detectable(0.1 * plan / plan.std(ddof=1))
+    shown = [
+        paired_test(d).p_value < 0.05
+        for d in draws.normal(least, 0.1, size=(400, problems)).round(3)
+    ]
+    assert 0.65 < np.mean(shown) < 0.92

@@ -47,7 +47,8 @@ def serve(paths: Sequence[str | Path], port: int = 0, open_browser: bool = True)
             signal.signal(signal.SIGTERM, lambda *_: end.set())
         with contextlib.suppress(KeyboardInterrupt):
             end.wait()
-        print("review page: closed", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print("review page: closed", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ output, progress and notices to standard error; `--json` prints one JSON object 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
 import io
 import os
@@ -20,8 +19,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from groupwise.evaluation.text import folded
 from groupwise.framework.run import processes
+from groupwise.framework.run.screen import say
+from groupwise.framework.run.stop import signals_as_interrupt
 from groupwise.rewards.errors import UserError
 
 DONE, USER_ERROR, INTERRUPTED = 0, 2, 130
@@ -71,8 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{processes.count()} processes were launched, and only `train` shares its work "
                 "among them; start this command without a launcher"
             )
-        code: int = _module(arguments.command).run(arguments)
-        sys.stdout.flush()
+        with signals_as_interrupt():
+            code: int = _module(arguments.command).run(arguments)
+            sys.stdout.flush()
         return code
     except UserError as error:
         _say(f"groupwise: {error}")
@@ -131,10 +132,8 @@ def _module(command: str) -> ModuleType:
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(BrokenPipeError):  # nobody reads it any more
-        # Every process prints its own message: the launcher ends all at once, some before they can.
-        text = text if processes.is_main() else f"[{processes.index()}] {text}"
-        print(folded(text, sys.stderr), file=sys.stderr)
+    # Every process prints its own message: the launcher ends all at once, some before they can.
+    say(text if processes.is_main() else f"[{processes.index()}] {text}")
 
 
 def _forget_output() -> None:

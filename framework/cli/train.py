@@ -31,6 +31,7 @@ from groupwise.framework.run.directory import (
 )
 from groupwise.framework.run.health import read_findings
 from groupwise.framework.run.resume import resume_run_dir
+from groupwise.framework.run.screen import say
 from groupwise.framework.run.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ def _with_free_name(config: ExperimentConfig) -> ExperimentConfig:
 
 def _say_stopped(outcome: Outcome, how_to_resume: str) -> None:
     steps = outcome.training.steps if outcome.training else 0
-    said = f"groupwise: stopped after step {steps}, with a checkpoint{how_to_resume}"
-    print(folded(said, sys.stderr), file=sys.stderr)
+    say(f"groupwise: stopped after step {steps}, with a checkpoint{how_to_resume}")
 
 
 def _print_as_json(outcome: Outcome, run_dir: RunDir) -> None:

@@ -174,16 +174,19 @@ def check_run_dir(config: ExperimentConfig) -> Path:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     if taken:
-        holder = _holder(path)
-        what = "holds a run already" if _is_run(path) else "is not empty, and holds no run"
-        if holder:
-            what = f"holds a run that is in use by process {holder}"
-        resume = "continue it with --resume, or " if _is_run(path) and not holder else ""
-        raise UserError(
-            f"{path}: {what}; {resume}choose another place with --name {_free_name(path)} or "
-            "--output-dir, or remove the folder"
-        )
+        raise UserError(f"{path}: {_taken_by(path)}")
     return path
+
+
+def _taken_by(path: Path) -> str:
+    """What holds the folder, and the ways on; the one that loses what is in it comes last."""
+    elsewhere = f"choose another place with --name {_free_name(path)} or --output-dir"
+    if holder := _holder(path):
+        return f"holds a run that is in use by process {holder}; wait until it ends, or {elsewhere}"
+    if _is_run(path):
+        resume = "continue it with --resume"
+        return f"holds a run already; {resume}, {elsewhere}, or remove the folder"
+    return f"is not empty, and holds no run; {elsewhere}, or remove the folder"
 
 
 def check_writable(config: ExperimentConfig) -> None:

@@ -1,9 +1,16 @@
 """Ctrl-C: once ends training after the current step, with a checkpoint; twice stops at once.
 
+SIGTERM (`kill`) counts as Ctrl-C. So does SIGHUP (a closed window, a dropped ssh), once: the kernel
+and the shell may both send it, and the second must not take the checkpoint away. Outside training
+each stops at once, as Ctrl-C does. Under `nohup` SIGHUP is ignored, and stays so.
+
     stop = StopRequest(terminal.notice)
     trainer.add_callback(StopAfterStep(stop))     # of trainers/callbacks.py
     with stop.listening():
         trainer.train()
+
+    with signals_as_interrupt():                  # around a whole command
+        ...
 
 What it leaves out: acting on the request, which is the callback's.
 """
@@ -11,7 +18,7 @@ What it leaves out: acting on the request, which is the callback's.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -39,19 +46,13 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles SIGINT and SIGTERM inside the block; does nothing outside the main thread."""
-        try:
-            before = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread
-            before = {}
-        try:
+        """Handles the signals inside the block; does nothing outside the main thread."""
+        # Shells start background jobs with SIGINT ignored: `kill -INT` stops those as well.
+        with _handling((signal.SIGINT, *_not_ignored()), self._handle):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self.is_asked:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.is_asked and number != signal.SIGHUP:
             raise KeyboardInterrupt
         self.is_asked = True
         # The signal may have come while the same stream was being written to (RuntimeError:
@@ -64,3 +65,36 @@ class StopRequest:
         if not self._is_announced:
             self._notify("stopping after this step, with a checkpoint; Ctrl-C again stops at once")
             self._is_announced = True
+
+
+@contextmanager
+def signals_as_interrupt() -> Iterator[None]:
+    """Inside the block SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:  # a second one must not disturb what the first one ends
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    with _handling(_not_ignored(), interrupt):
+        yield
+
+
+def _not_ignored() -> list[signal.Signals]:
+    both = (signal.SIGTERM, signal.SIGHUP)
+    return [number for number in both if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextmanager
+def _handling(
+    numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    try:
+        before = {number: signal.signal(number, handler) for number in numbers}
+    except ValueError:  # not the main thread
+        before = {}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

@@ -5,6 +5,7 @@
 
 Progress and notices go to standard error, results to standard output. What libraries print goes to
 a log file: both streams are redirected below Python, because some libraries write there from C.
+A terminal that goes away (a closed window, a dropped ssh) ends no run: what is written is dropped.
 Without a terminal there are no colours and no moving bars, but a line at the start, at the end and
 at every quarter of each stage.
 """
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from groupwise.evaluation.text import folded, printable, width_of
 from groupwise.framework.run import processes
+from groupwise.framework.run.screen import silence, while_there
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,7 +83,8 @@ class Terminal:
     """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
-        self._stream = stream or (sys.stderr if processes.is_main() else _silence())
+        stream = stream or (sys.stderr if processes.is_main() else silence())
+        self._stream = while_there(stream)
         self.quiet = quiet
         self.is_interactive = (
             self._stream.isatty() and not quiet and os.environ.get("TERM", "dumb") != "dumb"
@@ -162,11 +165,11 @@ class Terminal:
         """Sends what libraries print (also from C) to `log`; this object keeps the terminal."""
         log.parent.mkdir(parents=True, exist_ok=True)
         sys.stdout.flush()
-        sys.stderr.flush()
+        while_there(sys.stderr).flush()
         own = os.fdopen(os.dup(self._stream.fileno()), "w", encoding="utf-8", buffering=1)
         kept = [os.dup(1), os.dup(2)]
         sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        before, self._stream, self._console = self._stream, own, None
+        before, self._stream, self._console = self._stream, while_there(own), None
         os.dup2(sink, 1)
         os.dup2(sink, 2)
         logging.captureWarnings(True)
@@ -181,9 +184,5 @@ class Terminal:
             os.dup2(kept[1], 2)
             for descriptor in (*kept, sink):
                 os.close(descriptor)
+            self._stream.close()
             self._stream, self._console = before, None
-            own.close()
-
-
-def _silence() -> TextIO:
-    return Path(os.devnull).open("w", encoding="utf-8")

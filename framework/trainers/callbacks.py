@@ -15,7 +15,6 @@ here it is attached to one. Importing this file imports Unsloth and transformers
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from groupwise.framework.policy.unsloth import load_unsloth
 from groupwise.framework.run import processes
 from groupwise.framework.run.health import Finding, HealthLog
 from groupwise.framework.run.metrics import TrainingLog
+from groupwise.framework.run.screen import say
 from groupwise.framework.run.stop import StopRequest
 from groupwise.framework.run.tracking import Tracker
 from groupwise.framework.trainers.effective_config import write_effective_config
@@ -107,7 +107,7 @@ class ShowProgress(TrainerCallback):  # type: ignore[misc]
 def print_notice(text: str) -> None:
     """Prints to standard error; with several processes, only the main one prints."""
     if processes.is_main():
-        print(f"note: {text}", file=sys.stderr)
+        say(f"note: {text}")
 
 
 class Notices(RunCallback):

@@ -270,7 +270,7 @@ def train_on_groups(
     """Trains `policy` in place on the groups; resumes from the run's last checkpoint."""
     resume_from = processes.from_main(lambda: latest_checkpoint(run_dir.checkpoints))
     tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
-    stop = StopRequest()
+    stop = StopRequest(terminal.notice)
     with terminal.stage("Train (scored groups)") as stage:
         with plain_precision(training_dtype(policy.model)):
             trainer = GroupScoreTrainer(

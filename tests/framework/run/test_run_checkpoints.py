@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.run.checkpoints import latest_checkpoint, step_of
 from groupwise.framework.run.directory import create_run_dir
 from groupwise.framework.run.resume import resume_run_dir
-from groupwise.framework.run.stop import StopRequest
 from groupwise.rewards.errors import UserError
 
 
@@ -59,19 +57,6 @@ def test_the_latest_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
     assert other.exists(), "what is not ours stays"
     with pytest.raises(ValueError, match="checkpoint-best is not named checkpoint-N"):
         step_of(other)
-
-
-def test_ctrl_c_once_asks_and_twice_stops() -> None:
-    said: list[str] = []
-    request = StopRequest(said.append)
-    before = signal.getsignal(signal.SIGINT)
-    with request.listening():
-        os.kill(os.getpid(), signal.SIGINT)
-        assert request.is_asked
-        assert said == ["stopping after this step, with a checkpoint; Ctrl-C again stops at once"]
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 SETTINGS: dict[str, Any] = {

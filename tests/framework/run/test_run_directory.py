@@ -77,7 +77,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
         create_run_dir(config(tmp_path))
     folder = tmp_path / "runs" / "first"
     assert str(caught.value) == (
-        f"{folder}: holds a run already; continue it with --resume, or choose another place with "
+        f"{folder}: holds a run already; continue it with --resume, choose another place with "
         "--name first-2 or --output-dir, or remove the folder"
     )
 

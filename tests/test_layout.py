@@ -32,7 +32,7 @@ SLOW = {
     *("safetensors", "tokenizers", "vllm", "unsloth_zoo"),
     *("numpy", "scipy", "sympy", "latex2sympy2_extended", "math_verify", "pyarrow"),
     *("jinja2", "rich", "uvicorn", "starlette", "wandb", "trackio", "regex", "asyncio"),
-    *("filelock", "importlib", "pint", "duckdb"),
+    *("filelock", "importlib", "pint", "duckdb", "openpyxl"),
     # Ours: a hundred patterns to compile, all rewards, and names that bring NumPy and SciPy.
     *("groupwise.rewards.math.grade", "groupwise.rewards.rubric", "groupwise.evaluation"),
 }

@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     data = refuse_early(config, ("eval",))
 
     terminal = Terminal(quiet=arguments.quiet)
+    for notice in data.notices:
+        terminal.notice(notice)
     run_dir = RunDir(folder)
     made = run_dir.evaluation(label)  # refuses what cannot name a folder
     with terminal.libraries_to(run_dir.log):

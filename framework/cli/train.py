@@ -71,7 +71,7 @@ def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: boo
     def opened() -> tuple[ExperimentConfig, RunDir, RunData]:
         config, text = _run_config(arguments, config_name, name_if_taken=name_if_taken)
         data = refuse_early(config, ("train", "eval"))
-        for notice in notices(config):
+        for notice in (*notices(config), *data.notices):
             terminal.notice(notice)
         if arguments.resume:
             return config, resume_run_dir(config, terminal.notice), data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
-FORMATS = (".json", ".jsonl", ".csv", ".parquet")
+FORMATS = (".json", ".jsonl", ".csv", ".tsv", ".xlsx", ".parquet")
 
 
 def is_missing_file(source: str) -> bool:

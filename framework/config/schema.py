@@ -155,8 +155,8 @@ class DataConfig:
     """Problems to train and to evaluate on."""
 
     train: str = Field(min_length=1)
-    """File (.json, .jsonl, .csv, .parquet) or hub name of the problems to train on; `toy` is a set
-    made on the spot."""
+    """File (.json, .jsonl, .csv, .tsv, .xlsx, .parquet) or hub name of the problems to train on;
+    `toy` is a set made on the spot."""
     eval: str | None = None
     """The same for evaluation; null holds eval_fraction of train out."""
     train_split: str = "train"

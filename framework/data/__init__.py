@@ -1,6 +1,7 @@
 """From files and hub data sets to examples, prompts, demonstrations and scored groups.
 
-files            rows of JSON, JSONL, CSV, Parquet and hub data sets
+files            rows of JSON, JSONL, CSV, Excel and Parquet files and of hub data sets
+tables, workbook CSV in any dialect, and .xlsx
 rows, examples   rows as examples; the split into training and held-out problems
 prompts          the chat template, and each prompt in tokens
 demonstrations   completions that the warm start imitates

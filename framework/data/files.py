@@ -1,4 +1,4 @@
-"""Rows of JSON, JSONL, CSV and Parquet files and of hub data sets; a broken row is an error.
+"""Rows of JSON, JSONL, CSV, Excel and Parquet files and of hub data sets; broken ones are errors.
 
 Each reader yields plain dictionaries with the place they came from ("line 7", "row 7"), so that a
 message can say where to look. What the rows mean is left to `rows.py` (problems),
@@ -10,35 +10,38 @@ message can say where to look. What the rows mean is left to `rows.py` (problems
 from __future__ import annotations
 
 import codecs
-import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from groupwise.framework.config.paths import FORMATS, nearby
+from groupwise.framework.data.tables import Row, Table, read_csv
+from groupwise.framework.data.workbook import read_workbook
 from groupwise.rewards.errors import UserError
 
+Notice = Callable[[str], None]
+"""Takes what a user should know and is no error: an encoding that was guessed, rows left out."""
+
 _HUB_NAME = re.compile(r"^[\w.-]{1,96}(/[\w.-]{1,96})?$")
-_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-_MAX_FIELD_CHARS = 2**31 - 1  # csv's own limit of 131,072 is less than some long solutions
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row and its place: "line 7" of a JSONL file, "row 7" elsewhere, counted from 1."""
-
-    where: str
-    fields: Mapping[str, Any]
+def ignored(_: str) -> None:
+    """The notice that is said to nobody: where another reader of the same source says it."""
 
 
-def read_rows(source: str, *, split: str = "train", config_name: str | None = None) -> list[Row]:
+def read_rows(
+    source: str,
+    *,
+    split: str = "train",
+    config_name: str | None = None,
+    notice: Notice = ignored,
+) -> list[Row]:
     """Every row of a file, or of a split of a hub data set.
 
-    The format follows from the suffix; a name without one of the four suffixes, for which no file
-    exists, is a hub name.
+    The format follows from the suffix; a name without one of the suffixes in `FORMATS`, for which
+    no file exists, is a hub name. `notice` gets what was decided in reading a table.
 
     Raises:
         UserError: there is no such source, it is empty, or a row of it is broken.
@@ -46,7 +49,10 @@ def read_rows(source: str, *, split: str = "train", config_name: str | None = No
     path = Path(source).expanduser()
     suffix = path.suffix.lower()
     if suffix in FORMATS:
-        rows = _read_file(path, suffix)
+        table = _read_file(path, suffix)
+        rows = table.rows
+        for note in table.notes:
+            notice(note)
     elif not _HUB_NAME.match(source) or path.exists():
         raise UserError(_not_data(source, path))
     else:
@@ -69,10 +75,13 @@ def _not_data(source: str, path: Path) -> str:
     return f"{source}: there is no such file{nearby(path)}, and it is not a hub name (owner/name)"
 
 
-def _read_file(path: Path, suffix: str) -> list[Row]:
-    readers = {".json": _json, ".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+_TABLES = {".csv": read_csv, ".tsv": read_csv, ".xlsx": read_workbook}
+
+
+def _read_file(path: Path, suffix: str) -> Table:
+    readers = {".json": _json, ".jsonl": _jsonl, ".parquet": _parquet}
     try:
-        return list(readers[suffix](path))
+        return _TABLES[suffix](path) if suffix in _TABLES else Table(list(readers[suffix](path)))
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file{nearby(path)}") from None
     except UnicodeDecodeError as error:
@@ -129,38 +138,6 @@ def _json(path: Path) -> Iterator[Row]:
         raise UserError(f"{path}: holds {_kind(values)}, where a list of objects is expected")
     for number, value in enumerate(values, start=1):
         yield _object(value, path, f"row {number}")
-
-
-def _csv(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(_MAX_FIELD_CHARS)
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        records = csv.reader(lines, strict=True)
-        try:
-            header = next(records, None)
-            if header is None:
-                return
-            if "\0" in "".join(header):
-                raise UserError(
-                    f"{path}: holds zero bytes, as UTF-16 does; convert it: iconv -f UTF-16LE -t "
-                    f"UTF-8 {path.name} > new{path.suffix}"
-                )
-            if len(header) == 1 and (found := [d for d in _OTHER_DELIMITERS if d in header[0]]):
-                raise UserError(
-                    f"{path}: the header {_cut(header[0])!r} is one column, with "
-                    f"{_OTHER_DELIMITERS[found[0]]} in it; CSV here is separated by commas: save "
-                    "it again with commas"
-                )
-            if twice := sorted({name for name in header if header.count(name) > 1}):
-                raise UserError(f"{path}: the column {twice[0]!r} appears twice in the header")
-            for number, record in enumerate((r for r in records if r), start=1):
-                if len(record) != len(header):
-                    raise UserError(
-                        f"{path}:{records.line_num}: row {number} has {len(record)} values, the "
-                        f"header {len(header)}; quote values that hold a comma"
-                    )
-                yield Row(f"row {number}", dict(zip(header, record, strict=True)))
-        except csv.Error as error:
-            raise UserError(f"{path}:{records.line_num}: is not CSV: {error}") from None
 
 
 def _parquet(path: Path) -> Iterator[Row]:

@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.framework.data.files import Row, read_rows
+from groupwise.framework.data.files import Notice, ignored, read_rows
 from groupwise.framework.data.rows import digest
+from groupwise.framework.data.tables import Row
 from groupwise.rewards.errors import UserError
 
 MAX_PAIRS = 8
@@ -35,7 +36,7 @@ class Pair:
     rejected: str
 
 
-def load_pairs(source: str) -> list[Pair]:
+def load_pairs(source: str, notice: Notice = ignored) -> list[Pair]:
     """The pairs of a file or hub data set, in its order.
 
     Raises:
@@ -44,7 +45,7 @@ def load_pairs(source: str) -> list[Pair]:
     """
     pairs: list[Pair] = []
     scored: dict[str, list[tuple[float, str]]] = {}
-    for row in read_rows(source):
+    for row in read_rows(source, notice=notice):
         fields = row.fields
         if "chosen" in fields and "rejected" in fields:
             pairs.append(_stated(source, row))

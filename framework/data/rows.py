@@ -17,7 +17,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from groupwise.framework.config import DataConfig
-from groupwise.framework.data.files import Row, read_rows
+from groupwise.framework.data.files import Notice, ignored, read_rows
+from groupwise.framework.data.tables import Row
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.options import gold_letters, labels_of, option_fields, options_of
 from groupwise.rewards.types import Example, Message
@@ -33,9 +34,11 @@ class SourceExample:
     row: Row
 
 
-def read_examples(data: DataConfig, source: str, hub_split: str) -> list[SourceExample]:
+def read_examples(
+    data: DataConfig, source: str, hub_split: str, notice: Notice = ignored
+) -> list[SourceExample]:
     """Every row of the source, in its order. Raises UserError if rows cannot be used."""
-    rows = read_rows(source, split=hub_split, config_name=data.config_name)
+    rows = read_rows(source, split=hub_split, config_name=data.config_name, notice=notice)
     questions = _column(rows, source, data.question_field, "data.question_field")
     answers = _column(rows, source, data.answer_field, "data.answer_field")
     if data.answer_after is not None:

@@ -30,7 +30,8 @@ from groupwise.evaluation.log.records import (
     SampleRecord,
     read_records,
 )
-from groupwise.framework.data.files import Row, read_rows
+from groupwise.framework.data.files import Notice, ignored, read_rows
+from groupwise.framework.data.tables import Row
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example, Message
 
@@ -74,13 +75,13 @@ class Export:
         return text + (f"; left out: {', '.join(left_out)}" if left_out else "")
 
 
-def read_groups(source: str) -> list[ScoredGroup]:
+def read_groups(source: str, notice: Notice = ignored) -> list[ScoredGroup]:
     """The groups of a file (.jsonl, .json, .parquet) or of a hub data set.
 
     Raises:
         UserError: there is no such source, or a row is no group; the message says which and why.
     """
-    return [_group(row, source) for row in read_rows(source)]
+    return [_group(row, source) for row in read_rows(source, notice=notice)]
 
 
 def _group(row: Row, source: str) -> ScoredGroup:

@@ -41,7 +41,8 @@ class RunData:
     """The problems, demonstrations and scored groups that a config names, read when asked for.
 
     Every method raises UserError for a source that cannot be used. `config` names files; the name
-    `toy` must have been replaced (`experiment/toy.py`).
+    `toy` must have been replaced (`experiment/toy.py`). `notices` is what was decided in reading
+    the sources so far, one sentence each.
     """
 
     def __init__(self, config: ExperimentConfig) -> None:
@@ -49,6 +50,7 @@ class RunData:
         self._sources: dict[tuple[str, str], list[SourceExample]] = {}
         self._examples: dict[Split, tuple[Example, ...]] = {}
         self._cache = PromptCache()
+        self.notices: list[str] = []
 
     def of(self, config: ExperimentConfig) -> RunData:
         """The data of `config`: this object, unless it names other sources (a toy elsewhere)."""
@@ -74,7 +76,7 @@ class RunData:
     @cached_property
     def groups(self) -> list[ScoredGroup]:
         """The scored completions that method `group_scores` trains on."""
-        return read_groups(self.config.data.train)
+        return read_groups(self.config.data.train, self.notices.append)
 
     def prompts(self, split: Split, tokenizer: Any) -> RenderedPrompts:
         """The problems of a split with prompts; those whose prompt is too long are left out."""
@@ -99,7 +101,7 @@ class RunData:
     def _read(self, data: DataConfig, source: str, hub_split: str) -> list[SourceExample]:
         key = source, hub_split
         if key not in self._sources:
-            self._sources[key] = read_examples(data, source, hub_split)
+            self._sources[key] = read_examples(data, source, hub_split, self.notices.append)
         return self._sources[key]
 
     def __reduce__(self) -> tuple[type[RunData], tuple[ExperimentConfig]]:

@@ -116,7 +116,7 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
             places = data.places("train")
             proof = _prove(config, rubric, prompts, tokenizer, places, stage.update)
             stage.summary = f"{len(proof.parts)} rewards on {proof.num_examples} examples"
-    return _judge(config, rubric, prompts, proof)
+    return _judge(config, rubric, prompts, proof, data.notices)
 
 
 def check_sample(
@@ -127,7 +127,7 @@ def check_sample(
     few = [examples[i] for i in spread(len(examples), SAMPLE)]
     prompts = data.rendered(few, tokenizer)
     proof = _prove(config, rubric, prompts, tokenizer, data.places("train"))
-    return _judge(config, rubric, prompts, proof)
+    return _judge(config, rubric, prompts, proof, data.notices)
 
 
 @contextmanager
@@ -182,12 +182,17 @@ def _prove(
 
 
 def _judge(
-    config: ExperimentConfig, rubric: Rubric, prompts: RenderedPrompts, proof: Proof
+    config: ExperimentConfig,
+    rubric: Rubric,
+    prompts: RenderedPrompts,
+    proof: Proof,
+    data_notices: Sequence[str],
 ) -> Preflight:
     problems = [problem for part in proof.parts for problem in part.problems]
     problems += proof.problems
     notices = [
         *config_notices(config),
+        *data_notices,
         *proof.notices,
         *_template_notices(config, rubric, prompts.examples[0]),
         *_option_notices(prompts.examples),
@@ -313,7 +318,7 @@ def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsDryR
         memory,
         train.examples[0].prompt,
         problems,
-        tuple(config_notices(config)),
+        (*config_notices(config), *data.notices),
     )
 
 

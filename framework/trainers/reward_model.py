@@ -94,7 +94,7 @@ def train_reward(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output {output}: exists and is not empty; choose another folder")
     _check_model(model_name)
-    train, held_out = split_pairs(load_pairs(data), settings.eval_fraction)
+    train, held_out = split_pairs(load_pairs(data, terminal.notice), settings.eval_fraction)
     terminal.line(f"groupwise: {len(train)} pairs to train on, {len(held_out)} held out")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

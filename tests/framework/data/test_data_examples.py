@@ -237,7 +237,7 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "a.txt",
         "x",
         {},
-        "a.txt: unknown format '.txt'; name it .json, .jsonl, .csv, .parquet",
+        "a.txt: unknown format '.txt'; name it .json, .jsonl, .csv, .tsv, .xlsx, .parquet",
     ),
     "broken line": (
         "a.jsonl",
@@ -268,7 +268,7 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "a.csv",
         "question,answer\na,1\nb,2,3\n",
         {},
-        "a.csv:3: row 2 has 3 values, the header 2; quote values that hold a comma",
+        "a.csv: row 3 has 3 values, the header 2; quote values that hold a comma",
     ),
     "a column twice": (
         "a.csv",
@@ -364,8 +364,8 @@ def test_half_characters_are_replaced(tmp_path: Path) -> None:
 
 
 def test_text_that_is_not_utf8(tmp_path: Path) -> None:
-    path = tmp_path / "latin.csv"
-    path.write_bytes("question,answer\ncaf\xe9,1\n".encode("latin-1"))
+    path = tmp_path / "latin.jsonl"
+    path.write_bytes('{"question": "caf\xe9", "answer": 1}\n'.encode("latin-1"))
     with pytest.raises(UserError, match="is not UTF-8 text"):
         load_examples(config(str(path)), "train")
 

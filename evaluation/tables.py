@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # NumPy and SciPy stay out of start-up: every command prints 
     from groupwise.evaluation.metrics.intervals import Estimate
     from groupwise.evaluation.summary import Group, Summary
 
+OFTEN_TRUNCATED = 0.3
+"""The share of answers from which on those cut off at the token limit decide the numbers."""
+
 _LABEL = 24  # characters of a label or category that are shown
 _NONE = "-"
 _COLUMNS = 80
@@ -124,7 +127,26 @@ def _pair(pair: Pair, base: Side, other: Side, comparison: Comparison) -> list[s
     if pair.crossing_k is not None:
         ahead = before if base.curve[0] < other.curve[0] else after
         lines.append(f"from k = {pair.crossing_k} on, {ahead} is ahead in pass@k")
-    return [*lines, "", *aligned(shares), "", f"Verdict: {pair.verdict}"]
+    return [
+        *lines,
+        "",
+        *aligned(shares),
+        "",
+        f"Verdict: {pair.verdict}",
+        *_cut_off(before, base),
+        *_cut_off(after, other),
+    ]
+
+
+def _cut_off(label: str, side: Side) -> list[str]:
+    """A line in words where so many answers were cut off that a comparison measures that."""
+    if side.truncated <= OFTEN_TRUNCATED * side.num_samples:
+        return []
+    share = percent(side.truncated / side.num_samples)
+    return [
+        f"Notice: {share} of the answers of {label} were cut off at the token limit, and have no "
+        "end to be graded by; raise max_completion_length"
+    ]
 
 
 def _cells(row: Difference) -> list[str]:

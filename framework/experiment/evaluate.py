@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from groupwise.evaluation.sampler import Prompt
+from groupwise.evaluation.tables import OFTEN_TRUNCATED
 from groupwise.evaluation.text import percent
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
@@ -77,7 +78,23 @@ def measure(
         )
         stage.summary = f"pass@1 {percent(summary.pass_at_k[min(summary.pass_at_k)].value, 1)}"
         report_skipped(rubric, terminal)
+    if cut_off := truncation_notice(config, summary):
+        terminal.notice(f"{label}: {cut_off}")
     return summary
+
+
+def truncation_notice(config: ExperimentConfig, summary: Summary) -> str:
+    """A sentence where many answers were cut off at the token limit, else an empty text."""
+    share = summary.truncated / summary.num_samples
+    if share <= OFTEN_TRUNCATED:
+        return ""
+    section = "evaluation" if config.evaluation.max_completion_length else "training"
+    limit = config.eval_max_completion_length
+    return (
+        f"{percent(share)} of the answers were cut off at {section}.max_completion_length {limit}: "
+        f"they have no end to be graded by; raise it to {2 * limit}, or read in samples.jsonl why "
+        "they do not end"
+    )
 
 
 def evaluation_out_of_memory(config: ExperimentConfig) -> AbstractContextManager[None]:

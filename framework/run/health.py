@@ -60,8 +60,10 @@ class RunHealth:
         self._history.steps.extend(steps)
         self._found |= {finding.name for finding in found}
 
-    def look(self, step: int, metrics: Metrics) -> list[Finding]:
+    def look(self, step: int, metrics: Metrics, *, is_last: bool = False) -> list[Finding]:
+        """What this step shows; with `is_last`, also what a short run has too few steps for."""
         self._history.steps.append(metrics)
+        self._history.is_over = is_last
         # Broken weights trigger other checks too; their causes and remedies would mislead.
         checks = {"non_finite": CHECKS["non_finite"]} if metrics.get("non_finite") else CHECKS
         findings = [
@@ -101,8 +103,8 @@ class HealthLog:
         self._health.recall(steps, found)
         self.stopped_by = next((f.name for f in found if f.name in self._stop_on), None)
 
-    def look(self, step: int, metrics: Metrics) -> None:
-        for finding in self._health.look(step, metrics):
+    def look(self, step: int, metrics: Metrics, *, is_last: bool = False) -> None:
+        for finding in self._health.look(step, metrics, is_last=is_last):
             with JsonlWriter(self._path) as log:  # made with the first finding
                 log.append([json.dumps(asdict(finding)) + "\n"])
             self._notify(str(finding))

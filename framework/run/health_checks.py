@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from groupwise.evaluation.tables import OFTEN_TRUNCATED
 from groupwise.evaluation.text import percent
 from groupwise.framework.run.health_history import EARLY, RECENT, START, History
 
@@ -193,8 +194,8 @@ def length_collapse(h: History) -> Diagnosis | None:
 
 
 def truncation(h: History) -> Diagnosis | None:
-    share = h.mean("truncated", RECENT)
-    if share is None or share <= 0.3:
+    share = h.mean_or_all("truncated", RECENT)
+    if share is None or share <= OFTEN_TRUNCATED:
         return None
     limit = h.config.max_completion_length
     return Diagnosis(
@@ -207,7 +208,7 @@ def truncation(h: History) -> Diagnosis | None:
 
 
 def unreadable_answers(h: History) -> Diagnosis | None:
-    share = h.mean("status/unparseable", EARLY)
+    share = h.mean_or_all("status/unparseable", EARLY)
     if share is None or share <= 0.9:
         return None
     return Diagnosis(
@@ -221,7 +222,7 @@ def unreadable_answers(h: History) -> Diagnosis | None:
 
 
 def grader_timeouts(h: History) -> Diagnosis | None:
-    share = h.mean("status/timeout", RECENT)
+    share = h.mean_or_all("status/timeout", RECENT)
     if share is None or share <= 0.1:
         return None
     return Diagnosis(

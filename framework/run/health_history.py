@@ -32,6 +32,7 @@ class History:
     def __init__(self, config: TrainingConfig, parts: Mapping[str, RewardPart]) -> None:
         self.config, self.parts = config, parts
         self.steps: list[Metrics] = []
+        self.is_over = False  # the last step is the last one of the run
 
     def mean(self, key: str, last: int, *, upto: int = 0) -> float | None:
         """Mean over `last` steps, which end `upto` steps ago; None if over half of them lack it.
@@ -43,6 +44,10 @@ class History:
         known = [value for value in values if value is not None]
         is_enough = len(values) == last and 2 * len(known) >= last
         return sum(known) / len(known) if is_enough else None
+
+    def mean_or_all(self, key: str, last: int) -> float | None:
+        """As `mean`; at the end of a run that has fewer steps, over all of them."""
+        return self.mean(key, min(last, len(self.steps)) if self.is_over else last)
 
     def first(self, key: str, count: int) -> float | None:
         """Mean over the first `count` steps."""

@@ -75,7 +75,8 @@ class WatchHealth(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, _args: Any, state: Any, _control: Any, logs: Numbers, **_: Any) -> None:
         if _is_step(logs, state):
-            self.health.look(int(state.global_step), logs)
+            is_last = state.global_step >= state.max_steps
+            self.health.look(int(state.global_step), logs, is_last=is_last)
 
 
 class TrackerCallback(RunCallback):

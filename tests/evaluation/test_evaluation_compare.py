@@ -158,12 +158,12 @@ def test_an_unfinished_evaluation_is_refused(runs: dict[str, Path], tmp_path: Pa
         compare({"base": runs["base"], "torn": tmp_path})
 
 
-def records(answers: dict[str, list[bool]]) -> str:
+def records(answers: dict[str, list[bool]], finish_reason: str = "stop") -> str:
     return "".join(
         to_line(
             SampleRecord(
                 example_id=key, sample_index=i, prompt="?", completion="!", num_tokens=1,
-                finish_reason="stop", answer="", extracted=str(right), correct=right,
+                finish_reason=finish_reason, answer="", extracted=str(right), correct=right,
                 status="correct" if right else "wrong", score=float(right or 0), parts={},
             )
         )
@@ -234,6 +234,18 @@ def test_the_k_at_which_the_base_overtakes(tmp_path: Path) -> None:
     assert "from k = 3 on, a is ahead" in comparison_table(
         compare(logs(tmp_path, a, b), resamples=200)
     )
+
+
+def test_answers_that_were_cut_off_are_told_in_words(tmp_path: Path) -> None:
+    paths = logs(tmp_path, {"p": [True]}, {"p": [True]})
+    paths["a"].write_text(records({f"p{i}": [i > 0] for i in range(7)}, "length"))
+    paths["b"].write_text(
+        records({f"p{i}": [True] for i in range(2)}, "length")
+        + records({f"p{i}": [True] for i in range(2, 7)})
+    )
+    table = comparison_table(compare(paths, resamples=200))
+    assert "Notice: 100 % of the answers of a were cut off at the token limit" in table
+    assert "answers of b" not in table, "29 % are few"
 
 
 @pytest.mark.parametrize(

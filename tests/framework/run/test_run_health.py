@@ -249,6 +249,31 @@ def test_findings_are_kept_told_once_and_stop_the_run(tmp_path: Path) -> None:
     assert [f.step for f in read_findings(path)] == [5]
 
 
+# what is wrong with all answers of a run, and with how many steps it is said at the latest
+SHORT_RUNS = {
+    "truncation": {"truncated": lambda _: 0.96},
+    "unreadable_answers": {"status/unparseable": lambda _: 0.97},
+    "grader_timeouts": {"status/timeout": lambda _: 0.2},
+}
+
+
+@pytest.mark.parametrize("name", SHORT_RUNS)
+@pytest.mark.parametrize("steps", [1, 2, 4, 9])
+def test_a_run_of_a_few_steps_is_told_at_its_end(name: str, steps: int) -> None:
+    health = RunHealth(TRAINING, PARTS)
+    found = []
+    for step in range(1, steps + 1):
+        numbers = {key: value(step) for key, value in (GOOD | SHORT_RUNS[name]).items()}
+        found += health.look(step, numbers, is_last=step == steps)
+    assert [finding.name for finding in found] == [name]
+
+
+def test_a_good_run_of_a_few_steps_is_told_nothing() -> None:
+    health = RunHealth(TRAINING, PARTS)
+    good = {key: value(0) for key, value in GOOD.items()}
+    assert [health.look(step, good, is_last=step == 2) for step in (1, 2)] == [[], []]
+
+
 @pytest.mark.stack
 def test_a_run_that_its_health_ends_is_evaluated_and_says_so(tiny_yaml: Path, cli: RunCli) -> None:
     """Said once, kept in health.jsonl, in W&B and in the report, and said again at the end."""
@@ -264,6 +289,11 @@ def test_a_run_that_its_health_ends_is_evaluated_and_says_so(tiny_yaml: Path, cl
     run = Path("runs/tiny")
     (finding,) = [f for f in read_findings(run / "health.jsonl") if f.step == 5]
     assert ended.err.count(f"  note: {finding}\n") == 1
+    cut_off = (
+        r"  note: base: \d+ % of the answers were cut off at training\.max_completion_length 6"
+    )
+    assert re.search(cut_off, ended.err)
+    assert re.search(r"Notice: \d\d+ % of the answers of tuned were cut off", ended.out)
     assert "  note: training.stop_on: the training ends here, on truncation\n" in ended.err
     assert "health: truncation (step 5): max_completion_length 6 cuts off" in ended.out
     assert (run / "evaluations/tuned/summary.json").is_file()

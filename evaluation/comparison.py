@@ -2,11 +2,12 @@
 
     compare({"base": "runs/x/evaluations/base", "tuned": "runs/x/evaluations/tuned"})
 
-The first is the baseline; each of the others is compared with it. Other problems, prompts or
-sampling settings are refused with a list of what differs, unless `allow_differences` is set.
+The first is the baseline; each of the others is compared with it, on the problems that these two
+have in common. Other problems, prompts or sampling settings are refused with a list of what
+differs, unless `allow_differences` is set; another seed is a notice.
 
-What it leaves out: the statistics (metrics/intervals.py, metrics/paired.py) and the table
-(tables.py).
+What it leaves out: what may differ (differences.py), the statistics (metrics/intervals.py,
+metrics/paired.py), and the table (tables.py).
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from groupwise.evaluation.differences import what_differs
 from groupwise.evaluation.log.files import write_json
 from groupwise.evaluation.log.problems import Problems, collect, mean_score, status_counts
 from groupwise.evaluation.log.records import log_of, read_samples
-from groupwise.evaluation.log.settings import load_settings, setting_differences
 from groupwise.evaluation.metrics.intervals import (
     CONFIDENCE,
     RESAMPLES,
@@ -98,8 +99,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The baseline against one other evaluation.
+    """The baseline against one other evaluation, on the `num_examples` problems of both.
 
+    `sides` are the counts of the two on these problems.
     `won`, `lost`: ids of the problems whose share of right samples rose or fell, the largest change
     first. `newly_solved`, `no_longer_solved`: those solved at least once on one side only.
     `crossing_k`: the smallest k at which the side that is behind at k = 1 leads. `problems_needed`:
@@ -109,6 +111,8 @@ class Pair:
 
     base: str
     other: str
+    num_examples: int
+    sides: tuple[Side, Side]
     pass_at_k: dict[int, Difference]
     maj_at_k: dict[int, Difference]
     score: Difference
@@ -126,6 +130,7 @@ class Pair:
         return {
             "base": self.base,
             "other": self.other,
+            "num_examples": self.num_examples,
             "verdict": self.verdict,
             "pass_at_k": {str(k): row.to_json() for k, row in self.pass_at_k.items()},
             "maj_at_k": {str(k): row.to_json() for k, row in self.maj_at_k.items()},
@@ -145,7 +150,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All sides, the baseline first, and one pair for each other side."""
+    """All sides, the baseline first, and one pair for each other side.
+
+    `num_examples` and the numbers of the sides are of the problems that are in a pair.
+    """
 
     num_examples: int
     sides: tuple[Side, ...]
@@ -177,7 +185,7 @@ def compare(
     """Compares evaluations, {label: folder or log}, each with the first.
 
     `ks`: by default 1, 2, 4, 8 as far as there are samples. `allow_differences` compares the
-    problems that all have in common, and lists what differs in `notices`.
+    problems that each has in common with the first, and lists what differs in `notices`.
 
     Raises:
         UserError: fewer than two runs; logs that differ in what was asked; ungraded samples
@@ -187,29 +195,28 @@ def compare(
         raise UserError("comparing takes at least two evaluations")
     logs = {label: log_of(run) for label, run in runs.items()}
     sides = {label: collect(read_samples(log), solved_at=solved_at) for label, log in logs.items()}
-    notices = _what_differs(logs, sides)
-    if notices and not allow_differences:
+    differences, notices = what_differs(logs, sides)
+    if differences and not allow_differences:
         raise UserError(
             "these evaluations were not made alike:\n"
-            + "\n".join(f"  {notice}" for notice in notices)
+            + "\n".join(f"  {line}" for line in differences)
             + "\nTo compare them anyway, allow differences (--allow-differences)."
         )
-    sides = _in_common(sides)
-    most = min(side.fewest_samples for side in sides.values())
-    wanted = [k for k in KS if k <= most] if ks is None else sorted(set(ks))
-    if bad := [k for k in wanted if not 1 <= k <= most]:
-        raise UserError(f"pass@k needs k between 1 and {most}, the samples a problem; not {bad}")
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples, "seed": seed}
-    described = [_side(label, side, most) for label, side in sides.items()]
-    base, *others = described
+    base, *others = sides
+    pairs = tuple(
+        _pair((base, sides[base]), (other, sides[other]), ks, options) for other in others
+    )
+    shared = _only(sides[base], set.union(*(_ids(sides[other]) for other in others)))
+    most = max(len(pair.sides[0].curve) for pair in pairs)
     return Comparison(
-        num_examples=len(sides[base.label].problems),
-        sides=tuple(described),
-        pairs=tuple(
-            _pair(base, other, sides[base.label], sides[other.label], wanted, options)
-            for other in others
+        num_examples=len(shared.problems),
+        sides=(
+            _side(base, shared, min(most, shared.fewest_samples)),
+            *(pair.sides[1] for pair in pairs),
         ),
-        notices=tuple(notices),
+        pairs=pairs,
+        notices=(*differences, *notices),
         confidence=confidence,
     )
 
@@ -233,13 +240,19 @@ def _side(label: str, side: Problems, most: int) -> Side:
 
 
 def _pair(
-    base: Side,
-    other: Side,
-    first: Problems,
-    second: Problems,
-    ks: Sequence[int],
+    base: tuple[str, Problems],
+    other: tuple[str, Problems],
+    ks: Sequence[int] | None,
     options: dict[str, Any],
 ) -> Pair:
+    """Two evaluations with their labels, on the problems that both have."""
+    both = _ids(base[1]) & _ids(other[1])
+    first, second = _only(base[1], both), _only(other[1], both)
+    most = min(first.fewest_samples, second.fewest_samples)
+    wanted = [k for k in KS if k <= most] if ks is None else sorted(set(ks))
+    if bad := [k for k in wanted if not 1 <= k <= most]:
+        raise UserError(f"pass@k needs k between 1 and {most}, the samples a problem; not {bad}")
+    before, after = _side(base[0], first, most), _side(other[0], second, most)
     a, b = first.pass_at_k(1), second.pass_at_k(1)
     change = b - a
     ids = [problem.example_id for problem in first.problems]
@@ -250,17 +263,19 @@ def _pair(
     grid = _grid(first, second)
     passes = {
         k: _difference(first.pass_at_k(k), second.pass_at_k(k), grid if k == 1 else None, options)
-        for k in ks
+        for k in wanted
     }
     headline = passes[1] if 1 in passes else _difference(a, b, grid, options)
     needed, least = problems_needed(change), smallest_detectable(change, grid=grid)
     return Pair(
-        base=base.label,
-        other=other.label,
+        base=before.label,
+        other=after.label,
+        num_examples=len(ids),
+        sides=(before, after),
         pass_at_k=passes,
         maj_at_k={
             k: _difference(first.maj_at_k(k), second.maj_at_k(k), None, options)
-            for k in ks
+            for k in wanted
             if k > 2  # a vote among one or two is a random pick: maj@1 = maj@2 = pass@1
         },
         score=_difference(first.mean_score(), second.mean_score(), None, options, bounds=None),
@@ -269,7 +284,7 @@ def _pair(
         unchanged=len(ids) - len(moved),
         newly_solved=tuple(ids[i] for i in range(len(ids)) if a[i] == 0 < b[i]),
         no_longer_solved=tuple(ids[i] for i in range(len(ids)) if b[i] == 0 < a[i]),
-        crossing_k=crossing_k(base.curve, other.curve),
+        crossing_k=crossing_k(before.curve, after.curve),
         problems_needed=needed,
         smallest_detectable=least,
         verdict=verdict(headline, len(ids), needed, least),
@@ -317,69 +332,10 @@ def _grid(first: Problems, second: Problems) -> int | None:
     return grid if grid <= _LONGEST_GRID else None
 
 
-# Settings that a comparison is about, and hashes of the problems, which are compared one by one.
-_MAY_DIFFER = ("model", "sampler", "num_examples", "problems", "prompts")
+def _ids(side: Problems) -> set[str]:
+    return {problem.example_id for problem in side.problems}
 
 
-def _what_differs(logs: Mapping[str, Path], sides: Mapping[str, Problems]) -> list[str]:
-    """One line for each difference between the first evaluation and the others.
-
-    Raises UserError if they cannot be compared at all: a log without samples, without grades, or
-    without a problem in common with the first.
-    """
-    lines = []
-    base, *others = logs
-    settings = {label: load_settings(log.parent) for label, log in logs.items()}
-    for label, side in sides.items():
-        if not side.problems:
-            raise UserError(f"{logs[label]}: the log is empty")
-        if not side.decided:
-            raise UserError(
-                f"{logs[label]}: nothing says which samples are right. Give a score from which a "
-                "sample counts as right (solved_at)."
-            )
-        known = settings[label] or {}
-        asked = known.get("num_examples", 0) * known.get("num_samples", 0)
-        if asked > side.num_samples:
-            owed = asked - side.num_samples
-            lines.append(f"{label}: {owed} samples are missing; the evaluation is not finished")
-    for label in others:
-        lines += _problems_differ(base, sides[base], label, sides[label])
-        first, second = settings[base], settings[label]
-        if first is None or second is None:
-            continue  # a log from elsewhere: the problems' ids are all that can be checked
-        kept = [
-            {name: value for name, value in x.items() if name not in _MAY_DIFFER}
-            for x in (first, second)
-        ]
-        lines += setting_differences(kept[0], kept[1], f"in {base}", f"in {label}")
-    return lines
-
-
-def _problems_differ(base: str, first: Problems, label: str, second: Problems) -> list[str]:
-    a = {problem.example_id: problem for problem in first.problems}
-    b = {problem.example_id: problem for problem in second.problems}
-    both = sorted(a.keys() & b.keys())
-    if not both:
-        raise UserError(f"{base} and {label} have no problem in common (compared by example_id)")
-    lines = [
-        f"{len(more)} problems are only in {name}, such as {min(more)!r}"
-        for name, more in ((base, a.keys() - b.keys()), (label, b.keys() - a.keys()))
-        if more
-    ]
-    for what, other in (
-        ("another reference answer", [i for i in both if a[i].answer != b[i].answer]),
-        ("another prompt", [i for i in both if a[i].prompt != b[i].prompt]),
-    ):
-        if other:
-            lines.append(f"{len(other)} problems have {what} in {label}, such as {other[0]!r}")
-    return lines
-
-
-def _in_common(sides: dict[str, Problems]) -> dict[str, Problems]:
-    """Only the problems that all sides have. They are sorted by id, so rows match."""
-    ids = set.intersection(*({p.example_id for p in side.problems} for side in sides.values()))
-    return {
-        label: replace(side, problems=[p for p in side.problems if p.example_id in ids])
-        for label, side in sides.items()
-    }
+def _only(side: Problems, ids: set[str]) -> Problems:
+    """Only these problems. They are sorted by id, so the rows of two sides match."""
+    return replace(side, problems=[p for p in side.problems if p.example_id in ids])

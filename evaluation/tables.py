@@ -23,7 +23,8 @@ if TYPE_CHECKING:  # NumPy and SciPy stay out of start-up: every command prints 
 OFTEN_TRUNCATED = 0.3
 """The share of answers from which on those cut off at the token limit decide the numbers."""
 
-_LABEL = 24  # characters of a label or category that are shown
+_LABEL = 24  # characters of a label or category that are shown in a column
+_NAME = 160  # characters of a run and label that are shown in a line
 _NONE = "-"
 _COLUMNS = 80
 _GAP = "   "
@@ -55,11 +56,10 @@ def summary_table(summary: Summary, title: str = "") -> str:
 def comparison_table(comparison: Comparison) -> str:
     """Each pair: before, after, difference, p-value; flips; what was cut off or not readable."""
     lines: list[str] = []
-    sides = {side.label: side for side in comparison.sides}
     for pair in comparison.pairs:
         if lines:
             lines.append("")
-        lines += _pair(pair, sides[pair.base], sides[pair.other], comparison)
+        lines += _pair(pair, comparison.confidence)
     for notice in comparison.notices:
         lines.append(f"Notice: {printable(notice, limit=300)}")
     return "\n".join(lines) + "\n"
@@ -87,9 +87,11 @@ def print_table(text: str, file: TextIO | None = None) -> None:
     console.print(styled, end="")
 
 
-def _pair(pair: Pair, base: Side, other: Side, comparison: Comparison) -> list[str]:
-    before, after = (printable(x, limit=_LABEL) for x in (pair.base, pair.other))
-    problems = comparison.num_examples
+def _pair(pair: Pair, confidence: float) -> list[str]:
+    base, other = pair.sides
+    names = [printable(label, limit=_NAME) for label in (pair.base, pair.other)]
+    before, after = _headings(*names)
+    problems = pair.num_examples
     samples = " and ".join(
         dict.fromkeys(f"{side.num_samples / problems:g}" for side in (base, other))
     )
@@ -114,8 +116,8 @@ def _pair(pair: Pair, base: Side, other: Side, comparison: Comparison) -> list[s
     )
     shares.append(["mean score", _plain(base.mean_score), _plain(other.mean_score)])
     lines = [
-        f"{before} -> {after}: {problems} problems x {samples} samples "
-        f"(%, with {comparison.confidence:.0%} intervals)",
+        f"{names[0]} -> {names[1]}: {problems} problems x {samples} samples "
+        f"(%, with {confidence:.0%} intervals)",
         "",
         *aligned(rows),
         "",
@@ -125,7 +127,7 @@ def _pair(pair: Pair, base: Side, other: Side, comparison: Comparison) -> list[s
         f"no longer {len(pair.no_longer_solved)}",
     ]
     if pair.crossing_k is not None:
-        ahead = before if base.curve[0] < other.curve[0] else after
+        ahead = names[base.curve[0] >= other.curve[0]]
         lines.append(f"from k = {pair.crossing_k} on, {ahead} is ahead in pass@k")
     return [
         *lines,
@@ -133,8 +135,8 @@ def _pair(pair: Pair, base: Side, other: Side, comparison: Comparison) -> list[s
         *aligned(shares),
         "",
         f"Verdict: {pair.verdict}",
-        *_cut_off(before, base),
-        *_cut_off(after, other),
+        *_cut_off(names[0], base),
+        *_cut_off(names[1], other),
     ]
 
 
@@ -147,6 +149,18 @@ def _cut_off(label: str, side: Side) -> list[str]:
         f"Notice: {share} of the answers of {label} were cut off at the token limit, and have no "
         "end to be graded by; raise max_completion_length"
     ]
+
+
+def _headings(before: str, after: str) -> tuple[str, str]:
+    """Two names cut to the width of a column: in the middle, for run and label are at the ends.
+
+    Where that leaves no difference, they stay as they are.
+    """
+    cut = [
+        name if len(name) <= _LABEL else f"{name[: _LABEL // 2 - 1]}…{name[-_LABEL // 2 :]}"
+        for name in (before, after)
+    ]
+    return (cut[0], cut[1]) if cut[0] != cut[1] else (before, after)
 
 
 def _cells(row: Difference) -> list[str]:

@@ -124,6 +124,16 @@ def log_of(run: str | Path) -> Path:
     return path / SAMPLES if path.is_dir() else path
 
 
+def has_steps(path: Path) -> bool:
+    """Whether a log holds rollouts, by its first line: a user may have renamed the file."""
+    try:
+        with path.open("rb") as log:
+            first = json.loads(log.readline() or b"{}")
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and "step" in first and "advantage" in first
+
+
 def read_samples(path: str | Path) -> Iterator[SampleRecord]:
     """The records of a log, or of the folder that holds `samples.jsonl`, one at a time.
 

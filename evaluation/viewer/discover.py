@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from groupwise.evaluation.log.evaluations import EVALUATIONS, place_of
 from groupwise.evaluation.log.records import ROLLOUTS, SAMPLES
 from groupwise.rewards.errors import UserError
 
 METRICS = "metrics.jsonl"
 HEALTH = "health.jsonl"
-EVALUATIONS = "evaluations"
 _RUN_MARKS = ("config.resolved.json", METRICS, ROLLOUTS, EVALUATIONS)
 _MOST_RUNS = 1_000
 
@@ -105,14 +105,10 @@ def _run(name: str, folder: Path, root: Path) -> FoundRun:
     return FoundRun(name, folder, root, tuple(logs))
 
 
-def _order(candidate: tuple[str, Kind, Path]) -> tuple[bool, int, str]:
-    """Before comes first and after last, whatever their names; steps by their number."""
+def _order(candidate: tuple[str, Kind, Path]) -> tuple[bool, tuple[int, str]]:
+    """Rollouts after evaluations, and these in their own order."""
     label, kind, _ = candidate
-    rank = {"base": -1, "tuned": 10**9}.get(label)
-    if rank is None:
-        digits = label.removeprefix("step-")
-        rank = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 9 else 0
-    return kind == "rollouts", rank, label
+    return kind == "rollouts", place_of(label)
 
 
 def _inside(path: Path, root: Path) -> Path | None:

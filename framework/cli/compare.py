@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 
 from groupwise.evaluation import compare
+from groupwise.evaluation.log.evaluations import FoundEvaluation, find_evaluations, names_of
 from groupwise.evaluation.tables import comparison_table, print_table
 from groupwise.framework.cli.common import print_json
 from groupwise.framework.cli.options import add_json
-from groupwise.framework.run.directory import RunDir
 from groupwise.rewards.errors import UserError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "runs", metavar="RUN", nargs="+", help="run directory, or the folder of an evaluation"
+        "runs", metavar="RUN", nargs="+", help="run directory, evaluation, or samples.jsonl"
     )
     parser.add_argument(
         "--allow-differences", action="store_true", help="compare what was not made alike"
@@ -32,19 +32,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _labelled(runs: list[str]) -> dict[str, Path]:
-    """Evaluation folders by label: base and tuned of a single run; of several, one of each."""
-    if len(runs) == 1:
-        folders = {label: RunDir(Path(runs[0])).evaluation(label) for label in ("base", "tuned")}
-        missing = [str(f) for f in folders.values() if not (f / "samples.jsonl").is_file()]
-        if missing:
-            lacks = " and no ".join(missing)
-            raise UserError(f"{runs[0]}: comparing takes two evaluations; there is no {lacks}")
-        return folders
-    labelled: dict[str, Path] = {}
-    for run in runs:
-        path = Path(run)
-        tuned = path / "evaluations" / "tuned"
-        label = f"{path.parent.name}/{path.name}" if path.name in labelled else path.name
-        labelled[label] = tuned if tuned.is_dir() else path
-    return labelled
+def _labelled(paths: list[str]) -> dict[str, Path]:
+    """Logs by name: base and tuned of a single run; of several, one of each by run and label."""
+    if len(paths) == 1:
+        (path,) = paths
+        found = find_evaluations(path)
+        logs = {one.label: one.log for one in found}
+        if missing := [label for label in ("base", "tuned") if label not in logs]:
+            raise UserError(
+                f"{path}: comparing takes two evaluations; there is no "
+                f"{' and no '.join(missing)}. {_choice(found)}"
+            )
+        return {label: logs[label] for label in ("base", "tuned")}
+    chosen = [_the_one(path) for path in paths]
+    return dict(zip(names_of(chosen), (one.log for one in chosen), strict=True))
+
+
+def _the_one(path: str) -> FoundEvaluation:
+    """The evaluation that a path stands for beside others: a run's tuned one, or its only one."""
+    found = find_evaluations(path)
+    tuned = [one for one in found if one.label == "tuned"]
+    if len(found) > 1 and not tuned:
+        raise UserError(f"{path}: has {len(found)} evaluations, so say which. {_choice(found)}")
+    return (tuned or found)[0]
+
+
+def _choice(found: list[FoundEvaluation]) -> str:
+    there = ", ".join(str(one.log.parent) for one in found)
+    return f"Name two or more, such as: {there}" if len(found) > 1 else f"There is {there}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from groupwise.evaluation.log.export import export
+from groupwise.evaluation.export import export
 from groupwise.evaluation.tables import print_table, summary_table
 from groupwise.framework.cli.common import overrides_of, print_json, tuned_run
 from groupwise.framework.cli.options import add_run_options

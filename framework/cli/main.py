@@ -34,6 +34,7 @@ COMMANDS = {
     "train-reward": "train a reward model from preferences",
     "evaluate": "measure the Pass@K of a model or a run",
     "compare": "compare evaluations, paired by problem",
+    "table": "write answers that exist as CSV or Parquet",
     "view": "read every answer in the browser",
     "report": "write a run as one HTML page, to keep or mail",
     "export-groups": "turn a log's answers into data for group_scores",

@@ -10,7 +10,6 @@ showing the differences is in `score_change.py`.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +24,7 @@ from groupwise.evaluation.log.records import (
     SAMPLES,
     RolloutRecord,
     SampleRecord,
+    has_steps,
     read_rollouts,
     read_samples,
     to_line,
@@ -76,7 +76,7 @@ def rescore_all(
     questions = load_questions(config)
     changes = []
     for path in logs:
-        make = rubric_of if _has_steps(path) else evaluation_rubric
+        make = rubric_of if has_steps(path) else evaluation_rubric
         with make(config) as rubric:
             steps = config.training.max_steps
             changes.append(rescore(path, rubric, questions, output=output, max_steps=steps))
@@ -109,7 +109,7 @@ def rescore(
     """
     if output is not None and output.exists() and output.samefile(path):
         raise UserError(f"--output {output}: is the log itself; name another file")
-    is_rollouts = _has_steps(path)
+    is_rollouts = has_steps(path)
     if is_rollouts and max_steps is None and any(s.schedule for s in rubric.specs.values()):
         max_steps = max((record.step for record in read_rollouts(path)), default=1)
     tally = ScoreTally()
@@ -136,16 +136,6 @@ def rescore(
 
 def _writing(path: Path | None) -> AbstractContextManager[IO[str] | None]:
     return nullcontext() if path is None else path.open("w", encoding="utf-8", newline="\n")
-
-
-def _has_steps(path: Path) -> bool:
-    """Whether a log holds rollouts, by its first line: a user may have renamed the file."""
-    try:
-        with path.open("rb") as log:
-            first = json.loads(log.readline() or b"{}")
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(first, dict) and "step" in first and "advantage" in first
 
 
 def _batches(path: Path, is_rollouts: bool) -> Iterator[list[SampleRecord]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groupwise.evaluation.log.export import export
+from groupwise.evaluation.export import export
 from groupwise.evaluation.log.files import replacing, write_json
 from groupwise.evaluation.log.jsonl import clean, dumps_line
 from groupwise.evaluation.log.record_log import RecordLog
@@ -287,9 +288,68 @@ def test_export(tmp_path: Path, kind: str) -> None:
     else:
         frame = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
         expected = {k: v.replace("\0", "\ufffd") for k, v in HOSTILE.items()}
+        expected["csv"] = "'" + expected["csv"]  # no formula
     assert dict(zip(frame.example_id, frame.completion, strict=True)) == expected
     assert frame["parts.correctness"].tolist() == [1.0] * len(HOSTILE)
     assert json.loads(frame["metadata"][0]) == {"level": "easy"}
+
+
+FORMULAS = {
+    "=1+1": "'=1+1",
+    "@SUM(A1)": "'@SUM(A1)",
+    "+cmd|' /C calc'!A0": "'+cmd|' /C calc'!A0",
+    "-2+3": "'-2+3",
+    "- first\n- second": "'- first\n- second",
+    "\t=1": "'\t=1",
+    " \n=1": "' \n=1",
+    "\uff1d1": "'\uff1d1",
+    # numbers are no formulas, and answers
+    "-5": "-5",
+    "+0.5": "+0.5",
+    "-1e-5": "-1e-5",
+    "-.5": "-.5",
+    "5-3": "5-3",
+    "'=1": "'=1",
+    "\nThe answer": "\nThe answer",
+}
+
+
+def test_no_cell_of_a_csv_is_a_formula(tmp_path: Path) -> None:
+    samples = [
+        record(
+            example_id=text, completion=text, prompt=text, answer=text, extracted=text,
+            sample_index=i, parts={"=part": 1.0}, metadata={"=key": text},
+        )
+        for i, text in enumerate(FORMULAS)
+    ]  # fmt: skip
+    write(tmp_path, samples)
+    export(tmp_path, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for column in ("example_id", "completion", "prompt", "answer", "extracted"):
+        assert [row[column] for row in rows] == list(FORMULAS.values())
+    assert not [cell for row in rows for cell in (*row, *row.values()) if cell.startswith("=")]
+
+
+def test_export_of_a_run(tmp_path: Path) -> None:
+    """All its evaluations in their order, each sample once, whatever parts each of them has."""
+    import pandas as pd
+
+    evaluations = tmp_path / "run" / "evaluations"
+    write(evaluations / "tuned", [record(), record(), record(sample_index=1, parts={"b": 2.0})])
+    write(evaluations / "base", [record(parts={"a": 1.0})])
+    (evaluations / "empty").mkdir()
+    assert export(tmp_path / "run", tmp_path / "out.parquet") == 3
+    frame = pd.read_parquet(tmp_path / "out.parquet")
+    assert frame["evaluation"].tolist() == ["base", "tuned", "tuned"]
+    assert frame["sample_index"].tolist() == [0, 0, 1]
+    assert frame["parts.b"].fillna(0).tolist() == [0.0, 0.0, 2.0]
+    assert frame["parts.a"].notna().tolist() == [True, False, False]
+    with pytest.raises(UserError, match="there is no evaluation in it"):
+        export(evaluations / "empty", tmp_path / "out.csv")
+    with pytest.raises(UserError, match="no such run"):
+        export(tmp_path / "nothing", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_export_of_rollouts_and_of_other_kinds(tmp_path: Path) -> None:

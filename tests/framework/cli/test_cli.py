@@ -574,7 +574,7 @@ def test_evaluate_a_run_and_compare(finished_run: FinishedRun, cli: RunCli) -> N
     assert set(cli("compare", folder, "--json").json) >= {"sides", "schema"}
     named = cli("compare", *(folder / "evaluations" / label for label in ("tuned", "again")))
     assert named.code == 2
-    assert "num_samples: 4 in tuned, 2 in again" in named.err
+    assert "num_samples: 4 in tiny/tuned, 2 in tiny/again" in named.err
 
 
 @stack

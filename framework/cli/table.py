@@ -1,0 +1,43 @@
+"""`groupwise table`: the answers of a run or an evaluation as a table, without a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from groupwise.evaluation.export import export
+from groupwise.framework.cli.common import print_json
+from groupwise.framework.cli.options import add_json
+from groupwise.rewards.errors import UserError, as_user_error
+
+DEFAULT = "samples.csv"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="run (all its evaluations), evaluation, or log")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help=f"x.csv or x.parquet; default: {DEFAULT} in RUN"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    source = Path(arguments.run)
+    folder = source if source.is_dir() else source.parent
+    output = folder / DEFAULT if arguments.output is None else Path(arguments.output)
+    if output.is_dir():
+        raise UserError(
+            f"{output}: is a folder; name the file to write, such as {output / DEFAULT}"
+        )
+    if output.exists() and not arguments.overwrite:
+        raise UserError(
+            f"{output}: is there already; name another file with -o, or add --overwrite"
+        )
+    with as_user_error(lambda error: f"{output}: {error}", FileExistsError, NotADirectoryError):
+        rows = export(source, output)
+    if arguments.json:
+        print_json({"table": str(output), "rows": rows})
+    else:
+        print(f"{output}: {rows:,} answers")
+    return 0

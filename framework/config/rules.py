@@ -93,7 +93,8 @@ def _model(config: Experiment) -> Iterator[Problem]:
 
 def _data(config: Experiment) -> Iterator[Problem]:
     data, evaluation, warm = config.data, config.evaluation, config.training.warm_start
-    if "{question}" not in data.prompt_template:
+    named = ("{question}", f"{{{data.question_field}}}")
+    if not any(name in data.prompt_template for name in named):
         yield Problem("data.prompt_template", "has no {question}, so the model would not see it")
     if (
         (evaluation.before or evaluation.after or evaluation.every_steps)

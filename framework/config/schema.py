@@ -166,10 +166,11 @@ class DataConfig:
     config_name: str | None = None
     """Configuration of a hub data set, such as `main` of openai/gsm8k."""
     question_field: str = "question"
-    """Field that holds the problem."""
+    """Field that holds the problem: a text, or chat messages. Here and below, nested fields are
+    named with dots, such as `extra_info.question`; docs/data.md shows the forms that are read."""
     answer_field: str = "answer"
     """Field that holds the reference answer; beside `choices` or `options` also the position or
-    label of one, which is read as its letter."""
+    label of one, which is read as its letter. Of chat messages it is the assistant's last turn."""
     id_field: str | None = None
     """Field that names each problem; null makes an id from the question's text."""
     metadata_fields: Strings | None = None
@@ -179,9 +180,11 @@ class DataConfig:
     """The reference answer is what follows the last such mark in answer_field: "####" for GSM8K;
     null takes the whole field."""
     system_prompt: str | None = None
-    """System message before each question; null sends none."""
+    """System message before each question; null sends none. A system message that chat messages
+    of the data begin with stays, and is sent in place of this one."""
     prompt_template: str = "{question}"
-    """The user message; {question} stands for the problem."""
+    """The user message; {question} stands for the problem, {name} for any field of its row. Other
+    braces stay: \\boxed{}, { name }. Of chat messages it shapes the last user's turn."""
     max_prompt_length: Int = Field(default=512, gt=0)
     """Problems whose prompt has more tokens are counted and left out."""
     max_train_examples: Int | None = Field(default=None, gt=0)
@@ -224,10 +227,11 @@ class WarmStartConfig:
     """File or hub name of demonstrations, with the fields of the data section; null takes the
     training problems' own solutions."""
     completion_field: str | None = None
-    """Field that holds the solution; null takes the part of answer_field before answer_after."""
+    """Field that holds the solution (of chat messages: the assistant's last turn); null takes the
+    part of answer_field before answer_after."""
     completion_template: str = "<think>{solution}</think><answer>{answer}</answer>"
-    """The text to imitate; {solution} is the solution, {answer} the final answer. Use
-    "{solution}" where the field is complete as it is."""
+    """The text to imitate; {solution} is the solution, {answer} the final answer, {name} any
+    field of the row. Use "{solution}" where the field is complete as it is."""
     num_train_epochs: Float = Field(default=1.0, gt=0)
     """Passes over the demonstrations."""
     max_steps: Int | None = Field(default=None, gt=0)

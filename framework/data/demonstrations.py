@@ -14,13 +14,23 @@ from typing import Any
 
 from groupwise.framework.config import DataConfig, WarmStartConfig
 from groupwise.framework.data.examples import Reader, load_items
+from groupwise.framework.data.fields import field_of
 from groupwise.framework.data.prompts import PromptCache, render_prompts
-from groupwise.framework.data.rows import SourceExample, read_examples, text_of, unusable
+from groupwise.framework.data.rows import (
+    SourceExample,
+    answer_of,
+    read_examples,
+    refuse_unfilled,
+    unusable,
+)
+from groupwise.framework.data.templates import Template, read_template
 from groupwise.rewards.types import Example
 
 Demonstration = tuple[Example, str]
 """An example, and the completion to imitate."""
 
+_KEY = "training.warm_start.completion_template"
+_OWN = ("solution", "answer", "question")
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 """GSM8K's calculator annotations, as in 48/2 = <<48/2=24>>24: not to be imitated."""
 
@@ -66,8 +76,15 @@ def load_demonstrations(
             ", and training.warm_start.completion_template would write it again; set it to "
             '"{solution}"',
         )
+    template = read_template(
+        warm_start.completion_template,
+        _OWN,
+        [item.row.fields for item in items],
+        f"{source}: {_KEY}",
+    )
+    refuse_unfilled([item.row for item in items], source, template, _KEY)
     return [
-        (item.example, _fill(warm_start.completion_template, *solution))
+        (item.example, _fill(template, item, *solution))
         for item, solution in found[: warm_start.max_examples]
         if solution is not None
     ]
@@ -93,7 +110,7 @@ def _solution(
     field = warm_start.completion_field or data.answer_field
     if warm_start.completion_field is None and data.answer_after is None:
         return None
-    text = text_of(item.row.fields.get(field))
+    text = answer_of(field_of(item.row.fields, field))
     if text is None:
         return None
     before, mark, after = text.rpartition(data.answer_after or "####")
@@ -102,7 +119,6 @@ def _solution(
     return (solution, answer) if solution else None
 
 
-def _fill(template: str, solution: str, answer: str) -> str:
-    # In one pass: a solution that happens to hold "{answer}" must stay as it is.
-    values = {"{solution}": solution, "{answer}": answer}
-    return re.sub(r"\{solution\}|\{answer\}", lambda found: values[found.group()], template)
+def _fill(template: Template, item: SourceExample, solution: str, answer: str) -> str:
+    own = {"solution": solution, "answer": answer, "question": item.example.question}
+    return template.fill(own, item.row.fields)

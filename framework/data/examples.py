@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from groupwise.framework.config import DataConfig
+from groupwise.framework.data.conversations import SYSTEM
 from groupwise.framework.data.rows import SourceExample, digest, read_examples
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
@@ -50,9 +51,9 @@ def check_data_size(num_examples: int, prompts_per_step: int) -> None:
 
 
 def overlap(train: Iterable[Example], evaluation: Iterable[Example]) -> list[str]:
-    """Ids of evaluation examples whose question is also in train, ignoring case and spaces."""
-    seen = {_normalised(example.question) for example in train}
-    return [example.id for example in evaluation if _normalised(example.question) in seen]
+    """Ids of evaluation examples that are asked in train too, ignoring case and spaces."""
+    seen = {_normalised(example) for example in train}
+    return [example.id for example in evaluation if _normalised(example) in seen]
 
 
 def load_items(data: DataConfig, split: Split, read: Reader = read_examples) -> list[SourceExample]:
@@ -65,7 +66,7 @@ def load_items(data: DataConfig, split: Split, read: Reader = read_examples) -> 
     items = everything = read(data, source, hub_split)
     if held_out:
         for_eval = _held_out(everything, data.eval_fraction)
-        items = [i for i in everything if (i.example.question in for_eval) == (split == "eval")]
+        items = [item for item in everything if (item.key in for_eval) == (split == "eval")]
         if not items and data.eval_fraction:
             rows = f"{len(everything)} row{'s are' if len(everything) > 1 else ' is'}"
             raise UserError(
@@ -76,10 +77,12 @@ def load_items(data: DataConfig, split: Split, read: Reader = read_examples) -> 
 
 
 def _held_out(items: Sequence[SourceExample], fraction: float) -> set[str]:
-    """The questions to hold out: those with the smallest hashes, at least one."""
-    questions = sorted({item.example.question for item in items}, key=digest)
-    return set(questions[: max(1, round(fraction * len(questions)))] if fraction else [])
+    """The keys of the problems to hold out: those with the smallest hashes, at least one."""
+    keys = sorted({item.key for item in items}, key=digest)
+    return set(keys[: max(1, round(fraction * len(keys)))] if fraction else [])
 
 
-def _normalised(text: str) -> str:
-    return " ".join(text.lower().split())
+def _normalised(example: Example) -> str:
+    """All that is asked: of a conversation every turn but the instructions."""
+    turns = [turn["content"] for turn in example.messages if turn["role"] not in SYSTEM]
+    return " ".join(" ".join(turns or [example.question]).lower().split())

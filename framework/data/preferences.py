@@ -13,9 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from groupwise.framework.data.conversations import (
+    NoConversationError,
+    conversation,
+    last_answer,
+)
 from groupwise.framework.data.files import Notice, ignored, read_rows
 from groupwise.framework.data.rows import digest
 from groupwise.framework.data.tables import Row
@@ -152,18 +158,18 @@ def _scored(source: str, row: Row, item: Any) -> tuple[float, str]:
 
 def _user_text(asked: Any) -> str | None:
     """The question: a text, or the last user message of a list of messages."""
-    if isinstance(asked, list):
-        said = [m.get("content") for m in asked if isinstance(m, Mapping) and _role(m) == "user"]
-        asked = said[-1] if said else None
-    return asked.strip() or None if isinstance(asked, str) else None
+    if isinstance(asked, str):
+        return asked.strip() or None
+    with suppress(NoConversationError):
+        found = conversation(asked)
+        return None if found is None else found.question
+    return None
 
 
 def _answer_text(answered: Any) -> str | None:
-    if isinstance(answered, list):
-        last = answered[-1] if answered else None
-        answered = last.get("content") if isinstance(last, Mapping) else None
-    return answered if isinstance(answered, str) else None
-
-
-def _role(message: Mapping[str, Any]) -> str:
-    return str(message.get("role", ""))
+    """The answer: a text, or the assistant's turn at the end of a list of messages."""
+    if isinstance(answered, str):
+        return answered
+    with suppress(NoConversationError):
+        return last_answer(answered)
+    return None

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from groupwise.framework.data.conversations import messages_as_text
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example, Message
 
@@ -55,7 +56,7 @@ class PromptCache:
 
     def __init__(self) -> None:
         self._tokenizer: Any = None
-        self._prompts: dict[tuple[tuple[str, str], ...], tuple[str, tuple[int, ...]]] = {}
+        self._prompts: dict[str, tuple[str, tuple[int, ...]]] = {}
 
     def use(self, tokenizer: Any) -> None:
         """Sets the tokenizer; clears the cache unless it renders and tokenises as the last one."""
@@ -66,7 +67,7 @@ class PromptCache:
 
     def get(self, example: Example) -> tuple[str, tuple[int, ...]]:
         """The prompt of an example, as text and in tokens."""
-        key = tuple((message["role"], message["content"]) for message in example.messages)
+        key = messages_as_text(example.messages)
         if key not in self._prompts:
             prompt = apply_chat_template(self._tokenizer, example.messages)
             # The template writes the special tokens itself; adding them would double the first.

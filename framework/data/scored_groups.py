@@ -30,6 +30,7 @@ from groupwise.evaluation.log.records import (
     SampleRecord,
     read_records,
 )
+from groupwise.framework.data.conversations import NoConversationError, conversation
 from groupwise.framework.data.files import Notice, ignored, read_rows
 from groupwise.framework.data.tables import Row
 from groupwise.rewards.errors import UserError
@@ -89,10 +90,14 @@ def _group(row: Row, source: str) -> ScoredGroup:
         return UserError(f"{source}, {row.where}: {what}")
 
     prompt, completions = row.fields.get("prompt"), row.fields.get("completions")
-    if isinstance(prompt, list) and prompt and all(_is_message(turn) for turn in prompt):
-        prompt = tuple(prompt)
+    try:
+        asked = None if isinstance(prompt, str) else conversation(prompt)
+    except NoConversationError as error:
+        raise wrong(f"`prompt` has {error}") from None
+    if asked is not None and asked.solution is None:
+        prompt = asked.messages
     elif not isinstance(prompt, str) or not prompt:
-        raise wrong("`prompt` must be a text, or a list of messages with role and content")
+        raise wrong("`prompt` must be a text, or a list of messages that ends with the user's turn")
     if not isinstance(completions, list) or len(completions) < 2:
         raise wrong("`completions` must be a list of at least two")
     found = []
@@ -121,12 +126,6 @@ def _group(row: Row, source: str) -> ScoredGroup:
 
 def _is_finite(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)  # true and false are no numbers
-
-
-def _is_message(turn: Any) -> bool:
-    return isinstance(turn, Mapping) and all(
-        isinstance(turn.get(key), str) for key in ("role", "content")
-    )
 
 
 def notice_known_problems(

@@ -22,6 +22,7 @@ from typing import Any
 from groupwise.framework.config import ExperimentConfig, ModelConfig
 from groupwise.framework.config import notices as config_notices
 from groupwise.framework.config.paths import is_missing_file, nearby
+from groupwise.framework.data.conversations import SYSTEM
 from groupwise.framework.data.examples import Split, check_data_size
 from groupwise.framework.data.prompts import RenderedPrompts
 from groupwise.framework.data.scored_groups import ScoredGroup
@@ -222,11 +223,12 @@ def _judge(
 def _template_notices(config: ExperimentConfig, rubric: Rubric, example: Example) -> list[str]:
     """Notices on a dropped system prompt, a format that no prompt asks for, a closed thought."""
     notices = []
-    system = config.data.system_prompt or ""
+    system = example.messages[0]["content"] if example.messages[0]["role"] in SYSTEM else ""
     if " ".join(system.split()) not in " ".join(example.prompt.split()):
+        which = "data.system_prompt" if system == config.data.system_prompt else "system messages"
         notices.append(
-            "the chat template leaves data.system_prompt out: the model will not see it; put it "
-            "in data.prompt_template instead"
+            f"the chat template leaves {which} out: the model will not see it; put it in "
+            "data.prompt_template instead"
         )
     for name, reward in rubric.rewards.items():
         if not isinstance(reward, Format) or reward.pattern is not None:

@@ -13,10 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from groupwise.framework.data.conversations import Conversation, NoConversationError
+from groupwise.framework.data.fields import field_names, plain, text_of
 from groupwise.framework.data.prompts import apply_chat_template
-from groupwise.framework.data.rows import field_names
+from groupwise.framework.data.rows import answer_of, question_of
 from groupwise.rewards import Example, RewardSpec, Rubric, UserError
 from groupwise.rewards.user_functions import adapt
+
+_ASKED = ("prompt", "question", "messages")
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,8 +48,9 @@ def as_rubric(reward_funcs: Rubric | Sequence[Any]) -> Rubric:
 def as_examples(rows: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> list[Example]:
     """Examples with rendered prompts, from examples or from rows as TRL's data sets have them.
 
-    A row has `prompt` (text, or messages) or `question`, and `answer`; other columns become
-    metadata. Functions in TRL's form get all columns, None where a row lacks one.
+    A row has `prompt` (text, or messages), `question` or `messages`, and `answer`; without one, the
+    assistant's turn that ends `messages` is the answer. Other columns become metadata. Functions in
+    TRL's form get all columns, None where a row lacks one.
     """
     rows = list(rows)
     names = field_names(row for row in rows if isinstance(row, Mapping))
@@ -62,19 +67,43 @@ def _example_of_row(number: int, row: Any, names: Sequence[str]) -> Example:
     if not isinstance(row, Mapping):
         raise UserError(f"train_dataset: row {number} is a {type(row).__name__}, not a mapping")
     columns = dict(row)
-    asked = columns.pop("prompt", None) or columns.pop("question", None)
-    if not asked:
-        raise UserError(f"train_dataset: row {number} has neither `prompt` nor `question`")
-    is_text = isinstance(asked, str)
-    messages = ({"role": "user", "content": asked},) if is_text else tuple(asked)
+    asked = _asked(number, columns)
+    answer = columns.pop("answer", asked.solution)
+    text = answer_of(answer)
     return Example(
-        id=str(columns.pop("id", number)),
-        question=asked if is_text else str(messages[-1]["content"]),
-        answer=str(columns.pop("answer", "")),
-        messages=messages,
-        metadata=columns,
+        id=text_of(columns.pop("id", None)) or str(number),
+        question=asked.question,
+        # What is no text is for functions, which get the column itself
+        answer=text or ("" if _is_nothing(answer) else str(answer)),
+        messages=asked.messages,
+        metadata={name: plain(value) for name, value in columns.items()},
         columns=dict.fromkeys(names) | dict(row),
     )
+
+
+def _asked(number: int, columns: dict[str, Any]) -> Conversation:
+    """What a row asks, taken out of its columns."""
+    where = f"train_dataset: row {number}"
+    name = next((n for n in _ASKED if not _is_nothing(columns.get(n))), None)
+    if name is None:
+        raise UserError(f"{where} has none of {', '.join(f'`{n}`' for n in _ASKED)}")
+    value = columns.pop(name)
+    try:
+        found = question_of(value)
+    except NoConversationError as error:
+        raise UserError(f"{where} has {error} in `{name}`") from None
+    if found is None:
+        raise UserError(f"{where}: `{name}` is {value!r:.60}, which is neither text nor messages")
+    if name == "prompt" and found.solution is not None:
+        raise UserError(
+            f"{where}: `prompt` ends with an assistant's turn, and an answer that has begun cannot "
+            "be continued; leave it out, or call the column `messages`"
+        )
+    return found
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _rendered(example: Example, tokenizer: PreTrainedTokenizerBase) -> Example:

@@ -97,11 +97,11 @@ def test_a_line_separator_inside_a_text_is_no_new_line(tmp_path: Path) -> None:
 
 def test_messages_hold_the_system_prompt_and_the_template(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "r.jsonl", [{"question": "Is {x} > $1?", "answer": "yes"}])
-    data = config(source, system_prompt="Be brief.", prompt_template="Problem: {question} {end}")
+    data = config(source, system_prompt="Be brief.", prompt_template="Problem: {question} { end }")
     example = load_examples(data, "train")[0]
     assert example.messages == (
         {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Problem: Is {x} > $1? {end}"},
+        {"role": "user", "content": "Problem: Is {x} > $1? { end }"},
     )
     assert example.prompt == ""
 

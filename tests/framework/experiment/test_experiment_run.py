@@ -450,6 +450,6 @@ def test_rows_as_users_have_them() -> None:
     assert [e.id for e in made] == ["0", "x", "2", "done"]
     assert [e.answer for e in made] == ["2", "2", "2", "2"]
     assert made[0].metadata == {"level": "easy"}
-    for row, message in [({"answer": "2"}, "neither `prompt` nor"), ("text", "is a str")]:
+    for row, message in [({"answer": "2"}, "none of `prompt`, "), ("text", "is a str")]:
         with pytest.raises(UserError, match=f"train_dataset: row 0 .*{message}"):
             as_examples([row], Template())

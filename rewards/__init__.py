@@ -10,7 +10,7 @@ neither torch nor SymPy with it.
     check/                   proof that a config's rewards work on given examples
     rubric, spec             the table of rewards, their weighted sum; a reward in a config
     style, language, reference, reward_model   rewards: form, language, likeness, a trained model
-    user_functions, user_modules   rewards that the user brings
+    user/                    rewards that the user brings: functions, classes, modules
     types, errors, validation, text   shared by all: data types, errors, messages, safe text
 
     UserError          the user can fix it

@@ -17,6 +17,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from groupwise.rewards.types import Completion, Example
+from groupwise.rewards.user.returned import listed
 
 
 class RewardModel(ABC):
@@ -43,7 +44,7 @@ class RewardModel(ABC):
         questions = [example.question for example in examples]
         answers = [completion.text for completion in completions]
         references = [example.answer for example in examples]
-        return list(self.compute_reward(questions, answers, references))
+        return listed(self.compute_reward(questions, answers, references), len(completions))
 
 
 @dataclass(frozen=True, config={"extra": "forbid"})

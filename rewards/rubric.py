@@ -22,6 +22,7 @@ from typing import Any, Protocol, cast, get_args, runtime_checkable
 from pydantic import ValidationError
 
 from groupwise.rewards.errors import RewardError, UserError
+from groupwise.rewards.failure import failure
 from groupwise.rewards.language import Language
 from groupwise.rewards.math.grade import Correctness
 from groupwise.rewards.reference import ReferenceQuality
@@ -35,9 +36,13 @@ from groupwise.rewards.style import (
     Repetition,
     SoftOverlong,
 )
-from groupwise.rewards.text import excerpt
 from groupwise.rewards.types import BatchReward, Completion, Example, Grade, Reward, Score
-from groupwise.rewards.user_functions import load_reward
+from groupwise.rewards.user.batch import Answers, call_functions, importable
+from groupwise.rewards.user.call import RewardCall, TrainerState
+from groupwise.rewards.user.forms import UserFunction
+from groupwise.rewards.user.functions import load_reward
+from groupwise.rewards.user.modules import UserFolders
+from groupwise.rewards.user.returned import listed, number_of
 from groupwise.rewards.validation import explain, nearest
 from groupwise.rewards.verify.pool import shared_pool
 
@@ -67,7 +72,7 @@ class GradedReward(Protocol):
     ) -> float | None: ...
 
 
-AnyReward = Reward | BatchReward | GradedReward
+AnyReward = Reward | BatchReward | GradedReward | UserFunction
 
 
 @dataclass(slots=True)
@@ -75,6 +80,9 @@ class Rubric:
     """Weighted rewards over completions; close it, or use it with `with`, to end its workers.
 
     `skipped` counts failures by reward under `on_error="skip"`, `errors` has the first of each.
+    `logged` has the numbers that functions gave to `log_metric` for the latest batch, by name.
+    `folders`: of the users' rewards, importable while these run. `num_steps`: the length of the
+    training, which functions in TRL's form may ask for.
     """
 
     rewards: Mapping[str, AnyReward]
@@ -83,6 +91,9 @@ class Rubric:
     aggregation: Aggregation = "sum"
     skipped: Counter[str] = field(default_factory=Counter)
     errors: dict[str, str] = field(default_factory=dict)
+    logged: dict[str, list[float]] = field(default_factory=dict)
+    folders: Mapping[str, UserFolders] = field(default_factory=dict)
+    num_steps: int | None = None
     _grader: Correctness = field(default_factory=Correctness)
     _grading_part: str | None = None
 
@@ -108,12 +119,15 @@ class Rubric:
         *,
         progress: float = 0.0,
         groups: Sequence[int] | None = None,
+        trainer_state: Any = None,
     ) -> list[Score]:
         """The score of each completion, in order.
 
         `examples[i]` is the problem of `completions[i]`. `progress` is the share of the training
         that is done, for schedules. `groups[i]` names the group of completion i, for
-        `normalize_then_sum`; without it, completions of the same example are a group. A total is
+        `normalize_then_sum`; without it, completions of the same example are a group.
+        `trainer_state` is what functions in TRL's form get under that name; without it they get
+        one made from `progress`. A total is
         NaN if no reward had an opinion: such a completion carries no signal.
 
         Raises:
@@ -126,10 +140,14 @@ class Rubric:
         if not completions:
             return []
         grades = self._grader.grades(examples, completions)
-        columns = {
-            name: self._column(name, reward, examples, completions, grades)
-            for name, reward in self.rewards.items()
-        }
+        calls = self._calls(len(completions), progress, trainer_state)
+        answers = call_functions(self._functions, self.folders, examples, completions, calls)
+        columns = {}
+        for name, reward in self.rewards.items():
+            if name not in answers:
+                answers[name] = self._column(name, reward, examples, completions, grades)
+            columns[name] = self._numbers(name, answers[name], examples, completions)
+        extra = self._logs(calls)
         gated = {name: self._gated(name, columns) for name in columns}
         if self.aggregation == "normalize_then_sum":
             keys: Sequence[object] = groups or [example.id for example in examples]
@@ -140,6 +158,7 @@ class Rubric:
                 total=_total({name: gated[name][i] for name in gated}, weights),
                 parts={name: column[i] for name, column in columns.items()},
                 grade=grades[i] if examples[i].answer or self._grading_part else None,
+                extra={name: values[i] for name, values in extra.items()},
             )
             for i in range(len(completions))
         ]
@@ -160,6 +179,16 @@ class Rubric:
 
     # --- one reward ----------------------------------------------------------------------
 
+    def _calls(self, count: int, progress: float, trainer_state: Any) -> dict[str, RewardCall]:
+        if trainer_state is None:
+            steps = self.num_steps or 1
+            trainer_state = TrainerState(round(progress * steps), steps)
+        return {name: RewardCall(trainer_state, count) for name in self._functions}
+
+    @property
+    def _functions(self) -> dict[str, UserFunction]:
+        return {n: r for n, r in self.rewards.items() if isinstance(r, UserFunction)}
+
     def _column(
         self,
         name: str,
@@ -167,18 +196,18 @@ class Rubric:
         examples: Sequence[Example],
         completions: Sequence[Completion],
         grades: Sequence[Grade],
-    ) -> list[float | None]:
+    ) -> Answers:
+        """The values of a reward that is no function of the user, or what it raised."""
         if isinstance(reward, Correctness):
             return [reward.value(grade) for grade in grades]
-        if isinstance(reward, BatchReward):
-            try:
-                values = list(reward.score_batch(examples, completions))
-                if len(values) != len(completions):
-                    raise ValueError(f"{len(values)} values for {len(completions)} completions")
-            except Exception as error:  # a reward is foreign code: name it, then stop or count
-                return self._failed(name, error, examples, completions)
-        else:
-            values = []
+        assert not isinstance(reward, UserFunction)
+        with importable(name, self.folders):
+            if isinstance(reward, BatchReward):
+                try:
+                    return listed(reward.score_batch(examples, completions), len(completions))
+                except Exception as error:  # foreign code: named, then the run stops or it counts
+                    return error
+            values: list[Any] = []
             for example, completion, grade in zip(examples, completions, grades, strict=True):
                 try:
                     if isinstance(reward, GradedReward):
@@ -186,14 +215,30 @@ class Rubric:
                     else:
                         values.append(reward(example, completion))
                 except Exception as error:  # as above
-                    values += self._failed(name, error, [example], [completion])
-        checked: list[float | None] = []
-        for value, example, completion in zip(values, examples, completions, strict=True):
+                    values.append(error)
+            return values
+
+    def _numbers(
+        self,
+        name: str,
+        answers: Answers,
+        examples: Sequence[Example],
+        completions: Sequence[Completion],
+    ) -> list[float | None]:
+        """Numbers, None for "no opinion"; failures stop the run, or are counted."""
+        if isinstance(answers, Exception):
+            self._failed(name, answers, examples, completions)
+            return [None] * len(completions)
+        numbers: list[float | None] = []
+        for value, example, completion in zip(answers, examples, completions, strict=True):
             try:
-                checked.append(_number(value))
-            except ValueError as error:
-                checked += self._failed(name, error, [example], [completion])
-        return checked
+                if isinstance(value, Exception):
+                    raise value
+                numbers.append(number_of(value))
+            except Exception as error:
+                self._failed(name, error, [example], [completion])
+                numbers.append(None)
+        return numbers
 
     def _failed(
         self,
@@ -201,18 +246,27 @@ class Rubric:
         error: Exception,
         examples: Sequence[Example],
         completions: Sequence[Completion],
-    ) -> list[float | None]:
-        what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        message = (
-            f"reward {name!r} failed on example {examples[0].id!r}: {excerpt(what, 500)[1:-1]}\n"
-            f"  completion: {excerpt(completions[0].text)}\n"
-            f"  fix the reward, or set rewards.on_error: skip to leave such values out"
-        )
+    ) -> None:
+        message = failure(name, self.rewards[name], error, examples[0], completions[0])
         if self.on_error == "stop":
             raise RewardError(message) from error
         self.skipped[name] += len(completions)
         self.errors.setdefault(name, message)
-        return [None] * len(completions)
+
+    def _logs(self, calls: Mapping[str, RewardCall]) -> dict[str, list[Any]]:
+        """Keeps what was given to `log_metric`; returns the columns of `log_extra`.
+
+        Where two rewards have a column of one name, the second is named `reward/column`.
+        """
+        self.logged = {}
+        extra: dict[str, list[Any]] = {}
+        for part, call in calls.items():
+            for name, values in call.metrics.items():
+                self.logged.setdefault(name, []).extend(values)
+            for name, values in call.extra.items():
+                if len(values) == call.count:  # else the reward failed, and was skipped
+                    extra[f"{part}/{name}" if name in extra else name] = values
+        return extra
 
     def _gated(
         self, name: str, columns: Mapping[str, Sequence[float | None]]
@@ -233,23 +287,6 @@ class Rubric:
                         value = 0.0
             values.append(value)
         return values
-
-
-def _number(value: object) -> float | None:
-    """A finite float, or None for "no opinion".
-
-    Raises:
-        ValueError: anything else.
-    """
-    if value is None:
-        return None
-    try:
-        number = float(cast(Any, value))
-    except (TypeError, ValueError):
-        raise ValueError(f"it returned {type(value).__name__} {value!r:.80}, no number") from None
-    if not math.isfinite(number):
-        raise ValueError(f"it returned {number}")
-    return number
 
 
 def _normalized(values: Sequence[float | None], keys: Sequence[object]) -> list[float | None]:
@@ -285,8 +322,12 @@ def build_rubric(
     on_error: OnError = "stop",
     aggregation: Aggregation = "sum",
     base_dir: Path | str | None = None,
+    num_steps: int | None = None,
 ) -> Rubric:
     """A rubric from a config's `rewards.parts`; relative files are found from `base_dir`.
+
+    `base_dir` is importable for users' rewards, beside the folder of each one's file. `num_steps`
+    is the length of the training, as functions that read `trainer_state` see it in evaluations.
 
     Raises:
         UserError: an unknown reward or parameter, a value out of range, a gate on a part that does
@@ -304,7 +345,8 @@ def build_rubric(
             raise UserError(f"rewards.{setting}: {value!r} is not one of {', '.join(known)}")
     read = {name: read_spec(name, raw) for name, raw in specs.items()}
     directory = Path(base_dir) if base_dir is not None else None
-    rewards = {name: _build_part(name, spec, directory) for name, spec in read.items()}
+    folders: dict[str, UserFolders] = {}
+    rewards = {name: _build_part(name, spec, directory, folders) for name, spec in read.items()}
     _check_gates(read)
     graders = [name for name, reward in rewards.items() if isinstance(reward, Correctness)]
     if len(graders) > 1:
@@ -312,13 +354,23 @@ def build_rubric(
             f"rewards.parts: {' and '.join(graders)} are both correctness rewards; one decides "
             "whether an answer is right, so keep one"
         )
-    return Rubric(rewards, read, on_error, aggregation)
+    return Rubric(rewards, read, on_error, aggregation, folders=folders, num_steps=num_steps)
 
 
-def _build_part(name: str, spec: RewardSpec, base_dir: Path | None) -> AnyReward:
+def _build_part(
+    name: str, spec: RewardSpec, base_dir: Path | None, folders: dict[str, UserFolders]
+) -> AnyReward:
+    """The reward of a part; the folders of a user's are added to `folders`."""
     use = spec.use or name
     if ":" in use:
-        return load_reward(name, use, spec.params, base_dir)
+        loaded = load_reward(name, use, spec.params, base_dir, spec.completions)
+        folders[name] = loaded.folders
+        return loaded.reward
+    if spec.completions is not None:
+        raise UserError(
+            f"rewards.parts.{name}.completions: {spec.completions!r} is for functions of your own "
+            f"(use: file.py:function); {use!r} is none"
+        )
     maker = REWARDS.get(use)
     if maker is None:
         near = difflib.get_close_matches(use, REWARDS, n=1)

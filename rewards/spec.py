@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
 from groupwise.rewards.errors import UserError
+from groupwise.rewards.user.forms import Given
 from groupwise.rewards.validation import explain, nearest
 
 OnError = Literal["stop", "skip"]
@@ -34,6 +35,8 @@ class RewardSpec:
     value that each must reach (1.0 if only named); if one does not, this part adds 0.
     `clip`: (low, high) for the raw value before weighting. `schedule`: ((progress, factor), …), a
     line through these points that multiplies the weight as training goes from 0 to 1.
+    `completions`: how a function of the user gets completions; None takes its annotation, else
+    chat messages where the prompts are such.
     """
 
     use: str | None = None
@@ -42,6 +45,7 @@ class RewardSpec:
     requires: Mapping[str, float] = field(default_factory=dict)
     clip: tuple[float, float] | None = None
     schedule: tuple[tuple[float, float], ...] = ()
+    completions: Given | None = None
 
     @field_validator("weight")
     @classmethod

@@ -84,12 +84,13 @@ class Score:
     """What a completion is worth: the raw value of each reward by name, and their composed total.
 
     `parts` are raw: weights, gates and clipping have been applied to `total` only. A part is None
-    where that reward had no opinion.
+    where that reward had no opinion. `extra` is what functions logged beside it (`log_extra`).
     """
 
     total: float
     parts: Mapping[str, float | None]
     grade: Grade | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -45,6 +45,8 @@ REWARD_KEYS = {
     "clip": "[low, high] for the raw value.",
     "schedule": "[[progress, factor], ...]: a line through these points multiplies the weight, as "
     "progress goes from 0 to 1.",
+    "completions": "text or messages: how a function of yours gets them; null: as its annotation "
+    "says, else messages, as in TRL.",
 }
 """The fields of RewardSpec; a test holds that none is missing."""
 

@@ -18,7 +18,7 @@ from groupwise.framework.data.fields import field_names, plain, text_of
 from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.framework.data.rows import answer_of, question_of
 from groupwise.rewards import Example, RewardSpec, Rubric, UserError
-from groupwise.rewards.user_functions import adapt
+from groupwise.rewards.user.functions import adapt
 
 _ASKED = ("prompt", "question", "messages")
 

@@ -10,7 +10,6 @@ What it leaves out: scoring the probes, and the weighted totals (`prove`).
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -236,7 +235,14 @@ def skipping(rubric: Rubric, rewards: Mapping[str, AnyReward]) -> Rubric:
         for name, spec in rubric.specs.items()
         if name in rewards
     }
-    return Rubric(dict(rewards), specs, "skip", rubric.aggregation, Counter())
+    return Rubric(
+        dict(rewards),
+        specs,
+        "skip",
+        rubric.aggregation,
+        folders=rubric.folders,
+        num_steps=rubric.num_steps,
+    )
 
 
 def is_correct(score: Score) -> bool:

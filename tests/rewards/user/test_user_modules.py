@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, run_python
 
 from groupwise.rewards import UserError, build_rubric
-from groupwise.rewards.user_modules import load_module
+from groupwise.rewards.user.modules import load_module
 
 SCORE = """
 import json, sys
@@ -86,9 +86,9 @@ def test_ours_by_its_earlier_name_is_no_second_copy() -> None:
     """In the checkout's root `rewards/` is ours."""
     code = (
         "from groupwise.rewards.style import Format\n"
-        "from groupwise.rewards.user_modules import load_module\n"
-        "assert load_module('rewards.style', None).Format is Format\n"
-        "assert load_module('rewards.style', None).Format is Format\n"
+        "from groupwise.rewards.user.modules import load_module\n"
+        "assert load_module('rewards.style', None).module.Format is Format\n"
+        "assert load_module('rewards.style', None).module.Format is Format\n"
     )
     run_python(code, cwd=ROOT)
 
@@ -96,7 +96,7 @@ def test_ours_by_its_earlier_name_is_no_second_copy() -> None:
 @pytest.mark.stack
 def test_trl_is_found_as_before(tmp_path: Path) -> None:
     write(tmp_path, {"rewards.py": RAISES, "trl/README.md": "a clone of its repository"})
-    code = "from groupwise.rewards.user_modules import load_module as l; l('trl.rewards', None)"
+    code = "from groupwise.rewards.user.modules import load_module as l; l('trl.rewards', None)"
     run_python(code, cwd=tmp_path)
 
 
@@ -114,7 +114,7 @@ def test_nothing_of_ours_imports_the_users_files(tmp_path: Path) -> None:
                 "from groupwise.framework.cli.main import main\n"
                 "import groupwise.framework.config, groupwise.evaluation\n"
                 "from groupwise.rewards import grade\n"
-                "from groupwise.rewards.user_modules import load_module\n"
+                "from groupwise.rewards.user.modules import load_module\n"
                 "load_module('fine', None)\n"
                 "print(grade(r'\\boxed{\\int_0^1 2x dx}', r'\\int_0^1 3x^2 dx').status)\n"
             ),
@@ -143,9 +143,9 @@ def test_another_folder_may_use_the_name_again(
     for name in ("one", "two"):
         write(tmp_path / name, {"reused.py": f"NAME = {name!r}\n"})
         monkeypatch.chdir(tmp_path / name)
-        module = load_module("reused", None)
+        module = load_module("reused", None).module
         assert name == module.NAME
-        assert load_module("reused", None) is module
+        assert load_module("reused", None).module is module
 
 
 @pytest.mark.parametrize(("name", "why"), [("types", "standard library"), ("pytest", "already")])

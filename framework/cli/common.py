@@ -41,7 +41,7 @@ def tuned_run(path: Path, overrides: Overrides) -> tuple[RunDir, ExperimentConfi
             config.model, name=str(run_dir.merged_base), adapter=None, adapter_mode="continue"
         )
         config = replace(config, model=merged)
-    config = toy_of(run_dir, config)
+    config = toy_of(run_dir, run_dir.dated(config))
     return run_dir, replace(config, model=as_saved(config.model, run_dir.final_model))
 
 

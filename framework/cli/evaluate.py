@@ -13,7 +13,7 @@ from groupwise.framework.cli.common import overrides_of, print_json, tuned_run
 from groupwise.framework.cli.options import add_run_options
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 from groupwise.framework.experiment.data import load_held_out
-from groupwise.framework.experiment.evaluate import measure
+from groupwise.framework.experiment.evaluate import dated_as_before, measure
 from groupwise.framework.experiment.preflight import refuse_early
 from groupwise.framework.experiment.toy import make_toy_in, toy_folder
 from groupwise.framework.policy import load
@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         terminal.notice(notice)
     run_dir = RunDir(folder)
     made = run_dir.evaluation(label)  # refuses what cannot name a folder
+    config = dated_as_before(config, run_dir, label)
     with terminal.libraries_to(run_dir.log):
         config = make_toy_in(toy_folder(run_dir), config, terminal)
         with terminal.stage("Load the model"):
@@ -92,6 +93,8 @@ def _what_to_evaluate(arguments: argparse.Namespace) -> tuple[ExperimentConfig, 
         # Rules about the data of other methods and of the warm start do not concern an evaluation.
         no_training = [("training.method", "grpo"), ("training.warm_start.enabled", False)]
         config = ExperimentConfig.from_yaml(path, [*overrides, *no_training])
+        if (path.parent / "config.resolved.json").is_file():  # a run's own config: its prompts
+            config = RunDir(path.parent).dated(config)
     else:
         base = {"model": {"name": arguments.target}, "data": {"train": arguments.data}}
         config = ExperimentConfig.from_dict(base, overrides)

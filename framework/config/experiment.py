@@ -65,7 +65,8 @@ class ExperimentConfig(Experiment):
     @property
     def eval_sampling_params(self) -> SamplingParams:
         """How evaluation draws answers, in the sampler's terms."""
-        return sampling_params(self.evaluation, self.eval_max_completion_length, self.seed)
+        stop = self.training.stop if self.evaluation.stop is None else self.evaluation.stop
+        return sampling_params(self.evaluation, self.eval_max_completion_length, self.seed, stop)
 
     @property
     def eval_max_completion_length(self) -> int:

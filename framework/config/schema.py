@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from groupwise.evaluation.sampler import SamplingParams
 from groupwise.framework.config.batch import BatchShape
+from groupwise.framework.config.chat_template import moment, template_kwargs
 from groupwise.rewards import RewardSpec
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True)
@@ -70,6 +71,16 @@ def _as_spec(value: object) -> object:
     return {"weight": value} if is_weight else value
 
 
+def _as_mapping(value: object) -> object:
+    return {} if value is None else value
+
+
+def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(value):
+        raise ValueError("a stop string must not be empty")
+    return value
+
+
 def _metric(value: str) -> str:
     if not re.fullmatch(r"(pass|maj)@[1-9][0-9]*|mean_score", value):
         raise ValueError(f"{value!r} is none of pass@k, maj@k (k a number: pass@1) and mean_score")
@@ -81,6 +92,11 @@ Float = Annotated[float, BeforeValidator(_no_bool)]
 Ints = Annotated[tuple[Int, ...], BeforeValidator(_as_list)]
 Strings = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 HealthNames = Annotated[tuple[HealthName, ...], BeforeValidator(_as_list)]
+StopStrings = Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_not_empty)]
+TemplateKwargs = Annotated[
+    dict[str, Any], BeforeValidator(_as_mapping), AfterValidator(template_kwargs)
+]
+Moment = Annotated[str, AfterValidator(moment)]
 Metric = Annotated[str, AfterValidator(_metric)]
 Part = Annotated[RewardSpec, BeforeValidator(_as_spec)]
 
@@ -92,7 +108,9 @@ MIN_P: Any = Field(default=0.0, ge=0, lt=1)
 REPETITION_PENALTY: Any = Field(default=1.0, gt=0)
 
 
-def sampling_params(source: Any, max_tokens: int, seed: int) -> SamplingParams:
+def sampling_params(
+    source: Any, max_tokens: int, seed: int, stop: tuple[str, ...]
+) -> SamplingParams:
     """The sampler's terms of a section that has the sampling keys."""
     return SamplingParams(
         temperature=source.temperature,
@@ -101,6 +119,7 @@ def sampling_params(source: Any, max_tokens: int, seed: int) -> SamplingParams:
         min_p=source.min_p,
         repetition_penalty=source.repetition_penalty,
         max_tokens=max_tokens,
+        stop=stop,
         seed=seed,
     )
 
@@ -146,6 +165,13 @@ class ModelConfig:
     trained on top."""
     chat_template: str | None = None
     """Jinja file used in place of the tokenizer's own chat template."""
+    chat_template_kwargs: TemplateKwargs = Field(default_factory=dict)
+    """Variables for the chat template, wherever a prompt is made: {enable_thinking: false},
+    {reasoning_effort: low}, tools; `check` says which of them the template does not know."""
+    chat_template_date: Moment | None = None
+    """The date for chat templates that write today's (`strftime_now`): 2026-11-26, or with a time,
+    2026-11-26T14:30. null takes the moment at which the run was made, also when it is resumed or
+    evaluated on another day."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model; only for authors you trust."""
 
@@ -360,6 +386,9 @@ class TrainingConfig:
     """Drop tokens less likely than this share of the best; 0 is off."""
     repetition_penalty: Float = REPETITION_PENALTY
     """Penalty on repeated tokens; 1 is off."""
+    stop: StopStrings = ()
+    """Texts that end a completion, which is cut before the first of them: for models whose chat
+    template ends a turn with plain text. Its tokens are trained on as sampled."""
     sampler: SamplerName = "auto"
     """Engine that samples the rollouts: slots (this project's own), generate (transformers), vllm
     (needs model.fast_inference); auto chooses."""
@@ -397,7 +426,7 @@ class TrainingConfig:
 
     def sampling_params(self, seed: int) -> SamplingParams:
         """How the rollouts are drawn, in the sampler's terms."""
-        return sampling_params(self, self.max_completion_length, seed)
+        return sampling_params(self, self.max_completion_length, seed, self.stop)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -434,6 +463,8 @@ class EvaluationConfig:
     """Penalty on repeated tokens; 1 is off."""
     max_completion_length: Int | None = Field(default=None, gt=0)
     """Tokens an answer may have; null takes training's."""
+    stop: StopStrings | None = None
+    """Texts that end an answer; null takes training's."""
     sampler: SamplerName = "auto"
     """Engine that samples; as in training."""
     max_rows: Int | None = Field(default=None, gt=0)

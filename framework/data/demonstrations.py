@@ -9,7 +9,7 @@ What it leaves out: whether a solution is right. A wrong one teaches the format 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from groupwise.framework.config import DataConfig, WarmStartConfig
@@ -95,10 +95,11 @@ def render_demonstrations(
     tokenizer: Any,
     max_prompt_length: int,
     cache: PromptCache | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> list[Demonstration]:
     """The demonstrations with rendered prompts, without those whose prompt is too long."""
     examples = [example for example, _ in demonstrations]
-    rendered = render_prompts(examples, tokenizer, max_prompt_length, cache)
+    rendered = render_prompts(examples, tokenizer, max_prompt_length, cache, variables)
     by_id = {example.id: example for example in rendered.examples}
     return [(by_id[e.id], text) for e, text in demonstrations if e.id in by_id]
 

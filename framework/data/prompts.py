@@ -1,22 +1,28 @@
 """Examples put into the model's chat template, as text and in tokens; what is too long is counted.
 
-    rendered = render_prompts(examples, tokenizer, config.data.max_prompt_length)
+    variables = template_variables(config.model)
+    rendered = render_prompts(examples, tokenizer, 512, variables=variables)
     rendered.examples[0].prompt, rendered.examples[0].prompt_ids
 
-Left out: tools, and prompts in which the answer has already begun. A template gets the messages and
-asks for the assistant's turn.
+Left out: prompts in which the answer has already begun. A template gets the messages and the
+variables, and asks for the assistant's turn.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
+from groupwise.framework.config import ModelConfig
 from groupwise.framework.data.conversations import messages_as_text
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example, Message
+
+DATE = "chat_template_date"
+"""The key of the model section, and in a log's settings, that holds the date of its prompts."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +62,14 @@ class PromptCache:
 
     def __init__(self) -> None:
         self._tokenizer: Any = None
+        self._variables: Mapping[str, Any] = {}
         self._prompts: dict[str, tuple[str, tuple[int, ...]]] = {}
 
-    def use(self, tokenizer: Any) -> None:
-        """Sets the tokenizer; clears the cache unless it renders and tokenises as the last one."""
+    def use(self, tokenizer: Any, variables: Mapping[str, Any]) -> None:
+        """Sets tokenizer and variables; clears the cache unless both give the same as the last."""
+        if variables != self._variables:
+            self._prompts.clear()
+            self._variables = variables
         if tokenizer is not self._tokenizer:
             if self._prompts and not render_alike(tokenizer, self._tokenizer):
                 self._prompts.clear()
@@ -69,7 +79,7 @@ class PromptCache:
         """The prompt of an example, as text and in tokens."""
         key = messages_as_text(example.messages)
         if key not in self._prompts:
-            prompt = apply_chat_template(self._tokenizer, example.messages)
+            prompt = apply_chat_template(self._tokenizer, example.messages, self._variables)
             # The template writes the special tokens itself; adding them would double the first.
             ids = self._tokenizer(prompt, add_special_tokens=False)["input_ids"]
             self._prompts[key] = prompt, tuple(ids)
@@ -81,8 +91,9 @@ def render_prompts(
     tokenizer: Any,
     max_prompt_length: int,
     cache: PromptCache | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> RenderedPrompts:
-    """Puts each example's messages into the tokenizer's chat template.
+    """Puts each example's messages into the tokenizer's chat template, which gets `variables`.
 
     Prompts of more than `max_prompt_length` tokens are left out, and counted. `cache` provides
     prompts rendered earlier, and stores new ones.
@@ -96,7 +107,7 @@ def render_prompts(
             "model.chat_template to a Jinja file, or use the instruction-tuned model"
         )
     cache = cache or PromptCache()
-    cache.use(tokenizer)
+    cache.use(tokenizer, variables or {})
     kept, left_out, longest = [], [], 0
     for example in examples:
         prompt, ids = cache.get(example)
@@ -119,8 +130,47 @@ def render_prompts(
     return RenderedPrompts(tuple(kept), tuple(left_out), longest, max_prompt_length)
 
 
-def apply_chat_template(tokenizer: Any, messages: Sequence[Message]) -> str:
+@dataclass(frozen=True, slots=True)
+class FixedDate:
+    """`strftime_now` of a template, for one moment; equal to another of the same moment."""
+
+    now: datetime
+
+    def __call__(self, format: str) -> str:
+        return self.now.strftime(format)
+
+
+def template_variables(
+    model: ModelConfig | None, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a chat template is given beside the messages: the config's variables, and the date.
+
+    `more` adds to the config's. Without `model.chat_template_date` the date is that of this call.
+    """
+    date = model.chat_template_date if model else None
+    now = datetime.fromisoformat(date) if date else datetime.now().astimezone()
+    given = {**(model.chat_template_kwargs if model else {}), **(more or {})}
+    # A variable hides the global function of this name, with which transformers 5.17 gives
+    # templates today's date (`render_jinja_template`).
+    return {**given, "strftime_now": FixedDate(now)}
+
+
+def template_identity(model: ModelConfig, tokenizer: Any) -> dict[str, Any]:
+    """What the settings of a log keep of the template's variables: those that prompts depend on."""
+    kept: dict[str, Any] = {}
+    if model.chat_template_kwargs:
+        kept["chat_template_kwargs"] = model.chat_template_kwargs
+    if "strftime_now" in str(tokenizer.chat_template):
+        kept[DATE] = model.chat_template_date
+    return kept
+
+
+def apply_chat_template(
+    tokenizer: Any, messages: Sequence[Message], variables: Mapping[str, Any]
+) -> str:
     """The prompt that asks for the assistant's turn after these messages, as text.
+
+    `variables`: `template_variables`.
 
     Raises:
         UserError: the template fails.
@@ -129,7 +179,11 @@ def apply_chat_template(tokenizer: Any, messages: Sequence[Message]) -> str:
 
     turns = [dict(message) for message in messages]  # templates expect dictionaries
     try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        return str(
+            tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, **variables
+            )
+        )
     except TemplateError as error:
         has_system = any(message["role"] == "system" for message in messages)
         hint = "; if it takes no system message, set data.system_prompt: null" if has_system else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.text import printable
 from groupwise.framework.config import ExperimentConfig
-from groupwise.framework.data.prompts import apply_chat_template
+from groupwise.framework.data.prompts import apply_chat_template, template_variables
 from groupwise.framework.policy import Policy
 from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.rewards.errors import UserError
@@ -49,6 +49,7 @@ def chat(
             "--compare base: this run trained all weights, so the base model is not in it. "
             "Evaluate the base model apart: groupwise evaluate MODEL --config CONFIG"
         )
+    stop = config.eval_sampling_params.stop
     system = config.data.system_prompt
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     turns: list[Message] = []  # question, answer, question, …
@@ -64,7 +65,8 @@ def chat(
         for name in ("base", "tuned") if with_base else ("tuned",):
             print(f"{name}> ", end="", flush=True)
             with _adapter_off(policy) if name == "base" else nullcontext():
-                answer = _answer(policy, [*opening, *turns], temperature, max_tokens)
+                said = [*opening, *turns]
+                answer = _answer(policy, said, temperature, max_tokens, stop)
             print(flush=True)
         turns.append({"role": "assistant", "content": answer})
 
@@ -108,7 +110,8 @@ def _say(notice: str) -> None:
 
 
 def _tokens(policy: Policy, messages: Sequence[Message]) -> list[int]:
-    prompt = apply_chat_template(policy.tokenizer, messages)
+    variables = template_variables(policy.config)
+    prompt = apply_chat_template(policy.tokenizer, messages, variables)
     ids: list[int] = policy.tokenizer(prompt, add_special_tokens=False)["input_ids"]
     return ids
 
@@ -134,24 +137,29 @@ def _adapter_off(policy: Policy) -> AbstractContextManager[Any]:
 
 
 def _answer(
-    policy: Policy, messages: Sequence[Message], temperature: float, max_tokens: int
+    policy: Policy,
+    messages: Sequence[Message],
+    temperature: float,
+    max_tokens: int,
+    stop: Sequence[str],
 ) -> str:
-    """One answer, printed as it is generated; returns its text."""
+    """One answer, printed as it is generated; returns its text, which ends before a stop string."""
     import torch  # slow, as the others are: not at start-up
     from transformers import TextStreamer
 
-    from groupwise.framework.sampling import sampling_mode
+    from groupwise.framework.sampling import sampling_mode, stopping
 
     class Shown(TextStreamer):  # type: ignore[misc]
-        """Prints what is decoded so far, escaped, and keeps it."""
-
-        said = ""
+        """Prints what is decoded so far, escaped."""
 
         def on_finalized_text(self, text: str, **_: Any) -> None:
-            self.said += text
             print(printable(text, lines=True), end="", flush=True)
 
+    def has_ended(rows: Any, _scores: Any, **_: Any) -> Any:  # (1, T) -> (1,)
+        return torch.tensor([ends.ended(rows[0, ids.shape[1] :].tolist())], device=rows.device)
+
     tokenizer = policy.tokenizer
+    ends = stopping.Stopping(policy.model, tokenizer, stop, max_tokens)
     ids = torch.tensor([_tokens(policy, messages)], device=policy.device)
     streamer = Shown(tokenizer, skip_prompt=True, skip_special_tokens=True)
     how: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
@@ -165,7 +173,7 @@ def _answer(
         ],
     )
     with sampling_mode(policy.model, tokenizer), torch.no_grad(), too_long:
-        policy.model.generate(
+        rows = policy.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             **how,
@@ -173,5 +181,8 @@ def _answer(
             streamer=streamer,
             use_cache=True,
             pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=sorted(ends.end_ids) or None,
+            stopping_criteria=[has_ended],
         )
-    return streamer.said.strip()
+    text, _ = ends.text_and_reason(rows[0, ids.shape[1] :].tolist())
+    return text.strip()

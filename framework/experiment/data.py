@@ -29,7 +29,12 @@ from groupwise.framework.data.examples import (
     load_items,
     overlap,
 )
-from groupwise.framework.data.prompts import PromptCache, RenderedPrompts, render_prompts
+from groupwise.framework.data.prompts import (
+    PromptCache,
+    RenderedPrompts,
+    render_prompts,
+    template_variables,
+)
 from groupwise.framework.data.rows import SourceExample, read_examples
 from groupwise.framework.data.scored_groups import ScoredGroup, notice_known_problems, read_groups
 from groupwise.framework.run.terminal import Terminal
@@ -47,6 +52,7 @@ class RunData:
 
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
+        self._variables = template_variables(config.model)
         self._sources: dict[tuple[str, str], list[SourceExample]] = {}
         self._examples: dict[Split, tuple[Example, ...]] = {}
         self._cache = PromptCache()
@@ -54,8 +60,11 @@ class RunData:
 
     def of(self, config: ExperimentConfig) -> RunData:
         """The data of `config`: this object, unless it names other sources (a toy elsewhere)."""
-        same = self.config.data == config.data and self.config.training == config.training
-        return self if same else RunData(config)
+        if self.config.data != config.data or self.config.training != config.training:
+            return RunData(config)
+        self.config = config
+        self._variables = template_variables(config.model)  # a run has fixed the date since
+        return self
 
     def examples(self, split: Split) -> tuple[Example, ...]:
         """The problems of a split, without prompts."""
@@ -85,12 +94,14 @@ class RunData:
     def rendered(self, examples: Sequence[Example], tokenizer: Any) -> RenderedPrompts:
         """The given problems with prompts."""
         limit = self.config.data.max_prompt_length
-        return render_prompts(examples, tokenizer, limit, self._cache)
+        return render_prompts(examples, tokenizer, limit, self._cache, self._variables)
 
     def rendered_demonstrations(self, tokenizer: Any) -> list[Demonstration]:
         """What the warm start imitates, with prompts, without those whose prompt is too long."""
         limit = self.config.data.max_prompt_length
-        return render_demonstrations(self.demonstrations, tokenizer, limit, self._cache)
+        return render_demonstrations(
+            self.demonstrations, tokenizer, limit, self._cache, self._variables
+        )
 
     def forget_rows(self) -> None:
         """Frees the rows as read; the examples and demonstrations made from them stay."""

@@ -9,12 +9,16 @@ training runs is in `periodic_evaluation.py`.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from groupwise.evaluation.log.settings import load_settings
 from groupwise.evaluation.sampler import Prompt
 from groupwise.evaluation.tables import OFTEN_TRUNCATED
 from groupwise.evaluation.text import percent
 from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.data.prompts import DATE, template_identity
 from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
 from groupwise.framework.policy import Policy
 from groupwise.framework.run.directory import RunDir
@@ -72,7 +76,7 @@ def measure(
             held_out,
             sampler,
             rubric,
-            evaluation_settings(config, model or label),
+            evaluation_settings(config, policy, model or label),
             run_dir.evaluation(label),
             on_progress=lambda p: stage.update(p.done, p.total, progress_numbers(p)),
         )
@@ -95,6 +99,21 @@ def truncation_notice(config: ExperimentConfig, summary: Summary) -> str:
         f"they have no end to be graded by; raise it to {2 * limit}, or read in samples.jsonl why "
         "they do not end"
     )
+
+
+def dated_as_before(config: ExperimentConfig, run_dir: RunDir, label: str) -> ExperimentConfig:
+    """The config with the date that an evaluation's prompts have, for templates that write today's.
+
+    It is that of the same evaluation on an earlier day, so that it can be resumed; or of others of
+    this folder, so that they can be compared; or now.
+    """
+    if config.model.chat_template_date is not None:
+        return config
+    folders = [run_dir.evaluation(label), *sorted((run_dir.path / "evaluations").glob("*"))]
+    identities = [(load_settings(folder) or {}).get("identity", {}) for folder in folders]
+    dates = [identity[DATE] for identity in identities if identity.get(DATE)]
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    return replace(config, model=replace(config.model, chat_template_date=(dates or [now])[0]))
 
 
 def evaluation_out_of_memory(config: ExperimentConfig) -> AbstractContextManager[None]:
@@ -132,7 +151,7 @@ def evaluation_sampler(config: ExperimentConfig, policy: Policy) -> Sampler:
     )
 
 
-def evaluation_settings(config: ExperimentConfig, model: str) -> EvaluationSettings:
+def evaluation_settings(config: ExperimentConfig, policy: Policy, model: str) -> EvaluationSettings:
     """The evaluation settings of a config; `model` identifies the model in the log's settings."""
     from groupwise.evaluation import EvaluationSettings  # NumPy and SciPy: not at start-up
 
@@ -142,7 +161,10 @@ def evaluation_settings(config: ExperimentConfig, model: str) -> EvaluationSetti
         ks=evaluation.k,
         params=config.eval_sampling_params,
         model=model,
-        identity={"rewards": config.to_dict()["rewards"]},
+        identity={
+            "rewards": config.to_dict()["rewards"],
+            **template_identity(config.model, policy.tokenizer),
+        },
         solved_at=evaluation.solved_at,
         category_fields=evaluation.category_fields,
     )
@@ -172,7 +194,7 @@ def periodic_evaluation(
         held_out,
         evaluation_sampler(config, policy),
         evaluation_rubric(config),
-        evaluation_settings(config, "in training"),
+        evaluation_settings(config, policy, "in training"),
         run_dir.path,
         lambda text: terminal.line(f"      {text}"),
         lambda: evaluation_out_of_memory(config),

@@ -75,6 +75,7 @@ def run(
     everything else is done by the main process while the others wait.
     """
     with terminal.libraries_to(run_dir.log), rubric_of(config) as rubric:
+        config = run_dir.dated(config)
         config = from_main(lambda: make_toy_in(toy_folder(run_dir), config, terminal))
         data = data.of(config) if data else RunData(config)
         check_model_folder(config.model)

@@ -8,12 +8,14 @@ It holds a `TrainingConfig`, the `training` section of a config, which `trl_conf
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from groupwise.framework.config import TrainingConfig, check_training, with_values
+from groupwise.framework.config.chat_template import template_kwargs
+from groupwise.rewards.errors import as_user_error
 
 # The other fields of the section concern other methods.
 _TRAINING_KEYS = tuple(
@@ -26,7 +28,8 @@ class GRPOArguments:
     """The `training` section of a config, with the same names and defaults.
 
     `args.beta` reads and sets `args.training.beta`, and so on; `lr` is an alias of `learning_rate`.
-    `seed`, `output_dir` and `use_gradient_checkpointing` are in other sections of a config.
+    `seed`, `output_dir`, `use_gradient_checkpointing` and `chat_template_kwargs` are in other
+    sections of a config.
 
     Raises:
         TypeError: a name that does not exist is set, so that a misspelt one is not ignored.
@@ -39,6 +42,7 @@ class GRPOArguments:
     seed: int
     output_dir: str | Path
     use_gradient_checkpointing: bool | str
+    chat_template_kwargs: Mapping[str, Any]
 
     def __init__(
         self,
@@ -47,12 +51,14 @@ class GRPOArguments:
         seed: int = 42,
         output_dir: str | Path = "runs/grpo",
         use_gradient_checkpointing: bool | str = True,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         **values: Any,
     ) -> None:
         self.training = training or TrainingConfig()
         self.seed = seed
         self.output_dir = output_dir
         self.use_gradient_checkpointing = use_gradient_checkpointing
+        self.chat_template_kwargs = chat_template_kwargs or {}
         if values:
             self._set_training(values)
 
@@ -63,6 +69,9 @@ class GRPOArguments:
         return getattr(self.training, key)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "chat_template_kwargs":
+            with as_user_error(lambda error: f"chat_template_kwargs: {error}", ValueError):
+                value = template_kwargs(dict(value))
         if name in _OWN_KEYS:
             object.__setattr__(self, name, value)
         else:

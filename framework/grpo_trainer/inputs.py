@@ -45,12 +45,16 @@ def as_rubric(reward_funcs: Rubric | Sequence[Any]) -> Rubric:
     return Rubric(rewards, {name: RewardSpec() for name in rewards})
 
 
-def as_examples(rows: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+def as_examples(
+    rows: Iterable[Any],
+    tokenizer: PreTrainedTokenizerBase,
+    variables: Mapping[str, Any] | None = None,
+) -> list[Example]:
     """Examples with rendered prompts, from examples or from rows as TRL's data sets have them.
 
     A row has `prompt` (text, or messages), `question` or `messages`, and `answer`; without one, the
     assistant's turn that ends `messages` is the answer. Other columns become metadata. Functions in
-    TRL's form get all columns, None where a row lacks one.
+    TRL's form get all columns, None where a row lacks one. `variables` are the chat template's.
     """
     rows = list(rows)
     names = field_names(row for row in rows if isinstance(row, Mapping))
@@ -58,7 +62,8 @@ def as_examples(rows: Iterable[Any], tokenizer: PreTrainedTokenizerBase) -> list
         row if isinstance(row, Example) else _example_of_row(i, row, names)
         for i, row in enumerate(rows)
     ]
-    return [example if example.prompt else _rendered(example, tokenizer) for example in examples]
+    given = variables or {}
+    return [e if e.prompt else _rendered(e, tokenizer, given) for e in examples]
 
 
 def _example_of_row(number: int, row: Any, names: Sequence[str]) -> Example:
@@ -106,6 +111,9 @@ def _is_nothing(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _rendered(example: Example, tokenizer: PreTrainedTokenizerBase) -> Example:
+def _rendered(
+    example: Example, tokenizer: PreTrainedTokenizerBase, variables: Mapping[str, Any]
+) -> Example:
     messages = example.messages or ({"role": "user", "content": example.question},)
-    return replace(example, messages=messages, prompt=apply_chat_template(tokenizer, messages))
+    prompt = apply_chat_template(tokenizer, messages, variables)
+    return replace(example, messages=messages, prompt=prompt)

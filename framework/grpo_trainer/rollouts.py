@@ -152,6 +152,12 @@ class Rollouts:
             self._prompt_ids[prompt] = ids
         return ids
 
+    def finished(self) -> torch.Tensor:
+        """Which of TRL's completions ended by themselves, and were not cut off: (B,) bool."""
+        import torch  # slow: not at start-up
+
+        return torch.tensor([s.finish_reason == "stop" for s in self._current().samples])
+
     def log_probs(self, length: int) -> torch.Tensor:
         """The log-probability of each sampled token: (B, `length`) float32, padded with 0.
 

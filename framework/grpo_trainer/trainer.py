@@ -22,6 +22,7 @@ from groupwise.evaluation.log.files import full_disk_as_user_error
 from groupwise.evaluation.sampler import Prompt
 from groupwise.framework.config import shared_batch_shape
 from groupwise.framework.data.examples import check_data_size
+from groupwise.framework.data.prompts import template_variables
 from groupwise.framework.grpo_trainer.arguments import GRPOArguments
 from groupwise.framework.grpo_trainer.inputs import as_examples, as_rubric
 from groupwise.framework.grpo_trainer.rollouts import Rollouts
@@ -58,7 +59,8 @@ class GRPOTrainer:
     (`prompts, completions, **columns -> list[float]`), or this project's rewards. `train_dataset`
     is a list of `Example` with rendered prompts, or rows (mappings, a `datasets.Dataset`) with
     `prompt` or `question`, and `answer`. `evaluate()` measures Pass@K on `eval_dataset`, in the
-    same forms. `tokenizer` may be left out if `model` is a `Policy`.
+    same forms. `tokenizer` may be left out if `model` is a `Policy`, whose chat template keeps the
+    variables of its config; `args.chat_template_kwargs` adds to them.
 
     `callbacks` are `transformers.TrainerCallback`s. Their `on_log` gets the numbers of
     `metrics.jsonl` as `logs`; a `trainers.callbacks.RunCallback` can also add numbers, and is told
@@ -82,16 +84,18 @@ class GRPOTrainer:
         sampler: Sampler | None = None,
     ) -> None:
         self.args = args or GRPOArguments()
+        variables = template_variables(None, self.args.chat_template_kwargs)
         if isinstance(model, Policy):
             tokenizer = tokenizer or model.tokenizer
+            variables = template_variables(model.config, self.args.chat_template_kwargs)
             model = model.model
         if tokenizer is None:
             raise TypeError("GRPOTrainer needs tokenizer=, unless model is a Policy")
         self.model, self.tokenizer = model, tokenizer
         self.config = self.args.training_config()
         self.output_dir = Path(self.args.output_dir)
-        self.examples = as_examples(train_dataset, tokenizer)
-        self.eval_examples = as_examples(eval_dataset, tokenizer) if eval_dataset else []
+        self.examples = as_examples(train_dataset, tokenizer, variables)
+        self.eval_examples = as_examples(eval_dataset or (), tokenizer, variables)
         self.shape = shared_batch_shape(self.config, processes.count())
         check_data_size(len(self.examples), self.config.prompts_per_step)
         self.rollouts = Rollouts(

@@ -87,6 +87,10 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
         # Unsloth's wish; nothing is evaluated by this trainer.
         self.args.bf16_full_eval = self.args.fp16_full_eval = False
         self.remove_callback(PrinterCallback)  # metrics.jsonl has the same numbers
+        # TRL masks by the last token, and would take a stop string's, or a chat template's own end
+        # of turn, for a completion that was cut off. The sampler knows.
+        self._masks_truncated = bool(self.args.mask_truncated_completions)
+        self.mask_truncated_completions = False
         # Several processes wait for each other in every backward: none may skip one.
         alone = self.accelerator.num_processes == 1
         # Below float32, sampling and training round differently, by more than the clip range; so
@@ -103,14 +107,26 @@ class GroupwiseTrainer(TRLTrainer):  # type: ignore[misc]
         # steps with changed weights are to learn from them.
         every = self.args.steps_per_generation * self.num_iterations
         self._wants_old = self.args.gradient_accumulation_steps % every != 0
+        generate_and_score = super()._generate_and_score_completions
+
+        def masked(rows: list[dict[str, Any]]) -> Batch:
+            output: Batch = generate_and_score(rows)
+            if self._masks_truncated:
+                self._mask_truncated(output)
+            return output
+
         output = self._rollouts.step(
-            inputs,
-            self,
-            super()._generate_and_score_completions,
-            log_probs=self._wants_old and self._is_exact,
+            inputs, self, masked, log_probs=self._wants_old and self._is_exact
         )
         self._has_new_completions = True
         return output
+
+    def _mask_truncated(self, output: Batch) -> None:
+        """Leaves the completions that were cut off out of the loss, and of the tokens it counts."""
+        finished = self._rollouts.finished().to(output["completion_mask"])  # (B,)
+        output["completion_mask"] = output["completion_mask"] * finished[:, None]
+        counted = self.accelerator.gather(output["completion_mask"].sum())
+        output["num_items_in_batch"] = counted.sum()
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         inputs = super()._prepare_inputs(generation_batch)

@@ -10,12 +10,14 @@ the packages' metadata.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 import sys
 import tempfile
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -103,6 +105,16 @@ class RunDir:
     def config(self) -> ExperimentConfig:
         """The config as it ran. Raises UserError if it cannot be read."""
         return ExperimentConfig.from_yaml(self.config_resolved)
+
+    def dated(self, config: ExperimentConfig) -> ExperimentConfig:
+        """The config with the run's own date, for chat templates that write today's.
+
+        It is the moment at which the run was made: the same on every later day.
+        """
+        if config.model.chat_template_date is not None or not self.manifest.is_file():
+            return config
+        made = json.loads(self.manifest.read_text(encoding="utf-8")).get("created")
+        return replace(config, model=replace(config.model, chat_template_date=made))
 
     @property
     def is_locked(self) -> bool:
@@ -250,7 +262,8 @@ def make_manifest(config: ExperimentConfig) -> dict[str, Any]:
     return {
         "name": config.name,
         "seed": config.seed,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        # With the offset of the place where the run was made: chat templates write its date.
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": platform.platform(),

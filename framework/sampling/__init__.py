@@ -11,6 +11,7 @@ self_check            `slots` beside `generate` on a few tokens, before it is us
 generate, vllm        `model.generate`; Unsloth's vLLM
 draw, randomness      from logits to a token; the random numbers of a sample
 requests, stopping    prompts in tokens; where a completion ends
+turn_end              with which token the chat template ends an answer
 support, state        which models `slots` serves; a model put into evaluation mode and back
 cpu, lora             prepacked weights and threads; adapters folded into the weights
 memory, tune_rows     how many rows fit, and how many are fastest

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from groupwise.framework.sampling.turn_end import turn_end
 from groupwise.rewards.types import FinishReason
 
 
@@ -66,12 +67,26 @@ class Stopping:
 
 
 def end_of_text_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """All tokens that end a text: `generation_config` may name several, the tokenizer one more."""
-    ids: set[int] = set()
+    """All tokens that end a text.
+
+    `generation_config` may name several, the tokenizer one more, and the chat template ends a turn
+    with one that may be neither.
+    """
+    end = turn_end(tokenizer)
     generation_config = getattr(model, "generation_config", None)
-    for found in (getattr(generation_config, "eos_token_id", None), tokenizer.eos_token_id):
-        if isinstance(found, int):
-            ids.add(found)
-        elif found is not None:
-            ids.update(int(i) for i in found)
+    return as_ids(
+        getattr(generation_config, "eos_token_id", None),
+        tokenizer.eos_token_id,
+        None if end is None else end.token_id,
+    )
+
+
+def as_ids(*found: int | Iterable[int] | None) -> frozenset[int]:
+    """Token ids as transformers' configs have them: a number, several, or none."""
+    ids: set[int] = set()
+    for given in found:
+        if isinstance(given, int):
+            ids.add(given)
+        elif given is not None:
+            ids.update(int(i) for i in given)
     return frozenset(ids)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.framework.data.scored_groups import ScoredCompletion, ScoredGroup
+from groupwise.framework.sampling import turn_end
 from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,27 +72,30 @@ def tokenized_groups(
     *,
     max_length: int,
     stored_logps: Literal["sum", "mean"] | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """Features for `Collator`, and how many completions were left out: too long, or alone.
 
     Prompt and completion are tokenised apart, as they are when the model samples; together they
     have at most `max_length` tokens. With `stored_logps`, the features' `old_logps` are those that
-    come with the completions, as sums or means over tokens; else they are None.
+    come with the completions, as sums or means over tokens; else they are None. `variables` are the
+    chat template's (`template_variables`).
 
     Raises:
         UserError: no group has two completions left, or a completion has no log-probability.
     """
     features, total = [], 0
+    end = turn_end.end_token_id(tokenizer)
     for group in groups:
         total += len(group.completions)
         prompt = group.prompt
         if not isinstance(prompt, str):
-            prompt = apply_chat_template(tokenizer, prompt)
+            prompt = apply_chat_template(tokenizer, prompt, variables or {})
         prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         kept = []
         for completion in group.completions:
             ids = tokenizer(completion.text, add_special_tokens=False)["input_ids"]
-            ids = [*ids, tokenizer.eos_token_id] if completion.finished else ids
+            ids = [*ids, end] if completion.finished else ids
             if ids and len(prompt_ids) + len(ids) <= max_length:
                 kept.append((ids, completion))
         if len(kept) < 2:

@@ -32,6 +32,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from groupwise.evaluation.log.files import full_disk_as_user_error
 from groupwise.evaluation.text import percent
 from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.data.prompts import template_variables
 from groupwise.framework.data.scored_groups import ScoredGroup
 from groupwise.framework.objective import (
     KLDirection,
@@ -104,7 +105,8 @@ class GroupScoreTrainer(Trainer):  # type: ignore[misc]
     """Trains `model` in place on scored groups; `.train()`, `.save_model()` as `Trainer` has them.
 
     Completions of more than `args.max_length` tokens, prompt included, are left out and counted in
-    `left_out`. Raises UserError if nothing is left, or if stored log-probabilities are missing.
+    `left_out`. `variables` are the chat template's. Raises UserError if nothing is left, or if
+    stored log-probabilities are missing.
     """
 
     def __init__(
@@ -113,11 +115,16 @@ class GroupScoreTrainer(Trainer):  # type: ignore[misc]
         args: GroupScoreArguments,
         groups: Iterable[ScoredGroup],
         tokenizer: PreTrainedTokenizerBase,
+        variables: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         _unfreeze_adapter(model)
         features, self.left_out = tokenized_groups(
-            groups, tokenizer, max_length=args.max_length, stored_logps=args.stored_logps
+            groups,
+            tokenizer,
+            max_length=args.max_length,
+            stored_logps=args.stored_logps,
+            variables=variables,
         )
         super().__init__(
             model=model,
@@ -278,6 +285,7 @@ def train_on_groups(
                 arguments(config, policy, run_dir),
                 groups,
                 policy.tokenizer,
+                template_variables(config.model),
                 callbacks=[StopAfterStep(stop)],
             )
         if trainer.left_out:

@@ -51,7 +51,10 @@ def warm_start(
     out, since a truncated one teaches not to end. `metrics.jsonl` is written to `folder`. Several
     processes share each batch.
     """
-    rows = [tokenized(policy.tokenizer, example, text) for example, text in demonstrations]
+    from groupwise.framework.sampling import turn_end  # imports torch: not at start-up
+
+    end = turn_end.end_token_id(policy.tokenizer)
+    rows = [tokenized(policy.tokenizer, example, text, end) for example, text in demonstrations]
     kept = [row for row in rows if len(row["input_ids"]) <= max_length]
     if not kept:
         raise UserError(
@@ -133,16 +136,16 @@ def _trainer(
 
 
 def tokenized(
-    tokenizer: PreTrainedTokenizerBase, example: Example, completion: str
+    tokenizer: PreTrainedTokenizerBase, example: Example, completion: str, end_id: int
 ) -> dict[str, Any]:
     """`input_ids` and `labels` of one demonstration; the loss ignores the prompt.
 
     Prompt and completion are tokenised apart, as they are when the model samples, and the
-    completion ends with the end-of-text token, so that ending is learned too.
+    completion ends with `end_id` (`sampling.turn_end.end_token_id`), so that ending is learned too.
     """
     prompt: Sequence[int] = (
         example.prompt_ids or (tokenizer(example.prompt, add_special_tokens=False)["input_ids"])
     )
     answer = tokenizer(completion, add_special_tokens=False)["input_ids"]
-    answer = [*answer, tokenizer.eos_token_id]
+    answer = [*answer, end_id]
     return {"input_ids": [*prompt, *answer], "labels": [IGNORED] * len(prompt) + answer}

@@ -1,10 +1,14 @@
-"""`settings.json` beside a log: how its samples were made, and how two logs' settings differ."""
+"""`settings.json` beside a log: how its samples were made, and how two logs' settings differ.
+
+Where a file lies changes nothing: `/a/rewards.py:f` and `/b/rewards.py:f` do not differ here. (A
+resumed run compares what is in its files, `framework/run/inputs.py`.)
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from groupwise.rewards.errors import UserError
@@ -42,8 +46,15 @@ def setting_differences(
     return [
         f"{path}: {_shown(a, path)} {in_first}, {_shown(b, path)} {in_second}"
         for path in sorted(a.keys() | b.keys())
-        if _shown(a, path) != _shown(b, path)
+        if _shown(a, path) != _shown(b, path) and not _is_moved(a.get(path), b.get(path))
     ]
+
+
+def _is_moved(first: Any, second: Any) -> bool:
+    """Whether both are paths, one of them absolute, of files of one name."""
+    if not (isinstance(first, str) and isinstance(second, str)):
+        return False
+    return "/" in (first[:1], second[:1]) and PurePath(first).name == PurePath(second).name
 
 
 def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

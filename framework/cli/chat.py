@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from groupwise.framework.cli.common import tuned_run
+from groupwise.framework.cli.options import add_overrides
 from groupwise.framework.experiment.chat import chat
 from groupwise.framework.policy import load
 from groupwise.framework.run.terminal import Terminal
@@ -18,10 +19,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--temperature", type=float, default=0.0, metavar="X", help="0 takes the likeliest tokens"
     )
     parser.add_argument("--max-tokens", type=int, metavar="N", help="length of an answer, at most")
+    add_overrides(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    run_dir, config = tuned_run(Path(arguments.run), overrides=[])
+    run_dir, config = tuned_run(Path(arguments.run), arguments.overrides)
     terminal = Terminal()
     with terminal.libraries_to(run_dir.log), terminal.stage("Load the model"):
         policy = load(config.model, config.seed, for_training=False)

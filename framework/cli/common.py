@@ -27,6 +27,11 @@ def overrides_of(arguments: argparse.Namespace) -> Overrides:
     return overrides
 
 
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run."""
+    return (path / "config.resolved.json").is_file()
+
+
 def tuned_run(path: Path, overrides: Overrides) -> tuple[RunDir, ExperimentConfig]:
     """A finished run, and its config with the tuned model in place.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from groupwise.evaluation.export import export
 from groupwise.evaluation.tables import print_table, summary_table
-from groupwise.framework.cli.common import overrides_of, print_json, tuned_run
+from groupwise.framework.cli.common import is_run, overrides_of, print_json, tuned_run
 from groupwise.framework.cli.options import add_run_options
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 from groupwise.framework.experiment.data import load_held_out
@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     if settings := _settings(arguments, config):
         config = config.with_values(settings)
     data = refuse_early(config, ("eval",))
+    config = config.standing_alone()
 
     terminal = Terminal(quiet=arguments.quiet)
     for notice in data.notices:
@@ -80,7 +81,7 @@ def _what_to_evaluate(arguments: argparse.Namespace) -> tuple[ExperimentConfig, 
     """The config with the model in place, the folder for the evaluation, and its label."""
     target = Path(arguments.target)
     overrides = overrides_of(arguments)
-    if (target / "config.resolved.json").is_file():
+    if is_run(target):
         run_dir, config = tuned_run(target, overrides)
         return config, run_dir.path, "tuned-again" if arguments.label is None else arguments.label
     if arguments.config is None and arguments.data is None:

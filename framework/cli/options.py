@@ -34,7 +34,11 @@ def add_run_options(parser: argparse.ArgumentParser, *, dry_run: bool = True) ->
             "--dry-run", action="store_true", help="check everything short of loading the model"
         )
         parser.add_argument(
-            "--resume", action="store_true", help="continue the run of this name where it stopped"
+            "--resume",
+            nargs="?",
+            const=True,
+            metavar="RUN",
+            help="continue a run where it stopped: that of the config, or that of this folder",
         )
     add_json(parser)
     add_quiet(parser)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from groupwise.evaluation.tables import comparison_table, print_table, summary_table
 from groupwise.evaluation.text import folded
 from groupwise.framework.cli.aliases import PRESETS, add_aliases
-from groupwise.framework.cli.common import overrides_of, print_json
+from groupwise.framework.cli.common import is_run, overrides_of, print_json
 from groupwise.framework.cli.options import add_run_options
 from groupwise.framework.config import (
     ExperimentConfig,
     check_processes,
+    list_presets,
     notices,
     resolve_config_path,
 )
@@ -28,11 +30,13 @@ from groupwise.framework.run.directory import (
     check_run_dir,
     check_writable,
     create_run_dir,
+    open_run_dir,
 )
 from groupwise.framework.run.health import read_findings
 from groupwise.framework.run.resume import resume_run_dir
 from groupwise.framework.run.screen import say
 from groupwise.framework.run.terminal import Terminal
+from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
     from groupwise.framework.experiment.run import Outcome
@@ -41,7 +45,7 @@ _STOPPED = 130  # the exit code after Ctrl-C
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    which = parser.add_mutually_exclusive_group(required=True)
+    which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "config", metavar="CONFIG", nargs="?", help="YAML file, or the name of a preset"
     )
@@ -59,28 +63,29 @@ def run(arguments: argparse.Namespace) -> int:
     return train(arguments, arguments.config or arguments.preset)
 
 
-def train(arguments: argparse.Namespace, config_name: str, *, name_if_taken: bool = False) -> int:
+def train(
+    arguments: argparse.Namespace, config_name: str | None, *, name_if_taken: bool = False
+) -> int:
     """Runs the config of that name; with `name_if_taken` a second run gets another name."""
     terminal = Terminal(quiet=arguments.quiet)
     if arguments.dry_run:
         if not processes.is_main():
             return 0
-        config, _ = _run_config(arguments, config_name, name_if_taken=name_if_taken)
-        return _dry_run(config, terminal, as_json=arguments.json)
+        asked = _asked(arguments, config_name, name_if_taken=name_if_taken)
+        return _dry_run(asked.config, terminal, as_json=arguments.json)
 
     def opened() -> tuple[ExperimentConfig, RunDir, RunData]:
-        config, text = _run_config(arguments, config_name, name_if_taken=name_if_taken)
-        data = refuse_early(config, ("train", "eval"))
+        asked = _asked(arguments, config_name, name_if_taken=name_if_taken)
+        data = refuse_early(asked.config, ("train", "eval"))
+        config = asked.config.standing_alone()
         for notice in (*notices(config), *data.notices):
             terminal.notice(notice)
         if arguments.resume:
-            return config, resume_run_dir(config, terminal.notice), data
-        return config, create_run_dir(config, text), data
+            return config, resume_run_dir(config, terminal.notice, asked.run), data
+        return config, create_run_dir(config, asked.text), data
 
     config, run_dir, data = processes.from_main(opened)
-    named = name_if_taken and arguments.name is None  # the run may have got another name
-    resume = "--resume" + (f" --name {config.name}" if named else "")
-    arguments.how_to_resume = f". Continue with the same command and {resume}"
+    arguments.how_to_resume = _how_to_resume(run_dir)
     with run_dir:
         terminal.line(f"groupwise: {config.name} in {run_dir.path}")
         from groupwise.framework.experiment import run as experiment  # numpy: not at start-up
@@ -107,19 +112,76 @@ def _dry_run(config: ExperimentConfig, terminal: Terminal, *, as_json: bool) -> 
     return 2 if found.problems else 0
 
 
-def _run_config(
-    arguments: argparse.Namespace, config_name: str, *, name_if_taken: bool
-) -> tuple[ExperimentConfig, str]:
-    """The config of the run, under a name that is not taken, and its text as the user wrote it."""
-    path = resolve_config_path(config_name)
-    config = ExperimentConfig.from_yaml(path, overrides_of(arguments))
-    if name_if_taken and arguments.name is None and not arguments.resume:
-        config = _with_free_name(config)
-    if not arguments.resume:
-        check_run_dir(config)
+class _Asked(NamedTuple):
+    """The config of the run, its text as the user wrote it, and the folder of a run by folder."""
+
+    config: ExperimentConfig
+    text: str | None = None
+    run: Path | None = None
+
+
+def _asked(
+    arguments: argparse.Namespace, config_name: str | None, *, name_if_taken: bool
+) -> _Asked:
+    """What to run: the run of a folder, or that of a config under a name that is not taken."""
+    name, folder = _config_or_run(arguments, config_name)
+    if folder is not None:
+        path = open_run_dir(folder).config_resolved
+        asked = _Asked(ExperimentConfig.from_yaml(path, overrides_of(arguments)), run=folder)
+    else:
+        path = resolve_config_path(name)
+        config = ExperimentConfig.from_yaml(path, overrides_of(arguments))
+        if name_if_taken and arguments.name is None and not arguments.resume:
+            config = _with_free_name(config)
+        if not arguments.resume:
+            check_run_dir(config)
+        asked = _Asked(config, path.read_text(encoding="utf-8"))
     if processes.count() > 1:
-        check_processes(config, processes.count())
-    return config, path.read_text(encoding="utf-8")
+        check_processes(asked.config, processes.count())
+    return asked
+
+
+def _config_or_run(
+    arguments: argparse.Namespace, config_name: str | None
+) -> tuple[str, Path | None]:
+    """The config's name, and the folder of the run if that is what is named.
+
+    Both `train RUN --resume` and `train --resume RUN` are understood, and both forms of a config.
+    """
+    after_resume = arguments.resume if isinstance(arguments.resume, str) else None
+    if arguments.command == "quickstart" and after_resume:
+        config_name = None
+    if config_name and after_resume:
+        raise UserError(
+            f"--resume {after_resume}: name the run or the config {config_name}, not both; "
+            "a run has its config in it"
+        )
+    name = config_name or after_resume
+    if name is None:
+        raise UserError(
+            "train needs a config: a YAML file or a preset (`groupwise configs` lists them); or "
+            "--resume RUN, to continue the run in a folder"
+        )
+    folder = Path(name)
+    if name in list_presets():  # which a folder of the same name does not hide
+        return name, None
+    if after_resume and not folder.is_file():
+        folder = open_run_dir(folder).path  # says so if there is none
+    if not is_run(folder):
+        return name, None
+    if not arguments.resume:
+        raise UserError(f"{name}: holds a run; `groupwise train {name} --resume` continues it")
+    for option in ("name", "output_dir"):
+        if (value := getattr(arguments, option)) is not None:
+            shown = f"--{option.replace('_', '-')} {value}"
+            raise UserError(f"{shown}: the run is the one in {name}; leave this out")
+    return name, folder
+
+
+def _how_to_resume(run_dir: RunDir) -> str:
+    if processes.count() > 1:  # a launcher's command
+        return ". Continue with the same command and --resume"
+    return f". Continue with: groupwise train {shlex.quote(str(run_dir.path))} --resume"
 
 
 def _with_free_name(config: ExperimentConfig) -> ExperimentConfig:

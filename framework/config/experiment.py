@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from groupwise.evaluation.sampler import SamplingParams
 from groupwise.framework.config.load import load_dict, load_yaml, to_dict
+from groupwise.framework.config.locations import make_absolute
 from groupwise.framework.config.messages import known_paths
 from groupwise.framework.config.overrides import Overrides
 from groupwise.framework.config.rules import refuse_contradictions
@@ -53,6 +54,12 @@ class ExperimentConfig(Experiment):
     def with_values(self, values: Mapping[str, Any]) -> ExperimentConfig:
         """A checked copy with other values, by dotted path: {"data.train": "rows.jsonl"}."""
         return self.from_dict(self.to_dict(), list(values.items()))
+
+    def standing_alone(self) -> ExperimentConfig:
+        """The same config with absolute paths: it can be used from any folder."""
+        data = self.to_dict()
+        make_absolute(data)
+        return self.from_dict(data)
 
     def to_dict(self) -> dict[str, Any]:
         """The whole config, defaults included, as plain lists, dictionaries and scalars."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from groupwise.framework.config.errors import ConfigError, Problem
+from groupwise.framework.config.locations import resolve_paths
 from groupwise.framework.config.messages import describe
 from groupwise.framework.config.overrides import Overrides, apply_overrides
-from groupwise.framework.config.schema import SECTIONS, TOY, Experiment
+from groupwise.framework.config.schema import SECTIONS, Experiment
 from groupwise.framework.config.yaml import KeyPath, parse_yaml
 
 if TYPE_CHECKING:
@@ -24,16 +25,6 @@ if TYPE_CHECKING:
 SectionT = TypeVar("SectionT", bound="DataclassInstance")
 
 ConfigT = TypeVar("ConfigT", bound=Experiment)
-
-PATH_KEYS: tuple[KeyPath, ...] = (
-    ("model", "name"),
-    ("model", "adapter"),
-    ("model", "chat_template"),
-    ("data", "train"),
-    ("data", "eval"),
-    ("training", "warm_start", "data"),
-)
-"""Keys that may hold a path: looked for from the current directory, then from the config's."""
 
 
 def load_yaml(kind: type[ConfigT], path: Path, overrides: Overrides = ()) -> ConfigT:
@@ -131,8 +122,7 @@ def _load(
             data[section] = {str(key): value for key, value in data[section].items()}
     problems = apply_overrides(data, overrides, where)
     if folder is not None:
-        _resolve_paths(data, folder)
-        _resolve_reward_files(data, folder)
+        resolve_paths(data, folder)
     try:
         config: ConfigT = _adapter(kind).validate_python(data)
     except ValidationError as error:
@@ -145,46 +135,6 @@ def _load(
         placed = [_placed(problem, where) for problem in problems]
         raise ConfigError(sorted(placed, key=_line), source)
     return config
-
-
-def _resolve_paths(data: dict[str, Any], folder: Path) -> None:
-    for keys in PATH_KEYS:
-        section: Any = data
-        for key in keys[:-1]:
-            section = section.get(key) if isinstance(section, dict) else None
-        value = section.get(keys[-1]) if isinstance(section, dict) else None
-        if value and isinstance(value, str) and value != TOY:
-            section[keys[-1]] = resolve_path(value, folder)
-
-
-def _resolve_reward_files(data: dict[str, Any], folder: Path) -> None:
-    """The same for rewards written as `path/to/file.py:function`."""
-    rewards = data.get("rewards")
-    parts = rewards.get("parts") if isinstance(rewards, dict) else None
-    for spec in parts.values() if isinstance(parts, dict) else ():
-        use = spec.get("use") if isinstance(spec, dict) else None
-        if isinstance(use, str) and ".py:" in use:
-            file, _, function = use.rpartition(":")
-            spec["use"] = f"{resolve_path(file, folder)}:{function}"
-
-
-def resolve_path(value: str, folder: Path) -> str:
-    """The path as found: from the current directory first, then from the config's folder.
-
-    A value found in neither is returned unchanged: it may be a name on the hub.
-    """
-    try:
-        path = Path(value).expanduser()
-        if path.is_absolute() or path.exists():
-            return str(path)
-        beside = folder / path
-        return str(beside) if beside.exists() else value
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ):  # too long, a NUL, no home: whoever opens it says so
-        return value
 
 
 def _contradictions_elsewhere(

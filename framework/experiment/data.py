@@ -12,7 +12,7 @@ rows become examples is in `framework/data`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -60,9 +60,11 @@ class RunData:
 
     def of(self, config: ExperimentConfig) -> RunData:
         """The data of `config`: this object, unless it names other sources (a toy elsewhere)."""
-        if self.config.data != config.data or self.config.training != config.training:
+        ours, theirs = self.config.standing_alone(), config.standing_alone()
+        if ours.data != theirs.data or ours.training != theirs.training:
             return RunData(config)
-        self.config = config
+        # The same files, named as they were when they were read.
+        self.config = replace(config, data=self.config.data, training=self.config.training)
         self._variables = template_variables(config.model)  # a run has fixed the date since
         return self
 

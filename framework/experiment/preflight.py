@@ -21,6 +21,7 @@ from typing import Any
 
 from groupwise.framework.config import ExperimentConfig, ModelConfig
 from groupwise.framework.config import notices as config_notices
+from groupwise.framework.config.locations import where_now
 from groupwise.framework.config.paths import is_missing_file, nearby
 from groupwise.framework.data.conversations import SYSTEM
 from groupwise.framework.data.examples import Split, check_data_size
@@ -71,7 +72,8 @@ def _read_files(data: RunData, splits: Sequence[Split]) -> None:
         sources["training.warm_start.data"] = warm_start.data
     for key, source in sources.items():
         if source is not None and is_missing_file(source):
-            raise UserError(f"{key}: there is no file {source}{nearby(Path(source))}")
+            missing = f"{key}: there is no file {source}{nearby(Path(source))}"
+            raise UserError(missing + where_now(key, source))
     is_offline = config.training.method == "group_scores"
     for split, key in keys.items():
         source = sources[key]

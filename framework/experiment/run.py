@@ -13,10 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from groupwise.evaluation import Comparison, Summary, compare, write_comparison
+from groupwise.evaluation.log.settings import load_settings
 from groupwise.evaluation.report import write_report
 from groupwise.evaluation.text import percent, rounded
 from groupwise.framework.config import ExperimentConfig
-from groupwise.framework.experiment.data import Problems, RunData, evaluates, load_data
+from groupwise.framework.experiment.data import (
+    Problems,
+    RunData,
+    evaluates,
+    load_data,
+    load_held_out,
+)
 from groupwise.framework.experiment.evaluate import (
     measure,
     periodic_evaluation,
@@ -34,6 +41,7 @@ from groupwise.framework.policy.unsloth import load_unsloth
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import latest_checkpoint
 from groupwise.framework.run.directory import RunDir
+from groupwise.framework.run.out_of_memory import free_memory
 from groupwise.framework.run.processes import from_main
 from groupwise.framework.run.terminal import Terminal
 from groupwise.framework.run.tracking import Tracker
@@ -83,7 +91,10 @@ def run(
         if config.training.method == "grpo":
             from_main(lambda: check_rewards(config, data, rubric, terminal))
         config = from_main(lambda: plan_checkpointing(config, terminal))
-        policy, is_trained = load_policy(config, run_dir, terminal)
+        is_trained = run_dir.final_model.is_dir()
+        if is_trained and lacks_samples(config, run_dir):
+            from_main(lambda: evaluate_base_again(config, data, run_dir, terminal))
+        policy = load_policy(config, run_dir, terminal, trained=is_trained)
         problems = load_data(data, policy.tokenizer, terminal)
 
         def measured(label: str) -> Callable[[], Summary]:
@@ -150,18 +161,34 @@ def plan_checkpointing(config: ExperimentConfig, terminal: Terminal) -> Experime
 
 
 def load_policy(
-    config: ExperimentConfig, run_dir: RunDir, terminal: Terminal
-) -> tuple[Policy, bool]:
-    """The model as this run has left it so far, and whether its training is finished."""
-    is_trained = run_dir.final_model.is_dir()
+    config: ExperimentConfig, run_dir: RunDir, terminal: Terminal, *, trained: bool
+) -> Policy:
+    """The model as this run has left it: `trained`, or as it is before GRPO."""
     model = config.model
-    if is_trained:
+    if trained:
         model = as_saved(model, run_dir.final_model)
     elif warm_started(run_dir).is_dir():
         model = as_saved(model, warm_started(run_dir))
     needs_template = config.training.method != "group_scores" or evaluates(config)
     with terminal.stage("Load the model"):
-        return load(model, config.seed, needs_chat_template=needs_template), is_trained
+        return load(model, config.seed, needs_chat_template=needs_template)
+
+
+def lacks_samples(config: ExperimentConfig, run_dir: RunDir) -> bool:
+    """Whether more answers are asked for now than the evaluation before training has."""
+    made = load_settings(run_dir.evaluation(BASE)) if config.evaluation.before else None
+    return made is not None and made.get("num_samples", 0) < config.evaluation.num_samples
+
+
+def evaluate_base_again(
+    config: ExperimentConfig, data: RunData, run_dir: RunDir, terminal: Terminal
+) -> None:
+    """Draws what the evaluation before training lacks, with the model as it was then."""
+    policy = load_policy(config, run_dir, terminal, trained=False)
+    held_out = load_held_out(data, policy.tokenizer, terminal)
+    measure(BASE, config, policy, held_out, run_dir, terminal)
+    del policy
+    free_memory()  # the trained model is loaded next, into the same memory
 
 
 def warm_started(run_dir: RunDir) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupwise.evaluation.log.files import write_json
+from groupwise.framework.config.locations import where_now
 from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def check_model_folder(config: ModelConfig, name_key: str = "model.name") -> Non
         if not folder.exists():
             if _looks_like_path(name):
                 hint = "" if "/" in name else ", and a name on the hub is written owner/name"
+                hint += where_now(key, name) if key.startswith("model.") else ""
                 raise UserError(f"{key}: there is no folder {name}{hint}")
             continue  # a hub name: only the hub knows
         is_adapter = (folder / "adapter_config.json").is_file()
@@ -104,7 +106,8 @@ def _looks_like_path(name: str) -> bool:
 def read_chat_template(path: str) -> str:
     """The text of `model.chat_template`. Raises UserError if it cannot be read."""
     if not Path(path).is_file():
-        raise UserError(f"model.chat_template: there is no file {path}")
+        key = "model.chat_template"
+        raise UserError(f"{key}: there is no file {path}{where_now(key, path)}")
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -16,6 +16,7 @@ import platform
 import re
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from groupwise.evaluation.log.lock import take_lock
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.config.paths import nearby
 from groupwise.framework.run import machine
+from groupwise.framework.run.inputs import fingerprints
 from groupwise.rewards.errors import UserError
 
 _LABEL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -51,7 +53,7 @@ class RunDir:
 
     @property
     def manifest(self) -> Path:
-        """Versions, hardware, seed and git revision."""
+        """Versions, hardware, seed, git revision, and hashes of the files that it began with."""
         return self.path / "manifest.json"
 
     @property
@@ -237,7 +239,7 @@ def create_run_dir(config: ExperimentConfig, config_text: str | None = None) -> 
             check_run_dir(config)
         write_text(run.config_yaml, config.to_yaml() if config_text is None else config_text)
         write_json(run.manifest, make_manifest(config))
-        write_json(run.config_resolved, config.to_dict())
+        write_json(run.config_resolved, config.standing_alone().to_dict())
     except BaseException as error:
         if run.is_locked:  # without the lock, the files are another process's
             _remove_made(run, keep_folder=was_there)
@@ -257,8 +259,17 @@ def open_run_dir(path: Path) -> RunDir:
     return RunDir(path)
 
 
+def run_that_began_as(name: str, folder: Path) -> Path | None:
+    """A run in `folder` that has been renamed since it began under `name`."""
+    for manifest in sorted(folder.glob("*/manifest.json")):
+        with suppress(OSError, ValueError):
+            if json.loads(manifest.read_text(encoding="utf-8")).get("name") == name:
+                return manifest.parent
+    return None
+
+
 def make_manifest(config: ExperimentConfig) -> dict[str, Any]:
-    """What a result depends on besides its config: versions, hardware, seed, git revision."""
+    """What a result depends on besides its config: versions, hardware, seed, code, inputs."""
     return {
         "name": config.name,
         "seed": config.seed,
@@ -270,6 +281,7 @@ def make_manifest(config: ExperimentConfig) -> dict[str, Any]:
         "versions": {name: machine.installed(name) for name in ("groupwise", *machine.STACK)},
         "hardware": machine.hardware(),
         "git": machine.git_revision(Path(__file__).resolve().parents[2]),
+        "inputs": fingerprints(config),
     }
 
 

@@ -2,7 +2,8 @@
 
     with resume_run_dir(config, terminal.notice) as run_dir: ...
 
-What it leaves out: which checkpoint to load (checkpoints.py), and cutting the logs back to it
+Files may lie elsewhere than when the run began, if their content is the same (inputs.py). What it
+leaves out: which checkpoint to load (checkpoints.py), and cutting the logs back to it
 (`evaluation.log.writer`).
 """
 
@@ -12,11 +13,13 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from groupwise.evaluation.log.files import remove_torn, write_json
 from groupwise.evaluation.log.settings import setting_differences
 from groupwise.framework.config import ExperimentConfig
-from groupwise.framework.run.directory import RunDir, open_run_dir
+from groupwise.framework.run.directory import RunDir, open_run_dir, run_that_began_as
+from groupwise.framework.run.inputs import input_changes
 from groupwise.rewards.errors import UserError
 
 # Keys that do not change what a run computes: memory, checkpoints, where numbers go.
@@ -30,28 +33,35 @@ MAY_CHANGE = (
     "model.gpu_memory_utilization",
     "evaluation.after",
     "evaluation.max_rows",
+    "evaluation.category_fields",
     "tracking.",
 )
 # These may change too, if the learning rate does not depend on the number of steps.
 MAY_CHANGE_AT_CONSTANT_RATE = ("training.max_steps", "training.num_train_epochs")
 
 
-def resume_run_dir(config: ExperimentConfig, notify: Callable[[str], None]) -> RunDir:
-    """Opens and locks the run that `config` names; reports what differs from how it began.
+def resume_run_dir(
+    config: ExperimentConfig, notify: Callable[[str], None], folder: Path | None = None
+) -> RunDir:
+    """Opens and locks the run in `folder`; reports what differs from how it began.
+
+    Without `folder`, it is the run that `config` names.
 
     Raises:
         UserError: there is no such run, it is in use, or the config differs in a key that a run
             cannot change.
     """
-    run_dir = open_run_dir(Path(config.output_dir).expanduser() / config.name)
-    began = run_dir.config()
-    changes = setting_differences(began.to_dict(), config.to_dict(), "when it began", "now")
-    # A run may be moved and renamed: its place does not change its results.
-    changes = [line for line in changes if not line.startswith(("output_dir:", "name:"))]
-    allowed: tuple[str, ...] = MAY_CHANGE
-    if config.training.lr_scheduler_type == "constant":
-        allowed += MAY_CHANGE_AT_CONSTANT_RATE
-    if refused := [line for line in changes if not line.startswith(allowed)]:
+    path = folder or Path(config.output_dir).expanduser() / config.name
+    if not path.exists() and (renamed := run_that_began_as(config.name, path.parent)):
+        raise UserError(
+            f"{path}: there is no such run; {renamed} began under this name: "
+            f"`groupwise train {renamed} --resume` continues it"
+        )
+    run_dir = open_run_dir(path)
+    manifest = json.loads(run_dir.manifest.read_text(encoding="utf-8"))
+    config = config.standing_alone()
+    changes, refused = _changes(run_dir.config().standing_alone(), config, manifest)
+    if refused:
         raise UserError(
             f"{run_dir.path}: a run cannot be resumed with another config:\n"
             + "\n".join(f"  {line}" for line in refused)
@@ -61,9 +71,30 @@ def resume_run_dir(config: ExperimentConfig, notify: Callable[[str], None]) -> R
     remove_torn(run_dir.path)
     for line in changes:
         notify(f"resuming with {line}")
-    manifest = json.loads(run_dir.manifest.read_text(encoding="utf-8"))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     manifest.setdefault("resumed", []).append({"at": now, "changes": changes})
     write_json(run_dir.manifest, manifest)
     write_json(run_dir.config_resolved, config.to_dict())
     return run_dir
+
+
+def _changes(
+    began: ExperimentConfig, now: ExperimentConfig, manifest: dict[str, Any]
+) -> tuple[list[str], list[str]]:
+    """What differs: all of it, and what of it a run cannot change."""
+    allowed: tuple[str, ...] = MAY_CHANGE
+    if now.training.lr_scheduler_type == "constant":
+        allowed += MAY_CHANGE_AT_CONSTANT_RATE
+    if now.evaluation.num_samples >= began.evaluation.num_samples:
+        allowed += ("evaluation.num_samples",)  # answers that exist stay
+    by_least_k = now.evaluation.every_steps and not now.evaluation.best_metric
+    if not by_least_k or min(now.evaluation.k) == min(began.evaluation.k):
+        allowed += ("evaluation.k",)  # else another model might be the best one
+    inputs = input_changes(began, now, manifest)
+    # A run may be moved and renamed: its place does not change its results.
+    elsewhere = tuple(f"{key}:" for key in ("output_dir", "name", *(i.key for i in inputs)))
+    keys = setting_differences(began.to_dict(), now.to_dict(), "when it began", "now")
+    keys = [line for line in keys if not line.startswith(elsewhere)]
+    refused = [line for line in keys if not line.startswith(allowed)]
+    refused += [str(change) for change in inputs if change.is_moved and not change.is_same]
+    return keys + [str(change) for change in inputs], refused

@@ -116,10 +116,13 @@ def test_help_names_the_key_of_every_option(cli: RunCli) -> None:
 
 
 def test_one_config_and_no_more(cli: RunCli) -> None:
-    for options in (["default", "--preset", "default"], ["--lr", "1"], ["--preset", "quickstart"]):
+    for options in (["default", "--preset", "default"], ["--preset", "quickstart"]):
         ended = cli("train", *options)
         assert ended.code == 2
         assert "usage: groupwise train" in ended.err
+    ended = cli("train", "--lr", "1")
+    assert ended.code == 2
+    assert ended.err.startswith("groupwise: train needs a config: a YAML file or a preset")
 
 
 # what is missing, and the end of the message

@@ -100,7 +100,7 @@ def test_pipes_get_long_lines_whole() -> None:
 
 
 def test_nothing_asked_and_nonsense_asked(cli: RunCli) -> None:
-    for arguments in ([], ["teach"], ["train"], ["train", "quickstart", "--fast"]):
+    for arguments in ([], ["teach"], ["evaluate"], ["train", "quickstart", "--fast"]):
         ended = cli(*arguments)
         assert ended.code == 2
         assert ended.out == ""
@@ -239,6 +239,14 @@ BAD: dict[str, dict[str, Any] | str | list[str]] = {
         "training.warm_start": {"enabled": True, "completion_field": "worked"},
     },
     "a run that is there already": ["train", "good.yaml", "--name", "taken"],
+    "no config": ["train"],
+    "a run for a config": ["train", "runs/taken"],
+    "a run and its config": ["train", "good.yaml", "--resume", "runs/taken"],
+    "a run by two names": ["train", "runs/taken", "--resume", "--name", "taken"],
+    "no run to resume": ["train", "--resume", "runs/take"],
+    "no run to resume, by a config": ["train", "--resume", "good.yaml"],
+    "a run that has been renamed": ["train", "good.yaml", "--name", "began", "--resume"],
+    "a run whose data have moved": ["train", "--resume", "runs/moved"],
     "a file in the run's place": ["train", "good.yaml", "--name", "in_the_way"],
     "evaluate: no problems named": ["evaluate", "model"],
     "evaluate: no such model": ["evaluate", "./none", "--config", "good.yaml"],
@@ -292,6 +300,9 @@ def workplace(tmp_path: Path) -> Path:
         "no_model/notes.txt": "",
         "runs/taken/config.resolved.json": json.dumps(changed({"name": "taken"})),
         "runs/in_the_way": "a file",
+        "runs/renamed/config.resolved.json": json.dumps(changed({"name": "began"})),
+        "runs/renamed/manifest.json": json.dumps({"name": "began"}),
+        "runs/moved/config.resolved.json": json.dumps(changed({"data.train": "/gone/rows.jsonl"})),
     }
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -171,8 +171,12 @@ def test_the_same_seed_gives_the_same_weights(
 def test_ctrl_c_once_leaves_a_checkpoint_and_says_how_to_resume(
     toy: Toy, runs: ForkedRuns, uninterrupted: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    config, folder = config_for(toy, tmp_path), tmp_path / "runs" / "tiny"
-    stopped = train(runs, config)
+    # A run stands by itself, though its config has paths from where it was started.
+    relative = {key: os.path.relpath(path, tmp_path) for key, path in
+                (("train", toy.train), ("eval", toy.eval), ("model", toy.model))}  # fmt: skip
+    paths = {"model": {"name": relative.pop("model")}, "data": relative}
+    config, folder = config_for(toy, tmp_path, paths), tmp_path / "runs" / "tiny"
+    stopped = train(runs, config, "--set", "training.max_rows=7")
     stopped.until(lambda: steps_in(folder) >= SAVE_STEPS)
     stopped.signal(signal.SIGINT)
     assert stopped.wait() == 130, stopped.err
@@ -182,16 +186,18 @@ def test_ctrl_c_once_leaves_a_checkpoint_and_says_how_to_resume(
     assert "stopping after this step, with a checkpoint; Ctrl-C again stops at once" in stopped.err
     assert "Train (GRPO)         stopped after" in stopped.err
     assert stopped.err.endswith(
-        f"groupwise: stopped after step {steps}, with a checkpoint. Continue with the same command "
-        "and --resume\n"
+        f"groupwise: stopped after step {steps}, with a checkpoint. Continue with: groupwise train "
+        "runs/tiny --resume\n"
     )
-    # A run may be moved in between, as long as its problems and its base model stay.
-    moved = tmp_path / "moved" / "other"
+    # It may be moved and renamed in between, and resumed without its config, from another folder.
+    moved = tmp_path / "moved" / "my other run (2)"
     moved.parent.mkdir()
     shutil.move(folder, moved)
-    resumed = train(runs, config, "--resume", "--output-dir", moved.parent, "--name", "other")
+    config.unlink()
+    resumed = runs.start("train", "--resume", moved, cwd=moved.parent)
     assert resumed.wait() == 0, resumed.err
     assert_same(moved, uninterrupted("LoRA, with KL"))
+    assert json.loads((moved / "config.resolved.json").read_text())["training"]["max_rows"] == 7
 
 
 @stack
@@ -253,7 +259,7 @@ def test_ctrl_c_twice_stops_at_once(toy: Toy, runs: ForkedRuns, tmp_path: Path) 
     assert stopped.wait() == 130, stopped.err
     assert stopped.err.endswith(
         "groupwise: stopped; what was finished is kept. "
-        "Continue with the same command and --resume\n"
+        "Continue with: groupwise train runs/tiny --resume\n"
     )
     assert steps_in(folder) == 1, "the step in flight was given up"
     assert not list((folder / "checkpoints").glob("checkpoint-*"))
@@ -302,6 +308,18 @@ def test_a_run_that_is_done_trains_no_further(
         resumed = train(runs, config, "--resume")
         assert resumed.wait() == 0, resumed.err
         assert_same(folder, whole)
+
+    # More answers may be asked for, of both models; those that exist stay.
+    logs = [folder / "evaluations" / label / "samples.jsonl" for label in ("base", "tuned")]
+    before = [log.read_bytes() for log in logs]
+    more = ("--set", "evaluation.num_samples=3", "--set", "evaluation.k=[1,3]")
+    resumed = runs.start("train", folder, "--resume", *more, cwd=folder)
+    assert resumed.wait() == 0, resumed.err
+    for log, samples in zip(logs, before, strict=True):
+        assert log.read_bytes().startswith(samples)
+        drawn = {(s["example_id"], s["sample_index"]) for s in lines(log)}
+        assert len(drawn) == lines_in(log) == lines_in(whole / log.relative_to(folder)) // 2 * 3
+    assert "pass@3" in resumed.out
 
 
 # -- killed again and again, over the whole of a run ------------------------------------------

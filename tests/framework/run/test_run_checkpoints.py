@@ -73,6 +73,12 @@ CHANGES: dict[str, tuple[dict[str, Any], str | None]] = {
     "checkpoints": ({"training.save_steps": 7, "training.save_total_limit": 5}, None),
     "trackers": ({"tracking.wandb": "offline", "tracking.tags": ["again"]}, None),
     "what stops it": ({"training.stop_on": ["truncation"]}, None),
+    "more answers": ({"evaluation.num_samples": 16, "evaluation.k": [1, 16]}, None),
+    "how it is counted": ({"evaluation.k": [1, 2], "evaluation.category_fields": ["kind"]}, None),
+    "fewer answers": (
+        {"evaluation.num_samples": 4, "evaluation.k": [1, 4]},
+        "evaluation.num_samples: 8 when it began, 4 now",
+    ),
     "seed": ({"seed": 7}, "seed: 42 when it began, 7 now"),
     "data": ({"data.max_prompt_length": 99}, "data.max_prompt_length: 512 when it began, 99 now"),
     "learning rate": (
@@ -108,6 +114,16 @@ def test_a_run_is_resumed_with_what_makes_sense(tmp_path: Path, change: str) -> 
     )
 
 
+def test_what_decides_about_the_best_model_stays(tmp_path: Path) -> None:
+    config = ExperimentConfig.from_dict({**SETTINGS, "output_dir": str(tmp_path)})
+    config = config.with_values({"evaluation.every_steps": 2})
+    create_run_dir(config).close()
+    more = {"evaluation.num_samples": 16, "evaluation.k": [1, 16]}
+    resume_run_dir(config.with_values(more), lambda _: None).close()
+    with pytest.raises(UserError, match=r"evaluation\.k: \[1, 16\] when it began, \[2, 16\] now"):
+        resume_run_dir(config.with_values({**more, "evaluation.k": [2, 16]}), lambda _: None)
+
+
 def test_more_steps_at_a_constant_rate(tmp_path: Path) -> None:
     config = ExperimentConfig.from_dict({**SETTINGS, "output_dir": str(tmp_path)})
     config = config.with_values({"training.lr_scheduler_type": "constant"})
@@ -140,6 +156,116 @@ def test_a_run_that_was_moved_and_renamed(tmp_path: Path) -> None:
     moved = config.with_values({"output_dir": str(tmp_path / "elsewhere"), "name": "second"})
     with resume_run_dir(moved, lambda _: None) as run:
         assert run.path.name == "second"
+
+
+def _write(path: Path, text: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+Moves = Callable[[Path], dict[str, Any]]
+
+# what becomes of the files of a run, as changes of its config; what is said; whether it is refused
+INPUTS: dict[str, tuple[Moves, str, bool]] = {
+    "nothing": (lambda _: {}, "", False),
+    "moved": (
+        lambda p: {"data.train": str((p / "rows.jsonl").rename(p / "other.jsonl"))},
+        "data.train: HERE/rows.jsonl when it began, HERE/other.jsonl now",
+        False,
+    ),
+    "copied": (
+        lambda p: {"data.train": _write(p / "copy" / "rows.jsonl", "1\n")},
+        "data.train: HERE/rows.jsonl when it began, HERE/copy/rows.jsonl now",
+        False,
+    ),
+    "another file of that name": (
+        lambda p: {"data.train": _write(p / "copy" / "rows.jsonl", "2\n")},
+        "data.train: HERE/rows.jsonl when it began, HERE/copy/rows.jsonl now, with other content",
+        True,
+    ),
+    "a hub name": (
+        lambda _: {"data.train": "openai/gsm8k"},
+        'data.train: "HERE/rows.jsonl" when it began, "openai/gsm8k" now',
+        True,
+    ),
+    "edited": (
+        lambda p: (_write(p / "rows.jsonl", "2\n"), {})[1],
+        "data.train: HERE/rows.jsonl has been changed since the run began",
+        False,
+    ),
+    "a model that moved": (
+        lambda p: {"model.name": str((p / "model").rename(p / "model2"))},
+        "model.name: HERE/model when it began, HERE/model2 now",
+        False,
+    ),
+    "another model": (
+        lambda p: (_write(p / "b" / "model" / "w", "?"), {"model.name": str(p / "b" / "model")})[1],
+        "model.name: HERE/model when it began, HERE/b/model now, with other content",
+        True,
+    ),
+    "a folder for a hub name": (
+        lambda p: {"training.warm_start.data": _write(p / "warm.jsonl", "1")},
+        'training.warm_start.data: "some/data" when it began, "HERE/warm.jsonl" now',
+        True,
+    ),
+    "a reward that moved": (
+        lambda p: {"rewards.parts.mine.use": f"{(p / 'r.py').rename(p / 'r2.py')}:f"},
+        "rewards.parts.mine.use: HERE/r.py when it began, HERE/r2.py now",
+        False,
+    ),
+}
+
+
+def _run_with_inputs(folder: Path) -> ExperimentConfig:
+    _write(folder / "rows.jsonl", "1\n")
+    _write(folder / "model" / "weights", "w")
+    _write(folder / "r.py", "f")
+    return ExperimentConfig.from_dict(
+        {
+            "name": "first",
+            "output_dir": str(folder / "runs"),
+            "model": {"name": "model"},
+            "data": {"train": "rows.jsonl"},
+            "training": {"warm_start": {"data": "some/data"}},
+            "rewards": {"parts": {"mine": {"use": "r.py:f"}}},
+        }
+    )
+
+
+@pytest.mark.parametrize("case", INPUTS)
+@pytest.mark.parametrize("version", ["this", "earlier"])
+def test_files_may_move_and_not_change(
+    case: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`earlier`: a run that kept its paths as they were given, and no hashes, in its folder."""
+    change, said, is_refused = INPUTS[case]
+    monkeypatch.chdir(tmp_path)
+    config = _run_with_inputs(tmp_path)
+    create_run_dir(config).close()
+    folder = tmp_path / "runs" / "first"
+    resolved = folder / "config.resolved.json"
+    assert json.loads(resolved.read_text())["data"]["train"] == str(tmp_path / "rows.jsonl")
+    if version == "earlier":
+        resolved.write_text(json.dumps(config.to_dict()))
+        manifest = json.loads((folder / "manifest.json").read_text())
+        del manifest["inputs"]
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        if case in ("edited", "a folder for a hub name"):
+            pytest.skip("it cannot be known")
+        if case in ("moved", "a model that moved", "a reward that moved"):
+            said = said.replace("HERE/", "", 1)  # a path that names nothing stays as it is
+    changed = config.with_values(change(tmp_path))
+    notices: list[str] = []
+    said = said.replace("HERE", str(tmp_path))
+    if is_refused:
+        with pytest.raises(UserError) as caught:
+            resume_run_dir(changed, notices.append)
+        assert str(caught.value).splitlines()[1] == f"  {said}"
+        return
+    with resume_run_dir(changed, notices.append) as run:
+        assert run.config() == changed.standing_alone()
+    assert notices == ([f"resuming with {said}"] if said else [])
 
 
 # how the run to resume is missing

@@ -62,6 +62,7 @@ def test_the_manifest(tmp_path: Path) -> None:
         "versions",
         "hardware",
         "git",
+        "inputs",
     }
 
 

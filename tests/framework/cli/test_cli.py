@@ -207,10 +207,6 @@ BAD: dict[str, dict[str, Any] | str | list[str]] = {
     "no such data to evaluate on": {"data.eval": "rows_eval.jsonl"},
     "data without rows": {"data.train": "empty.jsonl"},
     "data that is not JSON": {"data.train": "broken.jsonl"},
-    "a table in UTF-16": {"data.train": "utf16.csv"},
-    "a table in UTF-16 that does not say so": {"data.train": "utf16le.csv"},
-    "a table from an older Windows": {"data.train": "windows.csv"},
-    "a table with semicolons": {"data.train": "semicolons.csv"},
     "a warm start from no such data": [
         *("train", "good.yaml", "--set", "data.answer_after=#"),
         *("--set", "training.warm_start={enabled: true, data: worked.jsonl}"),
@@ -307,14 +303,6 @@ def workplace(tmp_path: Path) -> Path:
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    table = "question,answer\n" + "".join(f"{r['question']},{r['answer']}\n" for r in ROWS)
-    for name, text, encoding in (
-        ("utf16.csv", table, "utf-16"),
-        ("utf16le.csv", table, "utf-16-le"),
-        ("windows.csv", table.replace("+", "÷"), "cp1252"),
-        ("semicolons.csv", table.replace(",", ";"), "utf-8"),
-    ):
-        (tmp_path / name).write_text(text, encoding=encoding)
     return tmp_path
 
 

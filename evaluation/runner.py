@@ -219,7 +219,12 @@ class _Run:
             return
         examples = [self.examples[sample.prompt_index] for sample, _ in batch]
         completions = [
-            Completion(sample.text, len(sample.token_ids), sample.finish_reason)
+            Completion(
+                sample.text,
+                len(sample.token_ids),
+                sample.finish_reason,
+                token_ids=tuple(sample.token_ids),
+            )
             for sample, _ in batch
         ]
         # Each sample is a group of its own: a score that depended on which samples happened to

@@ -33,6 +33,7 @@ class SampleRecord:
     None if nothing decides whether an answer is right. `parts` are raw rewards by name, None
     where a reward had no opinion. `seconds` is the time since the previous sample: sampling is
     batched, so the sum over samples is the time of sampling, but a single value means little.
+    `extra` is what rewards gave to `log_extra`; a line without any leaves it out.
     """
 
     example_id: str
@@ -50,6 +51,7 @@ class SampleRecord:
     seed: int = 0
     seconds: float = 0.0
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
 
@@ -84,6 +86,7 @@ def fields_of(example: Example, sample: SampledCompletion, score: Score) -> dict
         "score": score.total,
         "parts": score.parts,
         "metadata": example.metadata,
+        "extra": score.extra,
     }
 
 
@@ -95,6 +98,8 @@ def to_line(record: SampleRecord) -> str:
         if data.get(name) is not None:
             data[name] = float(data[name])
     data["parts"] = {k: None if v is None else float(v) for k, v in record.parts.items()}
+    if not record.extra:
+        del data["extra"]
     return dumps_line({"schema": data.pop("schema"), **data})
 
 

@@ -38,12 +38,13 @@ def rubric_of(config: ExperimentConfig) -> Rubric:
         config.rewards.parts,
         on_error=config.rewards.on_error,
         aggregation=config.rewards.aggregation,
+        num_steps=config.training.max_steps,
     )
 
 
 def evaluation_rubric(config: ExperimentConfig) -> Rubric:
     """The same with aggregation `sum`: scores normalised within a group rate no single answer."""
-    return build_rubric(config.rewards.parts, on_error=config.rewards.on_error)
+    return replace(rubric_of(config), aggregation="sum")
 
 
 def measure(

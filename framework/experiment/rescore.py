@@ -37,6 +37,7 @@ from groupwise.framework.experiment.score_change import ScoreChange, ScoreTally
 from groupwise.framework.experiment.toy import toy_in_scratch
 from groupwise.rewards import Rubric, UserError
 from groupwise.rewards.types import Completion, Example, Score
+from groupwise.rewards.user.forms import UserFunction
 
 _SPLITS: tuple[Split, ...] = ("train", "eval")
 _CHUNK = 256  # samples that are read and scored at a time
@@ -110,8 +111,9 @@ def rescore(
     if output is not None and output.exists() and output.samefile(path):
         raise UserError(f"--output {output}: is the log itself; name another file")
     is_rollouts = has_steps(path)
-    if is_rollouts and max_steps is None and any(s.schedule for s in rubric.specs.values()):
+    if is_rollouts and max_steps is None and _asks_for_progress(rubric):
         max_steps = max((record.step for record in read_rollouts(path)), default=1)
+    rubric = replace(rubric, num_steps=max_steps or rubric.num_steps)
     tally = ScoreTally()
     unknown_questions = 0
     destination: AbstractContextManager[Path | None] = (
@@ -132,6 +134,13 @@ def rescore(
                 if file is not None:
                     file.write(to_line(after))
     return tally.change(path, unknown_questions)
+
+
+def _asks_for_progress(rubric: Rubric) -> bool:
+    """Whether scores depend on the step: by a schedule, or a function that reads trainer_state."""
+    return any(spec.schedule for spec in rubric.specs.values()) or any(
+        isinstance(reward, UserFunction) for reward in rubric.rewards.values()
+    )
 
 
 def _writing(path: Path | None) -> AbstractContextManager[IO[str] | None]:
@@ -162,7 +171,9 @@ def _example(record: SampleRecord, questions: Mapping[str, Example]) -> Example:
 
 
 def _progress(record: SampleRecord, max_steps: int | None) -> float:
-    if not isinstance(record, RolloutRecord) or not max_steps:
+    if not isinstance(record, RolloutRecord):
+        return 1.0  # as in the evaluation
+    if not max_steps:
         return 0.0
     return min(1.0, (record.step - 1) / max_steps)
 
@@ -172,6 +183,7 @@ def _rescored(record: SampleRecord, score: Score) -> SampleRecord:
     changes: dict[str, Any] = {
         "score": None if math.isnan(score.total) else score.total,
         "parts": score.parts,
+        "extra": score.extra,
         "status": grade.status if grade else None,
         "correct": grade.correct if grade else None,
         "extracted": grade.extracted if grade else None,

@@ -38,6 +38,7 @@ class RolloutBatch:
     untrained: list[RolloutRecord] = field(default_factory=list)  # drawn, and not trained on
     seconds: float = 0.0
     reward_seconds: float = 0.0
+    logged: dict[str, list[float]] = field(default_factory=dict)  # of the first scores, by name
     forwards: int = 0
     skipped_forwards: int = 0
 
@@ -48,6 +49,8 @@ def joined(shares: Sequence[RolloutBatch]) -> RolloutBatch:
     whole: dict[str, Any] = {
         name: [row for share in shares for row in getattr(share, name)] for name in lists
     }
+    names = dict.fromkeys(name for share in shares for name in share.logged)
+    whole["logged"] = {n: [v for share in shares for v in share.logged.get(n, ())] for n in names}
     for name in ("seconds", "reward_seconds"):
         whole[name] = max(getattr(share, name) for share in shares)
     return replace(shares[processes.index()], **whole)

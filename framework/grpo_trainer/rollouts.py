@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.log.records import RolloutRecord, read_rollouts, to_line
@@ -69,6 +70,7 @@ class Rollouts:
         self._prompt_ids = {e.prompt: e.prompt_ids for e in examples if e.prompt_ids}
         self._pool = ProblemPool(examples, seed) if config.resample_rounds else None
         self._batch: RolloutBatch | None = None  # of the latest step
+        self._trainer_state: Any = None  # the trainer's own, for rewards
 
     def open(self, last_step: int = 0) -> None:
         """Opens the log for appending; its lines of steps after `last_step` are dropped.
@@ -106,6 +108,7 @@ class Rollouts:
         `resample_rounds`, rows of other problems may take the place of some. The output has
         `advantages`, a tensor (B,). `log_probs`: whether `log_probs()` will be asked for.
         """
+        self._trainer_state = trainer.state
         step = int(trainer.state.global_step)
         group_size = self.config.num_generations
         first = processes.index() * len(rows)
@@ -230,7 +233,9 @@ class Rollouts:
             [_completion(sample) for _, sample in rows],
             progress=batch.progress,
             groups=[row // size for row in range(len(rows))],
+            trainer_state=self._trainer_state,
         )
+        batch.logged = self.rubric.logged
         batch.scores = scores[start : start + count]
         batch.first_scores = list(batch.scores)
         batch.reward_seconds += time.perf_counter() - started
@@ -296,6 +301,11 @@ class Rollouts:
             numbers["resampled_groups"] = batch.resampled_groups / num_groups
             numbers["untrained_completions"] = float(len(batch.untrained))
         return numbers
+
+    def logged(self) -> dict[str, float]:
+        """What rewards gave to `log_metric` for the latest batch: the mean of each name."""
+        batch = self._batch
+        return {name: fmean(values) for name, values in batch.logged.items()} if batch else {}
 
     def _current(self) -> RolloutBatch:
         assert self._batch is not None, "TRL's hooks are called inside step()"

@@ -123,9 +123,8 @@ class GRPOTrainer:
             notify=self._notify,
             on_finding=self._on_finding,
         )
-        self.log = TrainingLog(
-            self.output_dir / "metrics.jsonl", self.rollouts, more=self._run_callbacks
-        )
+        path = self.output_dir / "metrics.jsonl"
+        self.log = TrainingLog(path, self.rollouts, self._run_callbacks, self.rollouts.logged)
         self._reference: dict[str, Tensor] = {}  # between trainings: the KL's, in main memory
         with plain_precision(training_dtype(self.model)):
             self.trl_trainer = self._build()
@@ -207,7 +206,8 @@ class GRPOTrainer:
         if not self.eval_examples:
             raise TypeError("GRPOTrainer.evaluate needs eval_dataset=")
         # A score normalised within its group rates no single answer.
-        rubric = replace(self.rollouts.rubric, aggregation="sum")
+        num_steps = int(self.trl_trainer.state.max_steps) or self._num_steps()
+        rubric = replace(self.rollouts.rubric, aggregation="sum", num_steps=num_steps)
         label = f"step-{int(self.trl_trainer.state.global_step)}"
         settings = EvaluationSettings(
             num_samples=num_samples,

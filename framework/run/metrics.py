@@ -11,7 +11,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,13 +40,18 @@ class TrainingLog:
     """Writes one line per step, as the step ends.
 
     `source` provides numbers of a step in addition to the trainer's own; `more` are further
-    sources, whose numbers come last in the line.
+    sources. Last come the numbers of `logged`, which users' functions named: one whose name is
+    taken is called `logged/NAME`.
     """
 
     def __init__(
-        self, path: Path, source: StepMetrics | None = None, more: Sequence[StepMetrics] = ()
+        self,
+        path: Path,
+        source: StepMetrics | None = None,
+        more: Sequence[StepMetrics] = (),
+        logged: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        self._path, self._source, self._more = path, source, more
+        self._path, self._source, self._more, self._logged = path, source, more, logged
         self._log: JsonlWriter | None = None
         self.last: dict[str, float | None] = {}
         self._step_started = time.perf_counter()
@@ -86,6 +91,9 @@ class TrainingLog:
         }
         for source in self._more:
             numbers |= source.metrics()
+        taken = {"step", *numbers}
+        for name, value in self._logged().items():
+            numbers[f"logged/{name}" if name in taken else name] = value
         self.last = numbers
         line = json.dumps({"step": step, **numbers}, allow_nan=False)
         assert self._log is not None, "open() comes first"

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from groupwise.framework.config import Override
+from groupwise.framework.config import Override, Overrides, TrainingConfig
+from groupwise.framework.config.batch import nearest_divisors
+from groupwise.framework.config.load import raw_values
+from groupwise.framework.config.other_names import OTHER_NAMES
 from groupwise.framework.policy.folders import base_of_adapter
 
 PRESETS = ("default", "fast_test", "full_training", "low_memory", "from_sft")
@@ -19,25 +22,32 @@ PRESETS = ("default", "fast_test", "full_training", "low_memory", "from_sft")
 
 
 class Alias(NamedTuple):
-    """An option, the key that it sets, and the type of its value."""
+    """An option, and the type of its value. The key that it sets is that of its name."""
 
     option: str
-    key: str
     kind: type
     metavar: str
 
+    @property
+    def name(self) -> str:
+        return self.option[2:].replace("-", "_")
+
+    @property
+    def key(self) -> str:
+        return OTHER_NAMES[self.name].key
+
 
 ALIASES = (
-    Alias("--train-data", "data.train", str, "FILE"),
-    Alias("--val-data", "data.eval", str, "FILE"),
-    Alias("--model-name", "model.name", str, "NAME"),
-    Alias("--num-samples", "training.num_generations", int, "N"),
-    Alias("--kl-coef", "training.beta", float, "X"),
-    Alias("--epochs", "training.num_train_epochs", float, "N"),
-    Alias("--batch-size", "training.prompts_per_step", int, "N"),
-    Alias("--lr", "training.learning_rate", float, "X"),
-    Alias("--max-length", "training.max_completion_length", int, "N"),
-    Alias("--reward-model-path", "rewards.parts.reward_model.params.model", str, "NAME"),
+    Alias("--train-data", str, "FILE"),
+    Alias("--val-data", str, "FILE"),
+    Alias("--model-name", str, "NAME"),
+    Alias("--num-samples", int, "N"),
+    Alias("--kl-coef", float, "X"),
+    Alias("--epochs", float, "N"),
+    Alias("--batch-size", int, "N"),
+    Alias("--lr", float, "X"),
+    Alias("--max-length", int, "N"),
+    Alias("--reward-model-path", str, "NAME"),
 )
 
 REWARD_MODELS = {"heuristic": "reference_quality", "learned": "reward_model"}
@@ -100,6 +110,30 @@ def _overrides(arguments: argparse.Namespace) -> Iterator[Override]:
     if arguments.no_lora:
         yield Override("model.full_finetuning", True, "--no-lora")
     for alias in ALIASES:
-        value = getattr(arguments, alias.option[2:].replace("-", "_"))
+        value = getattr(arguments, alias.name)
         if value is not None:
             yield Override(alias.key, value, f"{alias.option} {value}")
+
+
+def fitting_forward(
+    arguments: argparse.Namespace, path: Path, overrides: Overrides
+) -> Override | None:
+    """With `--batch-size` or `--num-samples`, a `completions_per_forward` that divides the step.
+
+    Older scripts have no such number. It is the largest that needs no more memory than the config's
+    own; None where that divides the step, where `--set` gives one, or without these options.
+    """
+    options = [f"--{name.replace('_', '-')} {value}" for name in ("batch_size", "num_samples")
+               if (value := getattr(arguments, name, None))]  # fmt: skip
+    key = "training.completions_per_forward"
+    if not options or any(text.startswith(f"{key}=") for text in arguments.overrides):
+        return None
+    training = raw_values(path, overrides).get("training") or {}
+    keys = ("prompts_per_step", "num_generations", "completions_per_forward")
+    prompts, generations, forward = (training.get(k, getattr(TrainingConfig, k)) for k in keys)
+    if not all(isinstance(n, int) and n > 0 for n in (prompts, generations, forward)):
+        return None  # the config's own message says so
+    total = prompts * generations
+    if total % forward == 0:
+        return None
+    return Override(key, nearest_divisors(total, forward)[0], ", ".join(options))

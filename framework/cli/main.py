@@ -4,14 +4,17 @@ Only the module of the command that was asked for is imported: it has the comman
 (`add_options`) beside what it does (`run`). A new command is a module and a line in `COMMANDS`.
 
 Exit codes: 0 done; 2 the user can fix it; 130 Ctrl-C; 1 anything else. Results go to standard
-output, progress and notices to standard error; `--json` prints one JSON object instead of a table.
+output, progress and notices to standard error; `--json` prints one JSON object instead of a table,
+also where a command ends in an error: `{"error": ..., "exit_code": 2}`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import io
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +22,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from groupwise.framework.cli.parser import CommandParser, Parser, UsageError
 from groupwise.framework.run import processes
 from groupwise.framework.run.screen import say
 from groupwise.framework.run.stop import signals_as_interrupt
@@ -62,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, value in _ENVIRONMENT.items():  # before the command's imports, which read it
         os.environ.setdefault(name, value)
     argv = sys.argv[1:] if argv is None else argv
-    arguments = argparse.Namespace(how_to_resume="")
+    arguments = argparse.Namespace(how_to_resume="", json="--json" in argv)
     try:
         # The first word is the command; argparse says what is wrong with any other.
         asked = [word for word in argv if not word.startswith("-")][:1]
@@ -76,24 +80,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             code: int = _module(arguments.command).run(arguments)
             sys.stdout.flush()
         return code
+    except UsageError as error:
+        return _failed(arguments, USER_ERROR, str(error), f"{error.usage}{error}")
     except UserError as error:
-        _say(f"groupwise: {error}")
-        return USER_ERROR
+        return _failed(arguments, USER_ERROR, str(error))
     except KeyboardInterrupt:
-        if processes.is_main():
-            kept = "; what was finished is kept" if arguments.how_to_resume else ""
-            _say(f"groupwise: stopped{kept}{arguments.how_to_resume}")
-        return INTERRUPTED
+        kept = "; what was finished is kept" if arguments.how_to_resume else ""
+        # Of several processes, which are all stopped, one says so.
+        said = f"stopped{kept}{arguments.how_to_resume}" if processes.is_main() else ""
+        return _failed(arguments, INTERRUPTED, said)
     except BrokenPipeError:
         _forget_output()
         return DONE
     except OSError as error:
         if error.errno not in _SYSTEM_ERRORS:
+            _print_error(arguments, 1, f"{type(error).__name__}: {error}")
             raise
         where = error.filename or "standard output, or a file of the run"
-        _say(f"groupwise: {where}: {_SYSTEM_ERRORS[error.errno] or error.strerror}")
+        what = _SYSTEM_ERRORS[error.errno] or error.strerror
+        code = _failed(arguments, USER_ERROR, f"{where}: {what}")
         _forget_output()
-        return USER_ERROR
+        return code
+    except Exception as error:
+        _print_error(arguments, 1, f"{type(error).__name__}: {error}")
+        raise
 
 
 _SYSTEM_ERRORS = {
@@ -108,20 +118,19 @@ _SYSTEM_ERRORS = {
 
 def build_parser(*commands: str) -> argparse.ArgumentParser:
     """A parser that knows every command by name, and the options of these."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="groupwise",
-        formatter_class=_Help,
         description="Teach a language model by reward on one GPU: one YAML file, GRPO, and Pass@K "
         "before and after.",
         epilog="Start with `groupwise quickstart`: two minutes on a CPU, no download, no account.",
     )
     parser.add_argument("--version", action=_Version)
-    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    group = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
+    )
     for name, summary in COMMANDS.items():
         description = summary[0].upper() + summary[1:]
-        command = group.add_parser(
-            name, help=summary, description=description, formatter_class=_Help
-        )
+        command = group.add_parser(name, help=summary, description=description)
         command.set_defaults(command=name)
         if name in commands:
             _module(name).add_options(command)
@@ -132,9 +141,24 @@ def _module(command: str) -> ModuleType:
     return import_module(f"groupwise.framework.cli.{command.replace('-', '_')}")
 
 
+def _failed(arguments: argparse.Namespace, code: int, message: str, shown: str = "") -> int:
+    """Says why a command ended, on both streams if its result is JSON; returns its exit code."""
+    if message:
+        _say(shown or f"groupwise: {message}")
+        _print_error(arguments, code, message)
+    return code
+
+
 def _say(text: str) -> None:
     # Every process prints its own message: the launcher ends all at once, some before they can.
     say(text if processes.is_main() else f"[{processes.index()}] {text}")
+
+
+def _print_error(arguments: argparse.Namespace, code: int, message: str) -> None:
+    """With `--json`, the object in place of the result."""
+    if arguments.json and processes.is_main():
+        with contextlib.suppress(OSError):  # the output may be what failed
+            print(json.dumps({"error": message, "exit_code": code}), flush=True)
 
 
 def _forget_output() -> None:
@@ -157,17 +181,3 @@ class _Version(argparse.Action):
             version = "(not installed)"
         print(f"groupwise {version}")
         parser.exit()
-
-
-class _Help(argparse.HelpFormatter):
-    """Help with each text on the line of its option, where argparse would begin a new one."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28)
-
-    def add_argument(self, action: argparse.Action) -> None:
-        super().add_argument(action)
-        # Commands are indented once more, which argparse's own width ignores.
-        for command in self._iter_indented_subactions(action):
-            length = len(self._format_action_invocation(command)) + self._current_indent
-            self._action_max_length = max(self._action_max_length, length)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from groupwise.evaluation.tables import comparison_table, print_table, summary_table
 from groupwise.evaluation.text import folded
-from groupwise.framework.cli.aliases import PRESETS, add_aliases
+from groupwise.framework.cli.aliases import PRESETS, add_aliases, fitting_forward
 from groupwise.framework.cli.common import is_run, overrides_of, print_json
 from groupwise.framework.cli.options import add_run_options
 from groupwise.framework.config import (
@@ -71,11 +71,11 @@ def train(
     if arguments.dry_run:
         if not processes.is_main():
             return 0
-        asked = _asked(arguments, config_name, name_if_taken=name_if_taken)
+        asked = _asked(arguments, config_name, terminal, name_if_taken=name_if_taken)
         return _dry_run(asked.config, terminal, as_json=arguments.json)
 
     def opened() -> tuple[ExperimentConfig, RunDir, RunData]:
-        asked = _asked(arguments, config_name, name_if_taken=name_if_taken)
+        asked = _asked(arguments, config_name, terminal, name_if_taken=name_if_taken)
         data = refuse_early(asked.config, ("train", "eval"))
         config = asked.config.standing_alone()
         for notice in (*notices(config), *data.notices):
@@ -93,7 +93,7 @@ def train(
         outcome = experiment.run(config, run_dir, terminal, data)
     if processes.is_main():
         if outcome.was_stopped:
-            _say_stopped(outcome, arguments.how_to_resume)
+            _say_stopped(outcome, arguments)
         elif arguments.json:
             _print_as_json(outcome, run_dir)
         else:
@@ -121,7 +121,11 @@ class _Asked(NamedTuple):
 
 
 def _asked(
-    arguments: argparse.Namespace, config_name: str | None, *, name_if_taken: bool
+    arguments: argparse.Namespace,
+    config_name: str | None,
+    terminal: Terminal,
+    *,
+    name_if_taken: bool,
 ) -> _Asked:
     """What to run: the run of a folder, or that of a config under a name that is not taken."""
     name, folder = _config_or_run(arguments, config_name)
@@ -130,7 +134,12 @@ def _asked(
         asked = _Asked(ExperimentConfig.from_yaml(path, overrides_of(arguments)), run=folder)
     else:
         path = resolve_config_path(name)
-        config = ExperimentConfig.from_yaml(path, overrides_of(arguments))
+        overrides = overrides_of(arguments)
+        if fitting := fitting_forward(arguments, path, overrides):
+            said = f"{fitting.key} is {fitting.value}, to divide the step of {fitting.origin}"
+            terminal.notice(said)
+            overrides = [*overrides, fitting]
+        config = ExperimentConfig.from_yaml(path, overrides)
         if name_if_taken and arguments.name is None and not arguments.resume:
             config = _with_free_name(config)
         if not arguments.resume:
@@ -191,9 +200,12 @@ def _with_free_name(config: ExperimentConfig) -> ExperimentConfig:
     return config.with_values({"name": name})
 
 
-def _say_stopped(outcome: Outcome, how_to_resume: str) -> None:
+def _say_stopped(outcome: Outcome, arguments: argparse.Namespace) -> None:
     steps = outcome.training.steps if outcome.training else 0
-    say(f"groupwise: stopped after step {steps}, with a checkpoint{how_to_resume}")
+    said = f"stopped after step {steps}, with a checkpoint{arguments.how_to_resume}"
+    say(f"groupwise: {said}")
+    if arguments.json:
+        print_json({"error": said, "exit_code": _STOPPED, "run": str(outcome.run.path)})
 
 
 def _print_as_json(outcome: Outcome, run_dir: RunDir) -> None:

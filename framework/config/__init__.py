@@ -9,6 +9,7 @@
     load, yaml, overrides   from a file, a dictionary and `--set` to a config
     rules, batch, paths     rules over several keys; batch sizes; names of data files
     errors, messages        what is wrong, all of it at once, with what was probably meant
+    other_names             keys as other tools name them, and what they are here
     presets, reference      the configs of the project by name; `configs/reference.yaml`
 
 A relative path inside a config file is looked for from the current directory first, then from the

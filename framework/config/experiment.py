@@ -12,10 +12,11 @@ from pydantic.dataclasses import dataclass
 from groupwise.evaluation.sampler import SamplingParams
 from groupwise.framework.config.load import load_dict, load_yaml, to_dict
 from groupwise.framework.config.locations import make_absolute
-from groupwise.framework.config.messages import known_paths
+from groupwise.framework.config.messages import probably
+from groupwise.framework.config.other_names import OTHER_NAMES
 from groupwise.framework.config.overrides import Overrides
 from groupwise.framework.config.rules import refuse_contradictions
-from groupwise.framework.config.schema import SECTIONS, STRICT, Experiment, sampling_params
+from groupwise.framework.config.schema import STRICT, Experiment, sampling_params
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -83,28 +84,21 @@ class ExperimentConfig(Experiment):
     def __getattr__(self, name: str) -> Any:  # only where there is no such field
         path = READ_THROUGH.get(name)
         if path is None:
-            paths = [path for s in SECTIONS if (path := f"{s}.{name}") in known_paths()]
-            hint = f"; it is {' or '.join(paths)}" if paths else ""
-            raise AttributeError(f"{type(self).__name__} has no key {name!r}{hint}")
+            meaning = "" if name.startswith("_") else probably((name,))
+            raise AttributeError(
+                f"{type(self).__name__} has no key {name!r}; {meaning}".strip("; ")
+            )
         section, _, key = path.partition(".")
         return getattr(getattr(self, section), key)
 
 
-READ_THROUGH = {
-    "model_name": "model.name",
-    "max_seq_length": "model.max_seq_length",
-    "load_in_4bit": "model.load_in_4bit",
-    "lora_r": "model.lora_r",
-    "lora_alpha": "model.lora_alpha",
-    "train_data": "data.train",
-    "eval_data": "data.eval",
-    "learning_rate": "training.learning_rate",
-    "lr": "training.learning_rate",
-    "beta": "training.beta",
-    "num_generations": "training.num_generations",
-    "prompts_per_step": "training.prompts_per_step",
-    "max_completion_length": "training.max_completion_length",
-    "max_steps": "training.max_steps",
-    "num_train_epochs": "training.num_train_epochs",
+_READ = (
+    *("model.max_seq_length", "model.load_in_4bit", "model.lora_r", "model.lora_alpha"),
+    *("training.learning_rate", "training.beta", "training.num_generations"),
+    *("training.prompts_per_step", "training.max_completion_length", "training.max_steps"),
+    "training.num_train_epochs",
+)
+READ_THROUGH = {path.rpartition(".")[2]: path for path in _READ} | {
+    name: OTHER_NAMES[name].key for name in ("model_name", "train_data", "eval_data", "lr")
 }
 """Keys that can be read without their section. All others are read as `config.section.key`."""

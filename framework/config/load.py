@@ -58,6 +58,15 @@ def load_dict(kind: type[ConfigT], data: Mapping[str, Any], overrides: Overrides
     return _load(kind, copy.deepcopy(dict(data)), overrides, {}, "", None)
 
 
+def raw_values(path: Path, overrides: Overrides = ()) -> dict[str, Any]:
+    """What a file and the overrides say, unchecked; nothing if the file has no sections."""
+    data = parse_yaml(read_config_text(path)).data
+    if not isinstance(data, dict):
+        return {}
+    apply_overrides(data, overrides, {})
+    return data
+
+
 def with_values(section: SectionT, values: Mapping[str, Any]) -> SectionT:
     """A copy of one section with other values: `with_values(TrainingConfig(), {"beta": 0.04})`.
 

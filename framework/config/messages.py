@@ -13,33 +13,10 @@ from pydantic import ValidationError
 
 from groupwise.framework.config.descriptions import description
 from groupwise.framework.config.errors import Problem
+from groupwise.framework.config.other_names import OTHER_NAMES, meant, snake
 from groupwise.framework.config.schema import Experiment
 from groupwise.rewards import RewardSpec
 from groupwise.rewards.validation import explain
-
-OTHER_NAMES = {
-    "per_device_train_batch_size": "training.completions_per_forward counts completions in a pass",
-    "gradient_accumulation_steps": "it follows from training.completions_per_forward",
-    "steps_per_generation": "it follows from training.completions_per_forward",
-    "generation_batch_size": "it is training.prompts_per_step x training.num_generations",
-    "batch_size": "training.prompts_per_step and training.completions_per_forward say it",
-    "lr": "the key is training.learning_rate",
-    "kl_coef": "the key is training.beta",
-    "epochs": "the key is training.num_train_epochs",
-    "steps": "the key is training.max_steps",
-    "max_new_tokens": "the key is training.max_completion_length",
-    "lora_rank": "the key is model.lora_r",
-    "r": "the key is model.lora_r",
-    "use_vllm": "the keys are model.fast_inference: true and training.sampler: vllm",
-    "model_name": "the key is model.name",
-    "model_name_or_path": "the key is model.name",
-    "dataset": "the key is data.train",
-    "report_to": "the keys are tracking.wandb and tracking.trackio",
-    "reward_weights": "each of rewards.parts has its own weight",
-    "loss": "the key is training.loss_type",
-    "max_examples": "the keys are data.max_train_examples and data.max_eval_examples",
-}
-"""Names from TRL, Unsloth and older scripts, with the keys that replace them here."""
 
 
 def describe(
@@ -47,7 +24,29 @@ def describe(
 ) -> list[Problem]:
     """One problem for each key at fault. `data` is what was validated; its path is `prefix`."""
     found = explain(error, data, prefix, hint=_hint, about=_about)
-    return [Problem(path, message) for path, message in found.items()]
+    problems = [Problem(path, message) for path, message in found.items()]
+    unknown = [p.path.split(".") for p in problems if p.message.startswith(_NO_SUCH_KEY)]
+    for keys in unknown:
+        value: Any = data
+        for key in keys[len(prefix) :]:
+            value = value[key]
+        if isinstance(value, Mapping) and "did you mean" not in found[".".join(keys)]:
+            problems += _inside(value, tuple(keys))
+    return problems
+
+
+_NO_SUCH_KEY = "there is no such key"
+
+
+def _inside(section: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[Problem]:
+    """The keys of a section of another tool, where it is known what they are here."""
+    for key, value in section.items():
+        inner = (*keys, str(key))
+        other = meant(inner[-1], keys)
+        if isinstance(value, Mapping) and not (other and other.key):
+            yield from _inside(value, inner)
+        elif text := _by_name(inner):
+            yield Problem(".".join(inner), f"{_NO_SUCH_KEY}; {text}")
 
 
 def _about(keys: tuple[str, ...]) -> str:
@@ -56,34 +55,63 @@ def _about(keys: tuple[str, ...]) -> str:
 
 
 def _hint(keys: tuple[str, ...]) -> str:
-    """What was probably meant: a neighbour, the same key elsewhere, another library's name."""
+    if meaning := probably(keys):
+        return f"; {meaning}"
+    neighbours = _neighbours(keys)
+    return f"; the keys here are {', '.join(neighbours)}" if neighbours else ""
+
+
+def _neighbours(keys: tuple[str, ...]) -> list[str]:
+    """The keys that exist beside this one."""
+    prefix = ".".join((*keys[:-1], ""))
+    inside = [path[len(prefix) :] for path in known_paths() if path.startswith(prefix)]
+    return [key for key in inside if "." not in key]
+
+
+def probably(keys: tuple[str, ...]) -> str:
+    """What was meant by a key that does not exist: `did you mean …?`, or why there is none.
+
+    "" if nothing is like it.
+    """
     *parents, key = keys
     prefix = ".".join((*parents, ""))
-    known = list(known_paths())
     if parents[:2] == ["rewards", "parts"] and len(parents) == 3:
-        known = [f"{prefix}{f.name}" for f in fields(RewardSpec)]
-    neighbours = [
-        path[len(prefix) :]
-        for path in known
-        if path.startswith(prefix) and "." not in path[len(prefix) :]
-    ]
-    known.sort(key=lambda path: path.count("."))  # stable: the plain sections come first
-    elsewhere = [path for path in known if path.split(".")[-1] == key]
-    if elsewhere:
-        return f"; did you mean {' or '.join(elsewhere)}?"
-    other = OTHER_NAMES.get(key, "")
-    if other.startswith("the key is") and (own := other.split(".")[-1]) in neighbours:
-        return f"; did you mean {prefix}{own}?"
-    if other and not get_close_matches(key, neighbours, 1, 0.85):
-        return f"; {other}"
-    if close := get_close_matches(key, neighbours, 1, 0.55):
-        return f"; did you mean {prefix}{close[0]}?"
+        names = [f.name for f in fields(RewardSpec)]
+        close = get_close_matches(snake(key), names, 1, 0.6)
+        inside = f"params.{key} (parameters of a reward go there)"
+        return f"did you mean {prefix}{close[0] if close else inside}?"
+    neighbours = _neighbours(keys)
+    if snake(key) in neighbours:
+        return f"did you mean {prefix}{snake(key)}?"
+    if parents and (other := meant(key, parents)):
+        own = other.key.rpartition(".")[2]
+        if own in neighbours and prefix + own != other.key:  # `lr` of the warm start
+            return f"did you mean {prefix}{own}?"
+    if by_name := _by_name(keys):
+        return by_name
+    if close := get_close_matches(snake(key), neighbours, 1, 0.55):
+        return f"did you mean {prefix}{close[0]}?"
     if parents == ["rewards"]:
-        return f"; did you mean rewards.parts.{key}?"
-    by_last = {path.split(".")[-1]: path for path in reversed(known)}
-    if close := get_close_matches(key, by_last, 1, 0.75):
-        return f"; did you mean {by_last[close[0]]}?"
-    return f"; the keys here are {', '.join(neighbours)}" if neighbours else ""
+        return f"did you mean rewards.parts.{key}?"
+    by_last = {path.rpartition(".")[2]: path for path in reversed(_plain_first())}
+    meanings = {name: str(meaning) for name, meaning in OTHER_NAMES.items()}
+    meanings |= {name: f"did you mean {path}?" for name, path in by_last.items()}
+    close = get_close_matches(snake(key), meanings, 1, 0.75)
+    return meanings[close[0]] if close else ""
+
+
+def _by_name(keys: tuple[str, ...]) -> str:
+    """What a key is by its own name: one of other tools, or one that is in another section."""
+    *parents, key = keys
+    if other := meant(key, parents):
+        return str(other)
+    elsewhere = [p for p in _plain_first() if p.rpartition(".")[2] == snake(key)]
+    return f"did you mean {' or '.join(elsewhere)}?" if elsewhere else ""
+
+
+def _plain_first() -> list[str]:
+    """All paths, those of the plain sections before those of a section inside one."""
+    return sorted(known_paths(), key=lambda path: path.count("."))  # stable
 
 
 @cache

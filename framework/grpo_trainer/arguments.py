@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from groupwise.framework.config import TrainingConfig, check_training, with_values
 from groupwise.framework.config.chat_template import template_kwargs
+from groupwise.framework.config.messages import probably
+from groupwise.framework.config.other_names import snake
+from groupwise.framework.config.schema import SECTIONS
 from groupwise.rewards.errors import as_user_error
 
 # The other fields of the section concern other methods.
@@ -101,5 +105,15 @@ def _key(name: str) -> str:
 
 
 def _unknown(name: str) -> str:
-    known = ", ".join((*_TRAINING_KEYS, *_OWN_KEYS))
-    return f"GRPOArguments has no {name!r}; it has {known}"
+    """The message on a name that does not exist. Keys of `training` are arguments as they are."""
+    known = (*_TRAINING_KEYS, *_OWN_KEYS)
+    if close := get_close_matches(snake(name), known, 1, 0.85):
+        meaning = f"did you mean {close[0]}?"
+    elif hasattr(TrainingConfig, name):
+        meaning = f"training.{name} is of a whole config (ExperimentConfig)"
+    elif meaning := probably(("training", name)).replace("training.", ""):
+        if any(f"did you mean {section}." in meaning for section in SECTIONS):
+            meaning += " That is in a whole config (ExperimentConfig)"
+    else:
+        meaning = f"it has {', '.join(known)}"
+    return f"GRPOArguments has no {name!r}; {meaning}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RunCli, Toy, lines
+from conftest import RunCli, Toy, lines, write_yaml
 
 from groupwise.framework.cli.aliases import PRESETS
 from groupwise.framework.cli.common import overrides_of
@@ -90,6 +90,41 @@ def test_options_are_keys(case: str) -> None:
     options, values = OPTIONS[case]
     plain = config_of("--preset", "default")
     assert config_of("--preset", "default", *options) == plain.with_values(values)
+
+
+# what the config has as prompts x completions in forwards of so many, the options, and the
+# completions_per_forward that follows; None: no other is needed, or it is not ours to choose
+FORWARDS: list[tuple[tuple[int, int, int], str, int | None]] = [
+    ((2, 4, 2), "", None),
+    ((2, 4, 2), "--batch-size 3 --num-samples 4", None),
+    ((2, 4, 2), "--batch-size 3 --num-samples 3", 1),
+    ((2, 4, 8), "--batch-size 3 --num-samples 3", 3),
+    ((8, 8, 64), "--batch-size 4", 32),
+    ((8, 8, 8), "--num-samples 6", None),
+    ((8, 8, 32), "--num-samples 6", 24),
+    ((2, 4, 2), "--batch-size 3 --num-samples 3 --set training.completions_per_forward=9", None),
+    ((2, 4, 2), "--batch-size 0", None),
+]
+
+
+@pytest.mark.parametrize(("shape", "options", "expected"), FORWARDS)
+def test_older_batch_options_derive_what_goes_through_the_model_at_once(
+    cli: RunCli, shape: tuple[int, int, int], options: str, expected: int | None
+) -> None:
+    names = ("prompts_per_step", "num_generations", "completions_per_forward")
+    training = dict(zip(names, shape, strict=True))
+    write_yaml(Path("my.yaml"), {"model": {"name": "toy"}, "data": {"train": "none.json"},
+                                 "training": training})  # fmt: skip
+    ended = cli("train", "my.yaml", *options.split())
+    derived = [
+        int(n) for n in re.findall(r"completions_per_forward is (\d+), to divide", ended.err)
+    ]
+    assert derived == ([] if expected is None else [expected])
+    assert ended.code == 2
+    if "--batch-size 0" in options:
+        assert "--batch-size 0: training.prompts_per_step: 0 must be" in ended.err
+    else:
+        assert "data.train: there is no file none.json" in ended.err, "the batch is in order"
 
 
 def test_an_adapter_brings_its_base(tmp_path: Path) -> None:

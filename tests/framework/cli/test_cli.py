@@ -330,6 +330,61 @@ def test_bad_input_gets_one_clear_message(workplace: Path, cli: RunCli) -> None:
     assert_golden("cli_bad_input.txt", "\n".join(told), [(str(workplace), "HERE")])
 
 
+# what ends in an error, and what the error says
+FAILING = {
+    "train good.yaml --set training.max_step=3": "there is no such key",
+    "train missing.yaml": "there is no such file",
+    "train --json --frobnicate": "there is no option --frobnicate",
+    "train": "train needs a config",
+    "train good.yaml --name taken": "holds a run already",
+    "quickstart --set data.train=rows.json": "there is no file rows.json",
+    "check good.yaml --set data.train=row.jsonl": "there is no file row.jsonl",
+    "check": "required: CONFIG",
+    "evaluate model": "is not a run directory",
+    "evaluate runs/taken": "it did not finish",
+    "compare runs/one runs/two": "there is no such run",
+    "rewards --log runs/none --config good.yaml": "runs/none",
+    "train-reward rows.jsonl --model model --output model": "exists and is not empty",
+    "doctor --rows missing.yaml": "there is no such file",
+}
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("line", FAILING)
+def test_with_json_an_error_is_an_object_too(cli: RunCli, line: str) -> None:
+    ended = cli(*line.split(), "--json")
+    assert ended.code == 2
+    assert set(ended.json) == {"error", "exit_code"}
+    assert ended.json["exit_code"] == 2
+    assert FAILING[line] in ended.json["error"]
+    assert ended.json["error"].splitlines()[-1].split()[-1] in ended.err, "said on the screen too"
+
+
+# A command with a bug, as somebody may add one.
+BROKEN = """
+import sys, types
+from groupwise.framework.cli import options
+from groupwise.framework.cli.main import COMMANDS, main
+def run(arguments):
+    return 1 + "1"
+COMMANDS["broken"] = "does not work"
+sys.modules["groupwise.framework.cli.broken"] = types.SimpleNamespace(
+    add_options=options.add_json, run=run
+)
+sys.exit(main(["broken", "--json"]))
+"""
+
+
+def test_with_json_an_unexpected_error_is_an_object_too(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", BROKEN], cwd=tmp_path, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["exit_code"] == 1
+    assert found["error"].startswith("TypeError: unsupported operand")
+    assert "Traceback" in done.stderr
+
+
 @pytest.mark.usefixtures("workplace")
 @pytest.mark.parametrize(
     ("options", "told"),
@@ -366,9 +421,9 @@ def test_only_the_module_of_the_command_is_imported(tmp_path: Path) -> None:
         "print('\\n' + ' '.join(sorted(ours)))"
     )
     for arguments, expected in (
-        (["--help"], "main"),
-        (["train-reward", "--help"], "common main options train_reward"),
-        (["view", "--help"], "main view"),
+        (["--help"], "main parser"),
+        (["train-reward", "--help"], "common main options parser train_reward"),
+        (["view", "--help"], "main parser view"),
     ):
         found = run_python(code, *arguments, cwd=tmp_path).splitlines()[-1]
         assert set(found.split()) - {"aliases"} == set(expected.split())
@@ -635,7 +690,7 @@ def test_ctrl_c(tiny_yaml: Path, tmp_path: Path) -> None:
     """Stopped while it trains: its own exit code, no traceback, and what is finished is kept."""
     process = subprocess.Popen(
         [sys.executable, "-m", "groupwise.framework.cli", "train", tiny_yaml, "--set",
-         "training.max_steps=5000", "--set", "evaluation.before=false"],
+         "training.max_steps=5000", "--set", "evaluation.before=false", "--json"],
         cwd=tmp_path, env={**os.environ, **ENVIRONMENT},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -652,8 +707,10 @@ def test_ctrl_c(tiny_yaml: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 130, told + err
-    assert out == ""
     assert "groupwise: stopped" in err
+    found = json.loads(out)
+    assert found["exit_code"] == 130
+    assert re.match(r"stopped after step \d+, with a checkpoint", found["error"])
     assert "Traceback" not in err
     assert lines(metrics)
 

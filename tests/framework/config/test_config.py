@@ -67,7 +67,7 @@ ONE_PROBLEM = {
     "another library's name": (
         "training: {gradient_accumulation_steps: 4}\n",
         "bad.yaml: line 3: training.gradient_accumulation_steps: there is no such key; "
-        "it follows from training.completions_per_forward",
+        "it is training.prompts_per_step x num_generations / completions_per_forward, and derived",
     ),
     "text for a number": (
         "training: {learning_rate: fast}\n",
@@ -527,9 +527,9 @@ def test_keys_read_through_from_their_sections(tmp_path: Path) -> None:
     for name, path in READ_THROUGH.items():
         assert getattr(config, name) == attrgetter(path)(config)
     for name, hint in {
-        "learning_rat": "",
-        "temperature": "; it is training.temperature or evaluation.temperature",
-        "wandb": "; it is tracking.wandb",
+        "zzz": "",
+        "temperature": "; did you mean training.temperature or evaluation.temperature?",
+        "wandb": "; did you mean tracking.wandb?",
     }.items():
         with pytest.raises(AttributeError) as caught:
             getattr(config, name)

@@ -405,9 +405,8 @@ def test_a_bad_reward_stops_the_run_with_its_name(toy: Toy, tmp_path: Path, wron
 def test_arguments_are_checked() -> None:
     args = GRPOArguments(lr=2e-6, beta=0.04)
     assert args.learning_rate == args.lr == 2e-6
-    for wrong in ("learning_rat", "per_device_train_batch_size"):
-        with pytest.raises(TypeError, match=f"GRPOArguments has no '{wrong}'; it has max_steps"):
-            setattr(args, wrong, 1)
+    with pytest.raises(TypeError, match="has no 'learning_rat'; did you mean learning_rate"):
+        args.learning_rat = 1
     with pytest.raises(AttributeError, match="GRPOArguments has no 'gamma'"):
         _ = args.gamma
     assert {"lr", "learning_rate", "num_generations"} <= set(dir(args))

@@ -22,11 +22,12 @@ PATH_KEYS: tuple[KeyPath, ...] = (
     ("data", "train"),
     ("data", "eval"),
     ("training", "warm_start", "data"),
+    ("rewards", "import_from"),
 )
 """Keys that may hold a path, beside `use` and the parameters of rewards."""
 
 _USE = re.compile(r"(?P<file>.+\.py)(?P<function>:[^:/]+)")
-_MODULE = re.compile(r"(?P<module>\w+)(?P<function>:\w+)")
+_MODULE = re.compile(r"(?P<module>[\w.]+)(?P<function>:\w+)")
 
 
 class _Place(NamedTuple):
@@ -40,19 +41,29 @@ class _Place(NamedTuple):
 
 
 def resolve_paths(data: dict[str, Any], folder: Path) -> None:
-    """Replaces paths by what they name: from the current directory, else from `folder`."""
+    """Replaces paths by what they name: from the current directory, else from `folder`.
+
+    Rewards of the user's own may import from `folder`, unless the config names another.
+    """
     _replace(data, lambda path: resolve_path(path, folder))
+    rewards = data.get("rewards")
+    if isinstance(rewards, dict) and any(":" in str(part.get("use")) for _, part in _parts(data)):
+        rewards["import_from"] = rewards.get("import_from") or str(folder)
 
 
 def make_absolute(data: dict[str, Any]) -> None:
     """Makes the paths of files and folders that exist absolute.
 
-    A reward of a module in the current directory becomes one of that module's file.
+    A reward of a module in the current directory, or in the folder that rewards import from,
+    becomes one of that module's file.
     """
     for _, part in _parts(data):
-        found = _MODULE.fullmatch(str(part.get("use")))
-        if found and Path(file := f"{found['module']}.py").is_file():
-            part["use"] = file + found["function"]
+        if found := _MODULE.fullmatch(str(part.get("use"))):
+            file = Path(*found["module"].split(".")).with_suffix(".py")
+            folders = (Path(), Path(data["rewards"].get("import_from") or ""))
+            there = next((path for path in folders if (path / file).is_file()), None)
+            if there is not None:
+                part["use"] = f"{there / file}{found['function']}"
     _replace(data, absolute)
 
 

@@ -239,6 +239,9 @@ class RewardsConfig:
     aggregation: Literal["sum", "normalize_then_sum"] = "sum"
     """sum adds the weighted rewards, then normalises over the group; normalize_then_sum normalises
     each reward by itself first (GDPO)."""
+    import_from: str | None = None
+    """Folder from which rewards of your own may import, besides the folder of their file, and in
+    which `use: module:function` is looked for; null is the folder of the config file."""
     parts: dict[str, Part] = Field(default_factory=_default_parts, min_length=1)
     """Rewards by the name under which they are logged; a number is short for {weight: number}."""
 

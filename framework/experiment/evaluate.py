@@ -38,6 +38,7 @@ def rubric_of(config: ExperimentConfig) -> Rubric:
         config.rewards.parts,
         on_error=config.rewards.on_error,
         aggregation=config.rewards.aggregation,
+        base_dir=config.rewards.import_from,
         num_steps=config.training.max_steps,
     )
 

@@ -105,8 +105,8 @@ def user_folders(*folders: Path) -> UserFolders:
 def load_module(target: str, base_dir: Path | None) -> LoadedModule:
     """The module `package.module`, or the file `path/to/file.py`, imported once.
 
-    Relative files are found from `base_dir`, or else from the current directory. Modules are looked
-    for in the current directory, in `base_dir`, and then where Python looks.
+    Files and modules are looked for in the current directory, then in `base_dir`; modules then
+    where Python looks.
 
     Raises:
         UserError: it cannot be found or imported.
@@ -116,7 +116,9 @@ def load_module(target: str, base_dir: Path | None) -> LoadedModule:
         looked_in = list(dict.fromkeys([Path.cwd(), base]))
         with _named_errors(f"cannot import {target!r}"):
             return _import_module(target, looked_in)
-    file = base / Path(target).expanduser()
+    file = Path.cwd() / Path(target).expanduser()
+    if not file.is_file():
+        file = base / Path(target).expanduser()
     if not file.is_file():
         raise UserError(f"there is no file {file}")
     with _named_errors(f"importing {file} failed"):
@@ -137,8 +139,10 @@ def _named_errors(what: str) -> Iterator[None]:
 def _import_file(file: Path, base: Path) -> LoadedModule:
     file = Path(os.path.realpath(file))
     if _imports_relatively(file):  # only a module of a package can
-        return _import_module(f"{file.parent.name}.{file.stem}", [file.parent.parent])
-    folders = user_folders(file.parent, base)
+        root = min(_package_root(file), file.parent.parent, key=lambda path: len(path.parts))
+        module = ".".join(file.relative_to(root).with_suffix("").parts)
+        return _import_module(module, [root, file.parent, base])
+    folders = user_folders(file.parent, _package_root(file), base)
     # The same file is imported once; a name of its own keeps it from hiding an installed module
     key = "\n".join([str(file), *folders.paths])
     name = "groupwise_user_" + hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -148,6 +152,14 @@ def _import_file(file: Path, base: Path) -> LoadedModule:
         with folders.importable():
             _execute(spec)
     return LoadedModule(sys.modules[name], folders)
+
+
+def _package_root(file: Path) -> Path:
+    """The folder that holds the outermost package of a file; its own folder if it is in none."""
+    folder = file.parent
+    while (folder / "__init__.py").is_file():
+        folder = folder.parent
+    return folder
 
 
 def _imports_relatively(file: Path) -> bool:

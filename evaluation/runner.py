@@ -19,8 +19,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from groupwise.evaluation.log.record_log import RecordLog
+from groupwise.evaluation.log.jsonl import clean
+from groupwise.evaluation.log.record_log import RecordLog, settings_to_keep
 from groupwise.evaluation.log.records import SAMPLES, SampleRecord, fields_of, read_samples
+from groupwise.evaluation.log.settings import load_settings
 from groupwise.evaluation.metrics.intervals import CONFIDENCE, RESAMPLES
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, Sampler, SamplingParams
 from groupwise.evaluation.summary import KS, Summary, summarise, write_summary
@@ -148,6 +150,22 @@ def log_settings(
         "prompts": _digest((e.id, e.prompt) for e in examples),
         "identity": dict(settings.identity),
     }
+
+
+def check_log(
+    examples: Sequence[Example], settings: EvaluationSettings, out_dir: str | Path
+) -> None:
+    """Refuses what `evaluate` would refuse of a log in `out_dir`, whatever the engine.
+
+    Nothing is written, and no model is needed: for a check before one is loaded.
+
+    Raises:
+        UserError: the log was made with other settings.
+    """
+    log = Path(out_dir) / SAMPLES
+    _by_id(examples)
+    engine = (load_settings(log.parent) or {}).get("sampler", "")  # known once there is a model
+    settings_to_keep(log, clean(log_settings(examples, engine, settings)), MAY_GROW)
 
 
 class _Run:

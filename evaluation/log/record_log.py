@@ -78,35 +78,52 @@ class RecordLog(Generic[RecordT]):
         """Refuses a log of other settings; writes those of a new one."""
         before = load_settings(self.path.parent)
         self._is_new = self.path.stat().st_size == 0
-        if before is not None:
-            settings = {**settings, **self._kept(before, settings)}
-        if before is None:
-            if self.path.stat().st_size:
-                raise UserError(
-                    f"{self.path}: there is a log, but no {SETTINGS} that says how it was made. "
-                    "Move it away, or choose another folder."
-                )
-        elif differences := [
-            line
-            for line in setting_differences(before, settings, "in the log", "now")
-            if not any(
-                line.startswith(f"{name}:") and settings[name] >= before.get(name, 0)
-                for name in may_grow
-            )
-        ]:
-            raise UserError(
-                f"{self.path} was made with other settings:\n"
-                + "\n".join(f"  {line}" for line in differences)
-                + "\nRun it with the settings of the log, or choose another folder or label."
-            )
-        self._settings = dict(settings)
-        if before != settings:
-            write_json(self.path.parent / SETTINGS, settings)
+        self._settings = settings_to_keep(self.path, settings, may_grow, self._alike)
+        if before != self._settings:
+            write_json(self.path.parent / SETTINGS, self._settings)
 
-    def _kept(self, before: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The log's values of the settings in `alike`, where the new one is as good."""
-        return {
-            name: before[name]
-            for name, values in self._alike.items()
-            if name in before and {*str(before[name]).split(", "), settings[name]} <= values
-        }
+
+def settings_to_keep(
+    path: Path,
+    settings: Mapping[str, Any],
+    may_grow: tuple[str, ...] = (),
+    alike: Mapping[str, frozenset[str]] | None = None,
+) -> dict[str, Any]:
+    """The settings of a log that is to be continued with these; nothing is written.
+
+    Raises:
+        UserError: the log was made with other settings, or nothing says how it was made.
+    """
+    before = load_settings(path.parent)
+    if before is None:
+        if path.is_file() and path.stat().st_size:
+            raise UserError(
+                f"{path}: there is a log, but no {SETTINGS} that says how it was made. "
+                "Move it away, or choose another folder."
+            )
+        return dict(settings)
+    settings = {**settings, **_kept(before, settings, alike or {})}
+    grown = {name for name in may_grow if settings[name] >= before.get(name, 0)}
+    differences = [
+        line
+        for line in setting_differences(before, settings, "in the log", "now")
+        if line.partition(":")[0] not in grown
+    ]
+    if differences:
+        raise UserError(
+            f"{path} was made with other settings:\n"
+            + "\n".join(f"  {line}" for line in differences)
+            + "\nRun it with the settings of the log, or choose another folder or label."
+        )
+    return settings
+
+
+def _kept(
+    before: Mapping[str, Any], settings: Mapping[str, Any], alike: Mapping[str, frozenset[str]]
+) -> dict[str, Any]:
+    """The log's values of the settings in `alike`, where the new one is as good."""
+    return {
+        name: before[name]
+        for name, values in alike.items()
+        if name in before and {*str(before[name]).split(", "), settings[name]} <= values
+    }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,19 @@ from groupwise.evaluation.export import export
 from groupwise.evaluation.tables import print_table, summary_table
 from groupwise.framework.cli.common import is_run, overrides_of, print_json, tuned_run
 from groupwise.framework.cli.options import add_run_options
-from groupwise.framework.config import ExperimentConfig, resolve_config_path
+from groupwise.framework.config import ExperimentConfig, Overrides, resolve_config_path
 from groupwise.framework.experiment.data import load_held_out
-from groupwise.framework.experiment.evaluate import dated_as_before, measure
-from groupwise.framework.experiment.preflight import refuse_early
+from groupwise.framework.experiment.evaluate import (
+    dated_as_before,
+    evaluation_settings,
+    measure,
+)
+from groupwise.framework.experiment.labels import data_label, free_evaluation, model_label
+from groupwise.framework.experiment.preflight import load_tokenizer, refuse_early
 from groupwise.framework.experiment.toy import make_toy_in, toy_folder
 from groupwise.framework.policy import load
 from groupwise.framework.policy.folders import base_of_adapter, identity_of
+from groupwise.framework.policy.unsloth import load_unsloth
 from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
@@ -43,25 +50,48 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(how_to_resume=". The same command continues with the rest")
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What is evaluated: the config with the model in place, the folder, the model's name."""
+
+    config: ExperimentConfig
+    run_dir: RunDir
+    model: str
+
+
 def run(arguments: argparse.Namespace) -> int:
-    config, folder, label = _what_to_evaluate(arguments)
+    target = _target(arguments)
+    config, run_dir = target.config, target.run_dir
     if settings := _settings(arguments, config):
         config = config.with_values(settings)
+    if arguments.label is not None:
+        run_dir.evaluation(arguments.label)  # refuses what cannot name a folder
     data = refuse_early(config, ("eval",))
     config = config.standing_alone()
 
     terminal = Terminal(quiet=arguments.quiet)
     for notice in data.notices:
         terminal.notice(notice)
-    run_dir = RunDir(folder)
-    made = run_dir.evaluation(label)  # refuses what cannot name a folder
+    given = arguments.label is not None
+    label = arguments.label if given else f"{target.model}-{data_label(config.data)}"
     config = dated_as_before(config, run_dir, label)
-    with terminal.libraries_to(run_dir.log):
+    with (
+        tempfile.TemporaryDirectory() as scratch,  # what is refused leaves no folder behind
+        terminal.libraries_to(Path(scratch) / "libraries.log"),
+    ):
         config = make_toy_in(toy_folder(run_dir), config, terminal)
+        data = data.of(config)
+        load_unsloth()  # has to be imported before transformers, which the tokenizer needs
+        tokenizer = load_tokenizer(config.model)
+        held_out = load_held_out(data, tokenizer, terminal)
+        model = identity_of(config.model)
+        asked = evaluation_settings(config, tokenizer, model)
+        label = free_evaluation(run_dir, label, held_out, asked, terminal, is_given=given)
+    made = run_dir.evaluation(label)
+    with terminal.libraries_to(run_dir.log):
         with terminal.stage("Load the model"):
             policy = load(config.model, config.seed, for_training=False)
-        held_out = load_held_out(data.of(config), policy.tokenizer, terminal)
-        model = identity_of(config.model)
+        held_out = data.prompts("eval", policy.tokenizer).examples
         summary = measure(label, config, policy, held_out, run_dir, terminal, model=model)
     table = made / f"samples.{arguments.export}"
     if arguments.export:
@@ -77,34 +107,42 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _what_to_evaluate(arguments: argparse.Namespace) -> tuple[ExperimentConfig, Path, str]:
-    """The config with the model in place, the folder for the evaluation, and its label."""
+def _target(arguments: argparse.Namespace) -> _Target:
+    """The model, with the data, rewards and sampling of the run or of `--config`."""
     target = Path(arguments.target)
     overrides = overrides_of(arguments)
     if is_run(target):
         run_dir, config = tuned_run(target, overrides)
-        return config, run_dir.path, "tuned-again" if arguments.label is None else arguments.label
+        if arguments.config is not None:
+            config = replace(_config_without_training(arguments, overrides), model=config.model)
+        return _Target(config, run_dir, "tuned")
     if arguments.config is None and arguments.data is None:
         raise UserError(
             f"{arguments.target} is not a run directory: say which problems to use, with "
             "--config CONFIG (its data, rewards and sampling) or --data FILE"
         )
     if arguments.config is not None:
-        path = resolve_config_path(arguments.config)
-        # Rules about the data of other methods and of the warm start do not concern an evaluation.
-        no_training = [("training.method", "grpo"), ("training.warm_start.enabled", False)]
-        config = ExperimentConfig.from_yaml(path, [*overrides, *no_training])
-        if (path.parent / "config.resolved.json").is_file():  # a run's own config: its prompts
-            config = RunDir(path.parent).dated(config)
+        config = _config_without_training(arguments, overrides)
     else:
         base = {"model": {"name": arguments.target}, "data": {"train": arguments.data}}
         config = ExperimentConfig.from_dict(base, overrides)
     is_adapter = base_of_adapter(target) is not None
     model_key = {"adapter": arguments.target} if is_adapter else {"name": arguments.target}
     config = replace(config, model=replace(config.model, **model_key, adapter_mode="continue"))
-    name = arguments.name or f"eval-{target.resolve().name if target.exists() else target.name}"
-    folder = Path(config.output_dir) / name
-    return config, folder, "base" if arguments.label is None else arguments.label
+    model = model_label(arguments.target)
+    run_dir = RunDir(Path(config.output_dir) / (arguments.name or f"eval-{model}"))
+    return _Target(config, run_dir, model)
+
+
+def _config_without_training(
+    arguments: argparse.Namespace, overrides: Overrides
+) -> ExperimentConfig:
+    """Rules about the data of other methods and of the warm start concern no evaluation."""
+    no_training = [("training.method", "grpo"), ("training.warm_start.enabled", False)]
+    path = resolve_config_path(arguments.config)
+    config = ExperimentConfig.from_yaml(path, [*overrides, *no_training])
+    # A run's own config: its prompts, and so its date.
+    return RunDir(path.parent).dated(config) if is_run(path.parent) else config
 
 
 def _settings(arguments: argparse.Namespace, config: ExperimentConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from groupwise.evaluation.tables import print_table
 from groupwise.framework.cli.common import print_json
 from groupwise.framework.cli.options import add_json, add_overrides
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
-from groupwise.framework.experiment.rescore import find_logs, rescore_all
+from groupwise.framework.experiment.rescore import find_logs, rescore_all, sections_of_run
 from groupwise.framework.experiment.score_change import change_table
 
 
@@ -18,7 +18,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--log", required=True, metavar="LOG", help="samples.jsonl, rollouts.jsonl, or a run"
     )
     parser.add_argument(
-        "--config", required=True, metavar="CONFIG", help="where rewards and problems come from"
+        "--config",
+        required=True,
+        metavar="CONFIG",
+        help="the rewards; sections that it leaves out come from the log's run",
     )
     parser.add_argument("--output", metavar="FILE", help="write the re-scored log to this file")
     add_overrides(parser)
@@ -26,8 +29,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = ExperimentConfig.from_yaml(resolve_config_path(arguments.config), arguments.overrides)
     logs = find_logs(Path(arguments.log))
+    path = resolve_config_path(arguments.config)
+    config = ExperimentConfig.from_yaml(path, arguments.overrides, sections_of_run(logs[0]))
     output = Path(arguments.output) if arguments.output else None
     changes = rescore_all(logs, config, output)
     if arguments.json:

@@ -36,8 +36,13 @@ class ExperimentConfig(Experiment):
         refuse_contradictions(self)
 
     @classmethod
-    def from_yaml(cls, path: str | Path, overrides: Overrides = ()) -> ExperimentConfig:
-        """Load a YAML file.
+    def from_yaml(
+        cls,
+        path: str | Path,
+        overrides: Overrides = (),
+        others: Mapping[str, Any] | None = None,
+    ) -> ExperimentConfig:
+        """Load a YAML file; the sections that it leaves out come from `others`, if given.
 
         `overrides` are "section.key=value", as `--set` takes them, or pairs of a dotted key and
         its value: `from_yaml("mine.yaml", ["training.beta=0.04", ("seed", 7)])`.
@@ -45,7 +50,7 @@ class ExperimentConfig(Experiment):
         Raises:
             ConfigError: the file or an override is wrong; the message lists every problem.
         """
-        return load_yaml(cls, Path(path), overrides)
+        return load_yaml(cls, Path(path), overrides, others)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], overrides: Overrides = ()) -> ExperimentConfig:

@@ -27,8 +27,15 @@ SectionT = TypeVar("SectionT", bound="DataclassInstance")
 ConfigT = TypeVar("ConfigT", bound=Experiment)
 
 
-def load_yaml(kind: type[ConfigT], path: Path, overrides: Overrides = ()) -> ConfigT:
+def load_yaml(
+    kind: type[ConfigT],
+    path: Path,
+    overrides: Overrides = (),
+    others: Mapping[str, Any] | None = None,
+) -> ConfigT:
     """Load a config file; the run is named after the file unless it says `name`.
+
+    `others` has the sections that the file may leave out, as dictionaries.
 
     Raises:
         ConfigError: the file cannot be read or used; all its problems are in the message.
@@ -45,7 +52,7 @@ def load_yaml(kind: type[ConfigT], path: Path, overrides: Overrides = ()) -> Con
             [Problem("", f"holds {found} where sections are expected: {', '.join(SECTIONS)}")],
             source,
         )
-    data = parsed.data
+    data = copy.deepcopy(dict(others or {})) | parsed.data
     data.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "run")
     where = {key: f"line {line}" for key, line in parsed.lines.items()}
     return _load(kind, data, overrides, where, source, path.parent)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.log.settings import load_settings
 from groupwise.evaluation.sampler import Prompt
@@ -78,7 +78,7 @@ def measure(
             held_out,
             sampler,
             rubric,
-            evaluation_settings(config, policy, model or label),
+            evaluation_settings(config, policy.tokenizer, model or label),
             run_dir.evaluation(label),
             on_progress=lambda p: stage.update(p.done, p.total, progress_numbers(p)),
         )
@@ -153,7 +153,7 @@ def evaluation_sampler(config: ExperimentConfig, policy: Policy) -> Sampler:
     )
 
 
-def evaluation_settings(config: ExperimentConfig, policy: Policy, model: str) -> EvaluationSettings:
+def evaluation_settings(config: ExperimentConfig, tokenizer: Any, model: str) -> EvaluationSettings:
     """The evaluation settings of a config; `model` identifies the model in the log's settings."""
     from groupwise.evaluation import EvaluationSettings  # NumPy and SciPy: not at start-up
 
@@ -165,7 +165,7 @@ def evaluation_settings(config: ExperimentConfig, policy: Policy, model: str) ->
         model=model,
         identity={
             "rewards": config.to_dict()["rewards"],
-            **template_identity(config.model, policy.tokenizer),
+            **template_identity(config.model, tokenizer),
         },
         solved_at=evaluation.solved_at,
         category_fields=evaluation.category_fields,
@@ -196,7 +196,7 @@ def periodic_evaluation(
         held_out,
         evaluation_sampler(config, policy),
         evaluation_rubric(config),
-        evaluation_settings(config, policy, "in training"),
+        evaluation_settings(config, policy.tokenizer, "in training"),
         run_dir.path,
         lambda text: terminal.line(f"      {text}"),
         lambda: evaluation_out_of_memory(config),

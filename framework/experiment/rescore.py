@@ -34,7 +34,8 @@ from groupwise.framework.data.examples import Split
 from groupwise.framework.experiment.data import RunData
 from groupwise.framework.experiment.evaluate import evaluation_rubric, rubric_of
 from groupwise.framework.experiment.score_change import ScoreChange, ScoreTally
-from groupwise.framework.experiment.toy import toy_in_scratch
+from groupwise.framework.experiment.toy import toy_in_scratch, toy_of
+from groupwise.framework.run.directory import RunDir
 from groupwise.rewards import Rubric, UserError
 from groupwise.rewards.types import Completion, Example, Score
 from groupwise.rewards.user.forms import UserFunction
@@ -59,6 +60,15 @@ def find_logs(target: Path) -> list[Path]:
             "or a run directory"
         )
     return logs
+
+
+def sections_of_run(log: Path) -> dict[str, Any]:
+    """The config of the run that a log belongs to, as dictionaries; empty if it belongs to none."""
+    for folder in log.resolve().parents[:3]:  # rollouts.jsonl, evaluations/LABEL/samples.jsonl
+        run_dir = RunDir(folder)
+        if run_dir.config_resolved.is_file():
+            return toy_of(run_dir, run_dir.config()).to_dict()
+    return {}
 
 
 def rescore_all(

@@ -606,7 +606,9 @@ def test_a_run_as_json(cli: RunCli, tiny_yaml: Path, tmp_path: Path) -> None:
 
 
 @stack
-def test_evaluate_a_run_and_compare(finished_run: FinishedRun, cli: RunCli) -> None:
+def test_evaluate_a_run_and_compare(
+    finished_run: FinishedRun, cli: RunCli, toy: Toy, tmp_path: Path
+) -> None:
     folder = finished_run.folder
     ended = cli("evaluate", folder, "--num-samples", "2", "--label", "again", "--json",
                 "--export", "csv")  # fmt: skip
@@ -621,6 +623,14 @@ def test_evaluate_a_run_and_compare(finished_run: FinishedRun, cli: RunCli) -> N
         for path in ("evaluations/tuned", "evaluations/again")
     )
     assert again == {key: text for key, text in first.items() if key[1] < 2}
+
+    # Another data file is another evaluation.
+    exam = tmp_path / "exam.jsonl"
+    exam.write_text("".join(toy.eval.read_text().splitlines(keepends=True)[:3]))
+    other = cli("evaluate", folder, "--num-samples", "2", "--data", exam, "--json")
+    assert other.code == 0, other.err
+    assert other.json["evaluation"] == str(folder / "evaluations" / "tuned-exam")
+    assert other.json["summary"]["num_examples"] == 3
 
     both = cli("compare", folder)
     assert both.code == 0, both.err
@@ -638,8 +648,20 @@ def test_evaluate_a_model_folder(
     ended = cli("evaluate", toy.model, "--config", tiny_yaml, "--k", "1,4")
     assert ended.code == 0, ended.err
     assert "pass@4" in ended.out
-    made = tmp_path / "runs" / "eval-model" / "evaluations" / "base"
+    (folder,) = (tmp_path / "runs").iterdir()
+    made = folder / "evaluations" / f"{folder.name.removeprefix('eval-')}-eval"
+    assert folder.name.endswith("-model")
     assert len(lines(made / "samples.jsonl")) == 12 * 4
+
+    # Resumed where nothing else is asked, refused before the model is loaded where something is.
+    before = files_in(folder / "evaluations")
+    assert cli("evaluate", toy.model, "--config", tiny_yaml, "--k", "1,4").code == 0
+    assert files_in(folder / "evaluations") == before
+    fewer = cli("evaluate", toy.model, "--config", tiny_yaml, "--num-samples", "2")
+    assert fewer.code == 2
+    assert "num_samples: 4 in the log, 2 now" in fewer.err
+    assert f"To keep both: --label {made.name}-2" in fewer.err
+    assert "Load the model" not in fewer.err
 
     adapter = finished_run.folder / "final_model"
     ended = cli("evaluate", adapter, "--data", toy.eval, "--num-samples", "1", "--json", "--set",

@@ -10,6 +10,7 @@ import pytest
 from conftest import RunCli, assert_golden, lines
 
 from groupwise.evaluation.log.records import RolloutRecord, SampleRecord, read_samples, to_line
+from groupwise.framework.config import ExperimentConfig
 
 ROWS = [{"id": f"p{i}", "question": f"What is {i}+{i}?", "answer": str(2 * i)} for i in range(4)]
 
@@ -130,6 +131,30 @@ def test_problems_that_the_config_does_not_know_are_counted(log: Path, cli: RunC
     )
     assert ended.code == 0, ended.err
     assert "6 samples belong to no problem of this config" in ended.out
+
+
+@pytest.mark.parametrize(
+    "target", ["run", "run/evaluations/base", "run/evaluations/base/samples.jsonl"]
+)
+def test_a_config_of_rewards_alone_takes_the_rest_from_the_run(
+    log: Path, cli: RunCli, tmp_path: Path, target: str
+) -> None:
+    """From any folder, and with rewards that are looked for beside their own config."""
+    problems = ("data.train", str(tmp_path / "problems.jsonl"))
+    config = ExperimentConfig.from_yaml("config.yaml", [problems])
+    run = tmp_path / "run"
+    (run / "evaluations" / "base").mkdir(parents=True)
+    (run / "config.resolved.json").write_text(json.dumps(config.to_dict()))
+    (run / "evaluations" / "base" / "samples.jsonl").write_bytes(log.read_bytes())
+    (tmp_path / "o.yaml").write_text("rewards: {parts: {correctness: 2.0}}\n")
+    (change,) = cli("rewards", "--log", target, "--config", "o.yaml", "--json").json["logs"]
+    assert change["unknown_questions"] == 0
+    assert change["parts"]["correctness"]["after"] is not None
+    assert "short" not in change["parts"], "the run's own rewards are replaced"
+
+    ended = cli("rewards", "--log", "samples.jsonl", "--config", "o.yaml")
+    assert ended.code == 2, "a log of no run"
+    assert "model: is required, and missing" in ended.err
 
 
 REFUSED = [

@@ -168,4 +168,4 @@ def test_sft_then_grpo_on_the_merged_model(toy: Toy, cli: RunCli, tmp_path: Path
     run.rename(moved)
     ended = cli("evaluate", moved)
     assert ended.code == 0, ended.err
-    assert answers(moved, "tuned-again") == answers(moved, "tuned")
+    assert answers(moved, "tuned-eval") == answers(moved, "tuned")

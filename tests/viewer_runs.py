@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,4 +145,28 @@ def make_hostile_run(folder: Path) -> Path:
         folder / "health.jsonl",
         [{"name": HOSTILE["handler"], "what": HOSTILE["link"], "remedy": HOSTILE["script"]}],
     )
+    return folder
+
+
+HOSTILE_NAME = "<img src=x onerror=window.pwned=9>\u202e"
+
+
+def make_runs(folder: Path, count: int = 10) -> Path:
+    """A folder of runs: all of them trained, three measured, one of these on other problems too.
+
+    The first, by its name an attack, is as `make_run` makes it.
+    """
+    make_run(folder / HOSTILE_NAME)
+    make_run(folder / "second")
+    other = [replace(r, example_id=f"exam {r.example_id}") for r in evaluation_records(2, 0.5)]
+    write_log(folder / "second" / "evaluations" / "tuned-exam" / "samples.jsonl", other[:80])
+    write_log(folder / "third" / "evaluations" / "tuned-exam" / "samples.jsonl", other[:80])
+    for number in range(2, count):
+        name = "third" if number == 2 else f"run-{number}"
+        rows = [
+            {"step": step, "reward/mean": step * number / 10, "my/own": 0.5, "empty": None}
+            for step in range(1, 4 + number)
+        ]
+        (folder / name).mkdir(exist_ok=True)
+        write_lines(folder / name / "metrics.jsonl", rows)
     return folder

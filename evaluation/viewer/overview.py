@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from groupwise.evaluation.comparison import ALPHA, COMPARISON
+from groupwise.evaluation.log.settings import load_settings
 from groupwise.evaluation.metrics.intervals import bootstrap_estimates, number
 from groupwise.evaluation.metrics.pass_at_k import pass_at_k
 from groupwise.evaluation.viewer.discover import HEALTH, METRICS, FoundRun
 from groupwise.evaluation.viewer.index import Index, LogState
+from groupwise.rewards.errors import UserError
 
 _MOST_POINTS = 400
 _MOST_BYTES = 200_000_000
@@ -30,10 +32,37 @@ class Overview:
         self._kept: dict[str, tuple[Any, dict[str, Any]]] = {}
 
     def to_json(self) -> dict[str, Any]:
+        runs = [self._run(run) for run in self.index.runs]
+        evaluations = [evaluation for run in runs for evaluation in run["evaluations"]]
         return {
-            "runs": [self._run(run) for run in self.index.runs],
+            "runs": runs,
+            "sets": self._number_sets(evaluations),
             "ready": self.index.ready.is_set(),
         }
+
+    def _number_sets(self, evaluations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Gives each evaluation the number of its set of problems, `set`; returns these sets.
+
+        Evaluations are of one set if their settings say so, and where there are none, if they have
+        answers to the same problems.
+        """
+        asked = {e["_pids"]: e["_asked"] for e in evaluations if e["_asked"]}
+        numbers: dict[Any, int] = {}
+        sets: list[dict[str, Any]] = []
+        for evaluation in evaluations:
+            pids = evaluation.pop("_pids")
+            key = evaluation.pop("_asked") or asked.get(pids, pids)
+            if key not in numbers:
+                numbers[key] = len(sets)
+                sets.append({"problems": 0, "example": self._snippet(pids[0])})
+            evaluation["set"] = numbers[key]
+            one = sets[numbers[key]]
+            one["problems"] = max(one["problems"], evaluation["problems"])
+        return sets
+
+    def _snippet(self, pid: int) -> str:
+        ((snippet,),) = self.index.query("SELECT snippet FROM problems WHERE pid = ?", [pid])
+        return str(snippet)
 
     def _run(self, run: FoundRun) -> dict[str, Any]:
         states = [self.index.logs[log.key] for log in run.logs if log.key in self.index.logs]
@@ -51,10 +80,10 @@ class Overview:
         mark = (state.number, state.samples, state.read)
         kept = self._kept.get(state.found.key)
         if kept is not None and kept[0] == mark:
-            return kept[1]
+            return dict(kept[1])
         made = self._make_evaluation(state)
         self._kept[state.found.key] = (mark, made)
-        return made
+        return dict(made)
 
     def _make_evaluation(self, state: LogState) -> dict[str, Any]:
         ((samples, truncated, tokens, score, graded),) = self.index.query(
@@ -63,7 +92,7 @@ class Overview:
             [state.number],
         )
         counts = self.index.query(
-            "SELECT count(*), sum(correct::INTEGER) FROM samples WHERE log = ? "
+            "SELECT count(*), sum(correct::INTEGER), pid FROM samples WHERE log = ? "
             "GROUP BY pid ORDER BY pid",
             [state.number],
         )
@@ -77,10 +106,12 @@ class Overview:
             [state.number],
         )
         means = dict(parts)
-        solved = sum(bool(c) for _, c in counts)
+        solved = sum(bool(c) for _, c, _ in counts)
         return {
             "key": state.found.key,
             "label": state.found.label,
+            "_asked": _problems_asked(state.found.path),
+            "_pids": tuple(pid for _, _, pid in counts),
             "samples": samples,
             "problems": len(counts),
             "solved_once": solved,
@@ -135,7 +166,17 @@ class Overview:
         return {"pairs": pairs, "alpha": ALPHA} if current else None
 
 
-def _curve(counts: Sequence[tuple[int, int]]) -> list[dict[str, float | None]]:
+def _problems_asked(log: Path) -> str | None:
+    """The hash of the problems that an evaluation was started on, if its settings have it."""
+    try:
+        known = load_settings(log.parent) or {}
+    except (UserError, OSError):
+        return None
+    asked = known.get("problems")
+    return asked if isinstance(asked, str) else None
+
+
+def _curve(counts: Sequence[tuple[int, int, int]]) -> list[dict[str, float | None]]:
     """pass@k with its interval for powers of two up to the fewest samples, and that number."""
     n = np.array([row[0] for row in counts], dtype=np.int64)
     c = np.array([row[1] for row in counts], dtype=np.int64)

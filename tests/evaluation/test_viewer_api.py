@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from groupwise.evaluation.summary import summarise
 from groupwise.evaluation.viewer import serving
 from groupwise.evaluation.viewer.discover import find_runs
 from groupwise.evaluation.viewer.index import Index
+from groupwise.evaluation.viewer.overview import Overview
 from groupwise.evaluation.viewer.reviews import REVIEWS
 from groupwise.evaluation.viewer.server import make_app
 from groupwise.rewards.errors import UserError
@@ -99,6 +100,35 @@ def test_the_overview_has_comparison_training_and_findings(client: TestClient) -
     assert pair["no_longer_solved"] >= 1
     assert shown["training"]["columns"]["kl_divergence"][-1] == 0.6
     assert shown["health"][0]["step"] == 3
+
+
+def test_evaluations_are_of_one_set_if_they_have_the_same_problems(tmp_path: Path) -> None:
+    """By the settings; where there are none, by the answers; an unfinished one is of its set."""
+
+    def add(run: str, label: str, ids: Sequence[str], asked: str | None) -> None:
+        folder = tmp_path / run / "evaluations" / label
+        write_log(folder / "samples.jsonl", [sample(i, 0, "x", True) for i in ids])
+        if asked:
+            (folder / "settings.json").write_text(json.dumps({"problems": asked}))
+
+    add("a", "base", ["p1", "p2"], "exam")
+    add("a", "tuned", ["p1"], "exam")  # has just begun
+    add("a", "step-1", ["p1", "p2"], "another exam with these ids")
+    add("b", "base", ["p2", "p1"], None)  # a log from elsewhere
+    add("b", "tuned", ["p1", "p3"], None)
+    (tmp_path / "b" / "evaluations" / "base" / "settings.json").write_text("no JSON")
+    index = Index([tmp_path])
+    index.read_now()
+    overview = Overview(index)
+    found = overview.to_json()
+    assert overview.to_json() == found, "also from what it keeps"
+    index.close()
+    sets = {e["key"]: e["set"] for run in found["runs"] for e in run["evaluations"]}
+    assert sets["a/base"] == sets["a/tuned"]
+    assert len({sets["a/base"], sets["a/step-1"], sets["b/tuned"]}) == 3
+    assert sets["b/base"] in (sets["a/base"], sets["a/step-1"])
+    assert [found["sets"][sets[key]]["problems"] for key in ("a/tuned", "b/tuned")] == [2, 2]
+    assert found["sets"][sets["b/tuned"]]["example"]
 
 
 def test_flips_come_first(client: TestClient) -> None:

@@ -21,10 +21,12 @@ import pytest
 from conftest import HANG_S
 from viewer_runs import (
     HOSTILE,
+    HOSTILE_NAME,
     NUM_PROBLEMS,
     evaluation_records,
     make_hostile_run,
     make_run,
+    make_runs,
     sample,
     write_log,
 )
@@ -442,6 +444,88 @@ def test_a_hostile_address_does_nothing(page: Any, url: str) -> None:
     ):
         page.goto(url + address)
         page.wait_for_selector("main *")
+    assert page.evaluate("window.pwned") is None
+
+
+# Several runs
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    folder = make_runs(tmp_path_factory.mktemp("several") / "runs")
+    report = write_report(folder, folder.parent / "page.html").as_uri()
+    with served(folder) as url:
+        yield {"served": url, "report": report}
+
+
+@pytest.fixture(params=["served", "report"])
+def all_runs(request: pytest.FixtureRequest, several: dict[str, str]) -> str:
+    return several[request.param]
+
+
+def legends(chart: Any) -> list[str]:
+    texts: list[str] = chart.locator(".legend span").all_inner_texts()
+    return texts
+
+
+def test_each_set_of_problems_has_a_chart_of_its_own(page: Any, all_runs: str) -> None:
+    show(page, all_runs, "text=All runs")
+    charts = page.locator("section:has(> h2:text('All runs')) .charts .chart")
+    assert charts.count() == 2
+    first, second = charts.nth(0), charts.nth(1)
+    assert "pass@k on the same 120 problems" in first.inner_text()
+    assert "pass@k on the same 20 problems" in second.inner_text()
+    assert [name.split("/")[-1] for name in legends(first)] == ["base", "tuned"] * 2
+    assert legends(second) == ["second/tuned-exam", "third/tuned-exam"]
+    own = page.locator("section.run:has(h2:text('second')) .beside .chart")
+    assert own.count() == 2, "also where a single run is shown"
+
+
+def test_all_trainings_are_drawn_by_metric(page: Any, all_runs: str) -> None:
+    show(page, all_runs, ".chart.broad")
+    assert page.locator(".chart.broad polyline").count() == 10
+    assert len(set(legends(page.locator(".chart.broad")))) == 10
+    lines = page.locator(".chart.broad polyline")
+    looks = lines.evaluate_all("all => all.map((line) => line.className.baseVal)")
+    assert len(set(looks)) == 10, "each line looks different, without its colour too"
+    options = page.locator("section label:has-text('metric') option").all_inner_texts()
+    assert options[0] == "Reward"
+    assert "KL to the base model (2 of 10 runs)" in options
+    assert "my/own (8 of 10 runs)" in options
+    assert not [title for title in options if "empty" in title], "which no run has numbers of"
+
+    page.select_option("label:has-text('metric') select", label="my/own (8 of 10 runs)")
+    assert page.locator(".chart.broad polyline").count() == 8
+    page.reload()  # the choice is part of the address
+    page.wait_for_selector(".chart.broad")
+    assert page.locator(".chart.broad figcaption").inner_text() == "my/own (8 of 10 runs)"
+
+
+def test_one_of_many_lines_stands_out(page: Any, all_runs: str) -> None:
+    show(page, all_runs, ".chart.broad")
+    page.hover(".chart.broad svg >> nth=0")
+    assert page.locator(".chart.broad g.faded").count() == 9
+    assert re.fullmatch(r"step \d+ · .+ [\d.]+", page.inner_text(".chart.broad .readout"))
+    page.hover("h1, h2 >> nth=0")
+    assert page.locator(".chart.broad g.faded").count() == 0
+    page.focus(".chart.broad .legend span >> nth=3")
+    assert page.locator(".chart.broad g.faded").count() == 9
+
+
+def test_the_name_of_a_run_is_never_markup(page: Any, all_runs: str) -> None:
+    show(page, all_runs, ".chart.broad")
+    assert page.locator("main img").count() == 0
+    assert legends(page.locator(".chart.broad"))[0] == HOSTILE_NAME.replace("\u202e", "\\u202e")
+    shown = page.evaluate("document.querySelector('main').outerHTML")
+    assert "\u202e" not in shown, "spelled, wherever it stands"
+    for theme in ("light", "dark"):
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        assert page.evaluate(CONTRAST) == []
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.reload()
+    page.wait_for_selector(".chart.broad")
+    assert page.locator(".chart.broad svg >> nth=0").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("window.pwned") is None
 
 

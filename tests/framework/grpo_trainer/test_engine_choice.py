@@ -130,7 +130,7 @@ def test_the_engine_is_checked_before_the_first_evaluation_in_training(
         problems(config, policy)[:3],
         evaluation_sampler(config, policy),
         evaluation_rubric(config),
-        evaluation_settings(config, policy, "in training"),
+        evaluation_settings(config, policy.tokenizer, "in training"),
         tmp_path,
         told.append,
     )

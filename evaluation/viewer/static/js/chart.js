@@ -2,19 +2,28 @@
 // table that can be opened.
 
 import { h, isNumber, s, short } from "./dom.js";
+import { spelled } from "./text.js";
 
-const W = 360, H = 190, LEFT = 44, RIGHT = 12, TOP = 10, BOTTOM = 30;
+const LEFT = 44, RIGHT = 12, TOP = 10, BOTTOM = 30;
+const COLORS = 6, DASHES = 4; // together 24 lines that can be told apart, without colours too
+const FEW = 4; // lines that have room for bands, and for all their numbers under the pointer
 
 /**
- * series: [{name, points: [{x, y, low?, high?}]}]; options: {title, xName, format, min, max, log}.
- * `log` spaces x by its logarithm (k = 1, 2, 4, 8).
+ * series: [{name, points: [{x, y, low?, high?}]}]; options: {title, xName, format, min, max, log,
+ * broad}. `log` spaces x by its logarithm (k = 1, 2, 4, 8), `broad` has room for many lines.
  */
 export function chart(series, options = {}) {
   const drawn = series
-    .map((one, i) => ({ ...one, color: i % 6, points: one.points.filter((p) => isNumber(p.y)) }))
+    .map((one, i) => ({
+      name: spelled(String(one.name)),
+      look: `c${i % COLORS} d${Math.floor(i / COLORS) % DASHES}`,
+      points: one.points.filter((p) => isNumber(p.y)),
+    }))
     .filter((one) => one.points.length);
+  const broad = options.broad && !matchMedia("(max-width: 760px)").matches; // on a phone, letters would be dust
+  const [W, H] = broad ? [1000, 340] : [360, options.broad ? 260 : 190];
   const format = options.format ?? short;
-  const box = h("figure", { class: "chart" }, h("figcaption", {}, options.title));
+  const box = h("figure", { class: options.broad ? "chart broad" : "chart" }, h("figcaption", {}, options.title));
   if (!drawn.length) return append(box, h("p", { class: "quiet" }, "nothing yet"));
   const all = drawn.flatMap((one) => one.points);
   const along = (x) => (options.log ? Math.log2(x) : x);
@@ -32,15 +41,19 @@ export function chart(series, options = {}) {
     picture.append(s("text", { x: xs(along(x)), y: H - BOTTOM + 15, "text-anchor": "middle" }, String(x)));
   }
   picture.append(s("text", { class: "axis", x: (LEFT + W - RIGHT) / 2, y: H - 3, "text-anchor": "middle" }, options.xName ?? "step"));
-  for (const one of drawn) picture.append(...lines(one, (p) => xs(along(p.x)), ys));
+  const groups = drawn.map((one) => s("g", {}, lines(one, (p) => xs(along(p.x)), ys, drawn.length <= FEW)));
+  picture.append(...groups);
+  const stress = (shown) => groups.forEach((group, i) => group.classList.toggle("faded", shown >= 0 && shown !== i));
   const note = h("div", { class: "readout quiet", "aria-hidden": "true" });
-  follow(picture, drawn, (p) => xs(along(p.x)), (x) => {
-    note.textContent = x === null ? "" : [`${options.xName ?? "step"} ${x}`, ...drawn.map((one) => {
-      const p = one.points.find((q) => q.x === x);
-      return p && `${drawn.length > 1 ? `${one.name} ` : ""}${withInterval(p, format)}`;
-    }).filter(Boolean)].join(" · ");
+  const told = (one, p) => p && `${drawn.length > 1 ? `${one.name} ` : ""}${withInterval(p, format)}`;
+  follow(picture, drawn, { x: (p) => xs(along(p.x)), y: ys, W, H }, (near) => {
+    const x = near && `${options.xName ?? "step"} ${near.p.x}`;
+    if (!near) note.textContent = "";
+    else if (drawn.length > FEW) note.textContent = `${x} · ${told(near.one, near.p)}`;
+    else note.textContent = [x, ...drawn.map((one) => told(one, one.points.find((q) => q.x === near.p.x)))].filter(Boolean).join(" · ");
+    if (drawn.length > FEW) stress(near ? drawn.indexOf(near.one) : -1);
   });
-  append(box, picture, drawn.length > 1 && legend(drawn), note, table(drawn, options, format));
+  append(box, picture, note, drawn.length > 1 && legend(drawn, stress), table(drawn, options, format));
   return box;
 }
 
@@ -49,26 +62,30 @@ function append(box, ...children) {
   return box;
 }
 
-function lines(one, x, y) {
+function lines(one, x, y, banded) {
   const parts = [];
-  const banded = one.points.filter((p) => isNumber(p.low) && isNumber(p.high));
-  if (banded.length > 1) {
-    const up = banded.map((p) => `${x(p)},${y(p.high)}`);
-    const down = banded.map((p) => `${x(p)},${y(p.low)}`).reverse();
-    parts.push(s("polygon", { class: `band c${one.color}`, points: [...up, ...down].join(" ") }));
+  const known = banded ? one.points.filter((p) => isNumber(p.low) && isNumber(p.high)) : [];
+  if (known.length > 1) {
+    const up = known.map((p) => `${x(p)},${y(p.high)}`);
+    const down = known.map((p) => `${x(p)},${y(p.low)}`).reverse();
+    parts.push(s("polygon", { class: `band ${one.look}`, points: [...up, ...down].join(" ") }));
   }
   const path = one.points.map((p) => `${x(p).toFixed(1)},${y(p.y).toFixed(1)}`);
-  parts.push(s("polyline", { class: `line c${one.color}`, points: path.join(" ") }));
+  parts.push(s("polyline", { class: `line ${one.look}`, points: path.join(" ") }));
   if (one.points.length <= 12) {
-    for (const p of one.points) parts.push(s("circle", { class: `dot c${one.color}`, cx: x(p), cy: y(p.y), r: 3 }));
+    for (const p of one.points) parts.push(s("circle", { class: `dot ${one.look}`, cx: x(p), cy: y(p.y), r: 3 }));
   }
   return parts;
 }
 
-function legend(drawn) {
-  return h("div", { class: "legend" }, drawn.map((one) =>
-    h("span", {}, s("svg", { viewBox: "0 0 16 8", "aria-hidden": "true" },
-      s("line", { class: `line c${one.color}`, x1: 1, x2: 15, y1: 4, y2: 4 })), one.name)));
+/** The names of the lines; one under the pointer or in focus makes the others fade. */
+function legend(drawn, stress) {
+  return h("div", { class: "legend" }, drawn.map((one, i) =>
+    h("span", {
+      dir: "auto", tabindex: drawn.length > 2 ? "0" : null,
+      onpointerenter: () => stress(i), onpointerleave: () => stress(-1), onfocus: () => stress(i), onblur: () => stress(-1),
+    }, s("svg", { viewBox: "0 0 28 8", "aria-hidden": "true" },
+      s("line", { class: `line ${one.look}`, x1: 1, x2: 27, y1: 4, y2: 4 })), one.name)));
 }
 
 function table(drawn, options, format) {
@@ -86,18 +103,22 @@ function table(drawn, options, format) {
   return fold;
 }
 
-function follow(picture, drawn, x, show) {
+/** Calls `show({one, p})` with the point nearest to the pointer: first by x, then by y. */
+function follow(picture, drawn, { x, y, W, H }, show) {
   const line = s("line", { class: "pointer", y1: TOP, y2: H - BOTTOM, visibility: "hidden" });
   picture.append(line);
-  const points = drawn.flatMap((one) => one.points);
   picture.addEventListener("pointermove", (event) => {
     const box = picture.getBoundingClientRect();
-    const at = ((event.clientX - box.left) / box.width) * W;
-    const near = points.reduce((best, p) => (Math.abs(x(p) - at) < Math.abs(x(best) - at) ? p : best));
-    line.setAttribute("x1", x(near));
-    line.setAttribute("x2", x(near));
+    const at = ((event.clientX - box.left) / box.width) * W, height = ((event.clientY - box.top) / box.height) * H;
+    const nearest = drawn.map((one) => ({ one, p: one.points.reduce((best, p) => (Math.abs(x(p) - at) < Math.abs(x(best) - at) ? p : best)) }));
+    const across = ({ p }) => Math.abs(x(p) - at);
+    const closest = Math.min(...nearest.map(across));
+    const near = nearest.filter((n) => across(n) < closest + 3) // runs of other lengths have other steps
+      .reduce((best, n) => (Math.abs(y(n.p.y) - height) < Math.abs(y(best.p.y) - height) ? n : best));
+    line.setAttribute("x1", x(near.p));
+    line.setAttribute("x2", x(near.p));
     line.setAttribute("visibility", "visible");
-    show(near.x);
+    show(near);
   });
   picture.addEventListener("pointerleave", () => {
     line.setAttribute("visibility", "hidden");

@@ -2,6 +2,7 @@
 
 import { get } from "./api.js";
 import { chart } from "./chart.js";
+import { CHARTS, curves, together } from "./runs.js";
 import { decimal, h, percent, plural, replace, whole } from "./dom.js";
 import { address } from "./route.js";
 import { visible } from "./text.js";
@@ -17,23 +18,18 @@ export const overview = {
     }
     const several = data.runs.length > 1;
     replace(main,
-      several && data.runs.filter((r) => r.evaluations.length).length > 1 && together(data.runs),
-      data.runs.map((run) => runSection(run, params, several)));
+      several && together(data, params),
+      data.runs.map((run) => runSection(run, data.sets, params, several)));
   },
 };
 
-function together(runs) {
-  return h("section", {}, h("h2", {}, "All runs"), curves(runs.flatMap((run) =>
-    run.evaluations.map((e) => ({ ...e, label: e.key })))));
-}
-
-function runSection(run, params, several) {
+function runSection(run, sets, params, several) {
   const evaluations = run.evaluations;
   return h("section", { class: "run" },
     h("h2", { dir: "auto" }, visible(run.name)),
     (run.comparison?.pairs ?? []).map((pair) => verdict(pair, run, params)),
     evaluations.length > 0
-      ? h("div", { class: "beside" }, curves(evaluations), evaluationTable(evaluations, params, run))
+      ? h("div", { class: "beside" }, h("div", {}, curves(evaluations, sets)), evaluationTable(evaluations, params, run))
       : h("p", { class: "quiet" }, "No evaluation yet."),
     categories(evaluations),
     run.health.length > 0 && health(run.health), // in front of the curves, which look well too often
@@ -50,14 +46,6 @@ function verdict(pair, run, params) {
     h("p", {}, "Problems: ", count(pair.num_won, "better", "won"), ", ", count(pair.num_lost, "worse", "lost"), `, ${whole(pair.num_unchanged)} as before; `,
       count(pair.newly_solved, "newly solved", "newly_solved"), ", ", count(pair.no_longer_solved, "no longer solved", "no_longer_solved"), ".",
       pair.crossing_k && ` The curves cross at k = ${pair.crossing_k}.`));
-}
-
-function curves(evaluations) {
-  const graded = evaluations.filter((e) => e.curve.length);
-  if (!graded.length) return h("p", { class: "quiet" }, "Nothing says which answers are right, so there is no pass@k.");
-  return chart(
-    graded.map((e) => ({ name: e.label, points: e.curve.map((p) => ({ x: p.k, y: p.value, low: p.low, high: p.high })) })),
-    { title: "pass@k, with 95 % intervals", xName: "k", format: (x) => percent(x, 0), log: true, min: 0, max: 1 });
 }
 
 function evaluationTable(evaluations, params, run) {
@@ -98,17 +86,6 @@ function categories(evaluations) {
         h("td", {}, whole(of(evaluations.at(-1), value)?.problems)), evaluations.map((e) => h("td", {}, percent(of(e, value)?.solved, 1))))))));
   });
 }
-
-const CHARTS = [
-  ["Right answers", ["correct"], (x) => percent(x)],
-  ["KL to the base model", ["kl_divergence"]],
-  ["Length in tokens", ["completion_length/mean", "completion_length/max"]],
-  ["Truncated", ["truncated"], (x) => percent(x)],
-  ["Groups without variance", ["zero_variance_groups"], (x) => percent(x)],
-  ["Entropy", ["entropy"]],
-  ["Loss", ["policy_loss"]],
-  ["Gradient norm", ["grad_norm"]],
-];
 
 function training(run) {
   const { columns, step, steps, averaged } = run.training;

@@ -23,6 +23,7 @@ from groupwise.rewards.rubric import REWARDS, AnyReward, GradedReward, Rubric
 from groupwise.rewards.style import Format, opens_thought
 from groupwise.rewards.text import excerpt
 from groupwise.rewards.types import Completion, Example, Score
+from groupwise.rewards.user.forms import UserFunction
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +185,32 @@ def _problems(
     if not known:
         return [f"reward {name!r} has no opinion on any probe: it would teach nothing"]
     if max(known) - min(known) < 1e-9:
+        remedy = _differs_as_text(name, evidence) or "see its parameters, or remove it"
         return [
             f"reward {name!r} is {known[0] + 0.0:g} on every probe, right, wrong, empty, cut off: "
-            "a constant reward teaches nothing; see its parameters, or remove it"
+            f"a constant reward teaches nothing; {remedy}"
         ]
     return []
+
+
+def _differs_as_text(name: str, evidence: Evidence) -> str:
+    """The remedy for a function that takes chat messages for text: `len` of a message list is 1."""
+    reward, examples = evidence.rubric.rewards[name], evidence.sampled[:8]
+    if not isinstance(reward, UserFunction) or not reward.gives_messages(examples[0]):
+        return ""
+    alone = skipping(evidence.rubric, {name: replace(reward, completions="text")})
+    scores = [
+        alone.score_batch(examples, [Completion(text, 1, token_ids=(0,))] * len(examples))
+        for text in ("7", "<think>7 it is</think> <answer>7</answer>")
+    ]
+    values = [score.parts[name] for column in scores for score in column]
+    if None in values or len(set(values)) == 1:
+        return ""
+    return (
+        "it is not when it gets text: completions are lists of chat messages here, as TRL gives "
+        f"them for chat prompts; set rewards.parts.{name}.completions: text, or annotate the "
+        "parameter (completions: list[str])"
+    )
 
 
 def _mismatch(name: str, rubric: Rubric, examples: Sequence[Example]) -> str:
@@ -198,14 +220,17 @@ def _mismatch(name: str, rubric: Rubric, examples: Sequence[Example]) -> str:
         return ""
     alone = skipping(rubric, {name: reward})
     opened = [opens_thought(example.prompt) for example in examples]
-    best = {"natural": -math.inf, "flipped": -math.inf}
+    # A text of the same length as with <think>: what a reward of lengths tells no more apart
+    best = {"natural": -math.inf, "flipped": -math.inf, "neutral": -math.inf}
     for template in (template for template, form in TEMPLATES.items() if "<think>" in form):
         texts = [wrap(e, e.answer.rpartition("####")[2].strip(), template) for e in examples]
         other = [
             "<think>" + text if is_open else text.removeprefix("<think>")
             for text, is_open in zip(texts, opened, strict=True)
         ]
-        for way, written in (("natural", texts), ("flipped", other)):
+        tagged = other if opened[0] else texts
+        neutral = [text.replace("<think>", "(think)") for text in tagged]
+        for way, written in (("natural", texts), ("flipped", other), ("neutral", neutral)):
             # An unknown length is 1: nothing here depends on it
             scores = alone.score_batch(
                 examples, [Completion(t, 1, token_ids=(0,)) for t in written]
@@ -213,6 +238,9 @@ def _mismatch(name: str, rubric: Rubric, examples: Sequence[Example]) -> str:
             value = mean(score.parts[name] for score in scores)
             best[way] = max(best[way], -math.inf if value is None else value)
     if best["flipped"] <= best["natural"] + 0.2:
+        return ""
+    gain = best["flipped"] - best["neutral"] if opened[0] else best["neutral"] - best["natural"]
+    if gain <= 0.2:
         return ""
     if opened[0]:
         return (

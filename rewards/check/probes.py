@@ -19,7 +19,9 @@ from groupwise.rewards.options import options_of
 from groupwise.rewards.style import opens_thought
 from groupwise.rewards.types import Completion, Example
 
+BARE = "the answer alone"
 TEMPLATES: dict[str, str] = {
+    BARE: "{answer}",
     "think and answer tags": "<think>\n{thought}\n</think>\n<answer>\n{answer}\n</answer>",
     "think and answer tags around a box": (
         "<think>\n{thought}\n</think>\n<answer>\n\\boxed{{{answer}}}\n</answer>"
@@ -29,9 +31,9 @@ TEMPLATES: dict[str, str] = {
     "a box": "\\boxed{{{answer}}}",
     "a thought and a box": "<think>\n{thought}\n</think>\n\\boxed{{{answer}}}",
     "a thought and the answer": "<think>\n{thought}\n</think>\n{answer}",
-    "the answer alone": "{answer}",
 }
-"""How an answer may be wrapped; the first one that the rewards value most is taken."""
+"""How an answer may be wrapped; the first one that the rewards value most is taken: bare, unless a
+reward asks for a form."""
 
 Probe = Literal["reference", "wrong", "empty", "bare", "strange"]
 PROBES: tuple[Probe, ...] = ("reference", "wrong", "empty", "bare", "strange")
@@ -113,12 +115,23 @@ class Writer:
             return [self._strange(example) for example in examples]
         if probe == "empty":
             return [Completion("")] * len(examples)
-        name = "the answer alone" if probe == "bare" else self.template
+        name = BARE if probe == "bare" else self.template
         texts = [wrap(e, answer, name) for e, answer in zip(examples, answers, strict=True)]
         return [
             Completion(text, len(ids), token_ids=ids)
             for text, ids in zip(texts, self.tokenize(texts), strict=True)
         ]
+
+    def lengths(self, examples: Sequence[Example], answers: Sequence[str]) -> list[int]:
+        """Tokens of each reference, with the solution that leads to it, as the model may write it.
+
+        Where no form is asked for, that is the reference as it is.
+        """
+        if self.template == BARE:
+            texts = [_NOTES.sub("", example.answer) for example in examples]
+        else:
+            texts = [wrap(e, a, self.template) for e, a in zip(examples, answers, strict=True)]
+        return [len(ids) for ids in self.tokenize(texts)]
 
     def _strange(self, example: Example) -> Completion:
         text = _STRANGE[bool(re.search(r"[А-я]", example.question))]

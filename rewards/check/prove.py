@@ -143,8 +143,7 @@ def _ask_of_all(
         for probe in PROBES[:3]:
             written = writer.write(probe, chunk, answers.get(probe, [""] * len(chunk)))
             columns[probe] += cheap.score_batch(chunk, written)
-            if probe == "reference":
-                lengths += [completion.num_tokens for completion in written]
+        lengths += writer.lengths(chunk, answers["reference"])
         if on_progress is not None:
             on_progress(min(start + _CHUNK, len(examples)), len(examples))
     return columns, lengths
@@ -157,7 +156,11 @@ def _best_template(
     sample: Sequence[int],
     tokenize: Tokenize,
 ) -> str:
-    """The first wrapping that correctness, format and users' functions value most."""
+    """The first wrapping that correctness, format and users' functions value most.
+
+    Each judge has a vote as large as its weight, whatever the size of its values: a function of
+    lengths must not outvote what compares answers.
+    """
     ours: tuple[Any, ...] = (*REWARDS.values(), RewardModel)
     judges = {
         name: reward
@@ -166,14 +169,21 @@ def _best_template(
     }
     asked = skipping(rubric, judges)
     answers = [finals[i] for i in sample[: len(examples)]]
-    best, most = next(iter(TEMPLATES)), -math.inf
-    for name in TEMPLATES:
-        written = Writer(tokenize, name, 1).write("reference", examples, answers)
+    means: dict[str, list[float]] = {name: [] for name in judges}
+    for template in TEMPLATES:
+        written = Writer(tokenize, template, 1).write("reference", examples, answers)
         scores = asked.score_batch(examples, written)
-        value = math.fsum(v for score in scores for v in score.parts.values() if v is not None)
-        if value > most + 1e-9:
-            best, most = name, value
-    return best
+        for name in judges:
+            means[name].append(mean(score.parts[name] for score in scores) or 0.0)
+    votes = [0.0] * len(TEMPLATES)
+    for name, values in means.items():
+        low, high = min(values), max(values)
+        for index, value in enumerate(values):
+            if high - low > 1e-9:
+                weight = rubric.specs[name].weight or 1.0  # a gate may have none
+                votes[index] += weight * (value - low) / (high - low)
+    most = max(votes)
+    return next(name for name, vote in zip(TEMPLATES, votes, strict=True) if vote > most - 1e-9)
 
 
 def _correctness(rubric: Rubric) -> Correctness | None:

@@ -28,7 +28,7 @@ def place_of(error: BaseException) -> str:
     if not frames:
         return ""
     last = frames[-1]
-    inside = "" if last.name == "<module>" else f", in {last.name}"
+    inside = "" if last.name.startswith("<") else f", in {last.name}"  # <module>, <listcomp>, …
     return f" ({last.filename}, line {last.lineno}{inside})"
 
 

@@ -294,7 +294,8 @@ def _pair(
 def verdict(pass_at_1: Difference, problems: int, needed: int | None, least: float) -> str:
     """A sentence: what the difference in pass@1 shows, or how many problems it would take."""
     points = pass_at_1.difference.value * 100
-    size = f"{rounded(abs(points))} points"
+    shown = rounded(abs(points))
+    size = "less than 0.1 points" if points and shown == "0.0" else f"{shown} points"
     if pass_at_1.p_value < ALPHA:
         return f"pass@1 {'rose' if points > 0 else 'fell'} by {size}: more than luck explains."
     text = "No difference in pass@1" if needed is None else f"A difference of {size} in pass@1"

@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from groupwise.evaluation.log.jsonl import clean
+from groupwise.evaluation.log.lock import is_locked
 from groupwise.evaluation.log.record_log import RecordLog, settings_to_keep
 from groupwise.evaluation.log.records import SAMPLES, SampleRecord, fields_of, read_samples
 from groupwise.evaluation.log.settings import load_settings
+from groupwise.evaluation.log.writer import in_use
 from groupwise.evaluation.metrics.intervals import CONFIDENCE, RESAMPLES
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, Sampler, SamplingParams
 from groupwise.evaluation.summary import KS, Summary, summarise, write_summary
@@ -160,9 +162,11 @@ def check_log(
     Nothing is written, and no model is needed: for a check before one is loaded.
 
     Raises:
-        UserError: the log was made with other settings.
+        UserError: the log was made with other settings, or another process is writing it.
     """
     log = Path(out_dir) / SAMPLES
+    if is_locked(log):
+        raise in_use(log)
     _by_id(examples)
     engine = (load_settings(log.parent) or {}).get("sampler", "")  # known once there is a model
     settings_to_keep(log, clean(log_settings(examples, engine, settings)), MAY_GROW)

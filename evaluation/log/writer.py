@@ -36,6 +36,14 @@ _FSYNC_EVERY_S = 10.0
 _BLOCK_BYTES = 65_536
 
 
+def in_use(path: Path) -> UserError:
+    """The refusal of a second writer."""
+    return UserError(
+        f"{path}: another process is writing this log. Wait for it, stop it, or choose another "
+        "folder."
+    )
+
+
 class JsonlWriter:
     """Opens or creates a JSON Lines file for appending; `close` it, or use it in a `with` block.
 
@@ -72,10 +80,7 @@ class JsonlWriter:
         self._file = os.open(path, flags, 0o644)
         try:
             if lock != "none" and take_lock(self._file, wait=lock == "wait") == "held":
-                raise UserError(
-                    f"{path}: another process is writing this log. Wait for it, stop it, or "
-                    "choose another folder."
-                )
+                raise in_use(path)
             check()
             if os.fstat(self._file).st_size:  # a device has no size, and may have no end
                 with full_disk_as_user_error(path):

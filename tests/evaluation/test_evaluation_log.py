@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -350,6 +351,13 @@ def test_export_of_a_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such run"):
         export(tmp_path / "nothing", tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_export_by_its_earlier_name(tmp_path: Path) -> None:
+    write(tmp_path / "run" / "evaluations" / "base", [record()])
+    code = "import sys; from evaluation.export import export; print(export(*sys.argv[1:]))"
+    printed = run_python(code, tmp_path / "run", tmp_path / "out.csv", cwd=ROOT)
+    assert printed == "1\n"
 
 
 def test_export_of_rollouts_and_of_other_kinds(tmp_path: Path) -> None:

@@ -245,6 +245,7 @@ def test_no_smaller_difference_reaches_the_test(problems: int, grid: int) -> Non
     assert smallest_detectable(0.01 * small, grid=grid) == pytest.approx(min(shown))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.integers(2, 40), st.sampled_from([1, 2, 4, 8, 16]), st.randoms(use_true_random=False)
 )  # fmt: skip

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from evaluation_toy import ToySampler, ToyScorer, toy_examples
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from groupwise.evaluation.log.writer import JsonlWriter
 from groupwise.evaluation.runner import EvaluationSettings, evaluate
 from groupwise.evaluation.sampler import SamplingParams
 from groupwise.framework.config import DataConfig
@@ -66,11 +67,12 @@ DATA: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "label"), DATA)
-def test_data_are_named(settings: dict[str, Any], label: str) -> None:
-    assert data_label(DataConfig(train="train.jsonl", eval_split="test", **settings)) == label
+@pytest.mark.parametrize(("data", "label"), DATA)
+def test_data_are_named(data: dict[str, Any], label: str) -> None:
+    assert data_label(DataConfig(train="train.jsonl", eval_split="test", **data)) == label
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(max_size=200))
 def test_a_label_names_a_folder_on_every_file_system(text: str) -> None:
     name = folder_name(text)
@@ -95,12 +97,12 @@ SMALL = EvaluationSettings(num_samples=2, ks=(1,), resamples=100, model="m")
 def placed(
     folder: Path, count: int = 4, label: str = "m-exam", *, is_given: bool = False, **changes: Any
 ) -> str:
-    settings = dataclasses.replace(SMALL, **changes)
+    asked = dataclasses.replace(SMALL, **changes)
     terminal = Terminal(quiet=True)
     examples = toy_examples(count)
     run_dir = RunDir(folder)
-    name = free_evaluation(run_dir, label, examples, settings, terminal, is_given=is_given)
-    evaluate(examples, ToySampler(), ToyScorer(), settings, run_dir.evaluation(name))
+    name = free_evaluation(run_dir, label, examples, asked, terminal, is_given=is_given)
+    evaluate(examples, ToySampler(), ToyScorer(), asked, run_dir.evaluation(name))
     return name
 
 
@@ -116,6 +118,16 @@ def test_other_models_and_other_problems_get_numbers_of_their_own(
     assert placed(tmp_path, model="retrained") == "m-exam-3"
     assert placed(tmp_path, 5) == "m-exam-2", "each finds its own again"
     assert placed(tmp_path, num_samples=3) == "m-exam", "more samples continue it"
+
+
+def test_an_evaluation_that_is_being_written_is_refused(tmp_path: Path) -> None:
+    placed(tmp_path)
+    with (
+        JsonlWriter(RunDir(tmp_path).evaluation("m-exam") / "samples.jsonl", lock="refuse"),
+        pytest.raises(UserError, match="another process is writing this log"),
+    ):
+        placed(tmp_path)
+    assert placed(tmp_path) == "m-exam"
 
 
 OTHER_SETTINGS: list[tuple[dict[str, Any], str]] = [

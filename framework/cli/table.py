@@ -16,7 +16,10 @@ DEFAULT = "samples.csv"
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="run (all its evaluations), evaluation, or log")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help=f"x.csv or x.parquet; default: {DEFAULT} in RUN"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help=f"x.csv or x.parquet; default: {DEFAULT} in RUN, or beside the log",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     add_json(parser)
@@ -24,8 +27,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     source = Path(arguments.run)
-    folder = source if source.is_dir() else source.parent
-    output = folder / DEFAULT if arguments.output is None else Path(arguments.output)
+    default = source / DEFAULT if source.is_dir() else source.with_suffix(".csv")
+    output = default if arguments.output is None else Path(arguments.output)
     if output.is_dir():
         raise UserError(
             f"{output}: is a folder; name the file to write, such as {output / DEFAULT}"

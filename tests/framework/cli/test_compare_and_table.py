@@ -141,6 +141,7 @@ def test_a_table_of_a_run(cli: RunCli, runs: Path, tmp_path: Path) -> None:
     labels = [row["evaluation"] for row in rows_of(runs / "r" / "samples.csv")]
     assert labels == ["base"] * 24 + ["tuned-exam"] * 24 + ["tuned"] * 24
 
+    assert cli("table", "mine.jsonl").out == "mine.csv: 24 answers\n"
     ended = cli("table", "runs/eval-m/evaluations/m-exam", "-o", "x.csv", "--json")
     assert ended.json == {"table": "x.csv", "rows": 24}
     assert "evaluation" not in rows_of(tmp_path / "x.csv")[0]

@@ -25,6 +25,7 @@ from groupwise.rewards.check.parts import (
     skipping,
 )
 from groupwise.rewards.check.probes import (
+    BARE,
     PROBES,
     TEMPLATES,
     Probe,
@@ -182,8 +183,10 @@ def _best_template(
             if high - low > 1e-9:
                 weight = rubric.specs[name].weight or 1.0  # a gate may have none
                 votes[index] += weight * (value - low) / (high - low)
-    most = max(votes)
-    return next(name for name, vote in zip(TEMPLATES, votes, strict=True) if vote > most - 1e-9)
+    best = [name for name, vote in zip(TEMPLATES, votes, strict=True) if vote > max(votes) - 1e-9]
+    asks_for_form = any(isinstance(judge, Format) for judge in judges.values())
+    # Where no wrapping that is known here suits a format reward, a bare answer does so least
+    return next((name for name in best if not asks_for_form or name != BARE), BARE)
 
 
 def _correctness(rubric: Rubric) -> Correctness | None:

@@ -111,12 +111,12 @@ def load_module(target: str, base_dir: Path | None) -> LoadedModule:
     Raises:
         UserError: it cannot be found or imported.
     """
-    base = base_dir or Path.cwd()
+    base = (base_dir or Path()).absolute()
     if not target.endswith(".py"):
         looked_in = list(dict.fromkeys([Path.cwd(), base]))
         with _named_errors(f"cannot import {target!r}"):
             return _import_module(target, looked_in)
-    file = Path.cwd() / Path(target).expanduser()
+    file = Path(target).expanduser().absolute()
     if not file.is_file():
         file = base / Path(target).expanduser()
     if not file.is_file():

@@ -108,7 +108,7 @@ def test_missing_references_of_a_csv_are_named_by_row(
     ended = cli("check", save(config, tmp_path))
     assert ended.code == 2
     assert (
-        "2 of 12 references say that there is no answer: 'nan' (1), 'None' (1), in row 4, row 8; "
+        "2 of 12 references say that there is no answer: 'nan' (1), 'None' (1), in row 5, row 9; "
         "nothing can be graded against them" in ended.out
     )
 

@@ -120,7 +120,7 @@ def load_module(target: str, base_dir: Path | None) -> LoadedModule:
     if not file.is_file():
         file = base / Path(target).expanduser()
     if not file.is_file():
-        raise UserError(f"there is no file {file}")
+        raise UserError(f"there is no file {file.absolute()}")
     with _named_errors(f"importing {file} failed"):
         return _import_file(file, base)
 

@@ -27,6 +27,9 @@ MISSING: frozenset[str] = frozenset(
         *("no answer found", "no answer provided", "no answer given"),
         *("proof", "see proof", "see the proof", "see solution", "see the solution"),
         *("tbd", "tba", "todo", "to be determined"),
+        # errors of a spreadsheet, in English, German and French
+        *("#ref", "#div/0", "#value", "#name", "#num", "#null", "#spill", "#calc"),
+        *("#bezug", "#wert", "#zahl", "#nv", "#überlauf", "#valeur", "#nom", "#nombre"),
     }
 )
 """Marks of a missing answer, casefolded, without quote marks and final punctuation.

@@ -74,6 +74,13 @@ def gold_letter(gold: str, options: Sequence[str], labels: Sequence[str] = ()) -
     return _at(asked, options, 0) or gold
 
 
+def letter_of_text(gold: str, options: Sequence[str]) -> str | None:
+    """The letter of the one option that has this text, in any case; None if there is not one."""
+    asked = gold.strip().casefold()
+    found = [i for i, option in enumerate(options) if option.strip().casefold() == asked]
+    return LETTERS[found[0]] if len(found) == 1 else None
+
+
 def gold_letters(
     golds: Sequence[str],
     options: Sequence[Sequence[str]],

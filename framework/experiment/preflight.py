@@ -15,7 +15,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,11 @@ from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards import Rubric, UserError
 from groupwise.rewards.check.probes import spread
 from groupwise.rewards.check.prove import SAMPLE, Proof, prove
+from groupwise.rewards.check.references import (
+    ReferenceVerdict,
+    broken_references,
+    judge_references,
+)
 from groupwise.rewards.options import LETTERS, options_of
 from groupwise.rewards.style import Format
 from groupwise.rewards.types import Example
@@ -109,15 +114,15 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
         UserError: data, tokenizer or rewards cannot be read at all.
     """
     with (
-        _without_model(config, terminal, ("train",)) as (data, tokenizer),
+        _without_model(config, terminal, _splits(config)) as (data, tokenizer),
         evaluation_rubric(config) as rubric,
     ):
         with terminal.stage("Render the prompts") as stage:
             prompts = data.prompts("train", tokenizer)
             stage.summary = f"{len(prompts.examples)} prompts"
         with terminal.stage("Probe the rewards") as stage:
-            places = data.places("train")
-            proof = _prove(config, rubric, prompts, tokenizer, places, stage.update)
+            references = _references(data, rubric)
+            proof = _prove(config, rubric, prompts, tokenizer, references, stage.update)
             stage.summary = f"{len(proof.parts)} rewards on {proof.num_examples} examples"
     return _judge(config, rubric, prompts, proof, data.notices)
 
@@ -129,7 +134,7 @@ def check_sample(
     examples = data.examples("train")
     few = [examples[i] for i in spread(len(examples), SAMPLE)]
     prompts = data.rendered(few, tokenizer)
-    proof = _prove(config, rubric, prompts, tokenizer, data.places("train"))
+    proof = _prove(config, rubric, prompts, tokenizer, _references(data, rubric))
     return _judge(config, rubric, prompts, proof, data.notices)
 
 
@@ -161,12 +166,30 @@ def load_tokenizer(model: ModelConfig) -> Any:
     return tokenizer
 
 
+def _splits(config: ExperimentConfig) -> tuple[Split, ...]:
+    """What a run reads: without an evaluation, only the training problems."""
+    evaluation = config.evaluation
+    measures = evaluation.before or evaluation.after or evaluation.every_steps is not None
+    return ("train", "eval") if measures else ("train",)
+
+
+def _references(data: RunData, rubric: Rubric) -> ReferenceVerdict:
+    """What is wrong with the references of the training data, and what with the evaluation's."""
+    found = judge_references(rubric, data.examples("train"), data.places("train"))
+    keys = data.config.data
+    if "eval" not in _splits(data.config) or keys.eval == keys.train:
+        return found
+    later = broken_references(rubric, data.examples("eval"), data.places("eval"))
+    problems = (*found.problems, *(f"evaluation: {problem}" for problem in later))
+    return replace(found, problems=problems)
+
+
 def _prove(
     config: ExperimentConfig,
     rubric: Rubric,
     prompts: RenderedPrompts,
     tokenizer: Any,
-    places: Mapping[str, str],
+    references: ReferenceVerdict,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Proof:
     def tokenize(texts: Sequence[str]) -> list[tuple[int, ...]]:
@@ -179,7 +202,7 @@ def _prove(
         prompts.examples,
         tokenize=tokenize,
         max_tokens=config.training.max_completion_length,
-        places=places,
+        references=references,
         on_progress=on_progress,
     )
 

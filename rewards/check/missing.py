@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from groupwise.rewards.missing import missing_spelling
+from groupwise.rewards.options import letter_of_text, options_of
 from groupwise.rewards.text import excerpt
 from groupwise.rewards.types import Example
 
@@ -37,16 +38,23 @@ def missing_references(
     return tuple(
         MissingReference(example.id, spelling, places.get(example.id, f"id {example.id}"))
         for example in examples
-        if (spelling := missing_spelling(example.answer)) is not None
+        if (spelling := _spelling(example)) is not None
     )
 
 
 def what_is_missing(example: Example) -> str:
     """What is wrong with the reference, if it says that there is no answer; else empty."""
-    spelling = missing_spelling(example.answer)
+    spelling = _spelling(example)
     if spelling is None:
         return ""
     return f"the reference says that there is no answer: {_quoted(spelling)}"
+
+
+def _spelling(example: Example) -> str | None:
+    """The mark that the reference is, unless it is one of the example's options: `unknown`."""
+    if letter_of_text(example.answer, options_of(example.metadata)) is not None:
+        return None
+    return missing_spelling(example.answer)
 
 
 def summary(missing: Sequence[MissingReference], total: int) -> str:

@@ -56,8 +56,8 @@ def final_answer(example: Example, grader: Correctness | None) -> str:
 
     Without a grader prose stays as it is: the other rewards compare with the whole of it.
     """
-    mode, comma = ("text", "auto") if grader is None else (grader.mode, grader.decimal_comma)
-    reference = read_reference(example.answer, mode, comma)
+    # Its text alone matters here, as it stands in the data
+    reference = read_reference(example.answer, "text" if grader is None else grader.mode)
     return reference.text if reference is not None else example.answer.strip()
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.rewards.check.missing import MissingReference, missing_references, summary
+from groupwise.rewards.check.missing import MissingReference
 from groupwise.rewards.check.parts import (
     Evidence,
     PartProof,
@@ -36,9 +36,10 @@ from groupwise.rewards.check.probes import (
     spread,
     wrong_answers,
 )
+from groupwise.rewards.check.references import ReferenceVerdict, judge_references
 from groupwise.rewards.math.grade import Correctness, clear_caches
 from groupwise.rewards.reward_model import LearnedReward, RewardModel
-from groupwise.rewards.rubric import REWARDS, GradedReward, Rubric
+from groupwise.rewards.rubric import REWARDS, Rubric
 from groupwise.rewards.style import Format
 from groupwise.rewards.types import Completion, Example, Score
 
@@ -69,14 +70,14 @@ def prove(
     *,
     tokenize: Tokenize | None = None,
     max_tokens: int = 512,
-    places: Mapping[str, str] | None = None,
+    references: ReferenceVerdict | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Proof:
     """Probes every reward of a rubric on examples with rendered prompts.
 
     `max_tokens` is the length at which a completion is cut off. Without `tokenize` words count as
-    tokens. A reward that fails is reported, whatever the rubric's `on_error` says. `places` has the
-    row of each example by its id, such as "line 7", for messages.
+    tokens. A reward that fails is reported, whatever the rubric's `on_error` says. `references` is
+    what was found of the references, if the examples are a part of those that were looked at.
     """
     if not examples:
         raise ValueError("no examples to probe the rewards with")
@@ -103,9 +104,8 @@ def prove(
     evidence = Evidence(rubric, cheap, full, examples, others, sampled, on_all, on_sample)
     parts = [prove_part(name, evidence) for name in rubric.rewards]
     problems, notices = _judge_totals(rubric, sampled, [others[i] for i in sample], on_sample)
-    if missing := missing_references(examples, places or {}):
-        said = summary(missing, len(examples))
-        (problems if _grades(rubric) else notices).insert(0, said)
+    references = references or judge_references(rubric, examples, {})
+    problems[:0], notices[:0] = references.problems, references.notices
     if unknown := sum(answer is None for answer in others):
         notices.append(
             f"no wrong answer could be found for {unknown} of {len(examples)} examples: every "
@@ -118,7 +118,7 @@ def prove(
         {probe: mean(score.total for score in on_sample[probe]) for probe in PROBES},
         tuple(problems),
         tuple(notices),
-        missing,
+        references.missing,
         tuple(lengths),
         _seconds(full, sampled, probes),
     )
@@ -191,12 +191,6 @@ def _best_template(
 
 def _correctness(rubric: Rubric) -> Correctness | None:
     return next((r for r in rubric.rewards.values() if isinstance(r, Correctness)), None)
-
-
-def _grades(rubric: Rubric) -> bool:
-    """Whether the total depends on a comparison with the reference."""
-    weighed = (rubric.rewards[name] for name, spec in rubric.specs.items() if spec.weight)
-    return any(isinstance(reward, (Correctness, GradedReward)) for reward in weighed)
 
 
 def _cheap_part(rubric: Rubric) -> Rubric:

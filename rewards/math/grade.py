@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -19,7 +20,7 @@ from groupwise.rewards.math.amounts import Percent, Rules
 from groupwise.rewards.math.compare import same
 from groupwise.rewards.math.find import RULES, find_answer, visible
 from groupwise.rewards.math.guess import Extraction
-from groupwise.rewards.math.numbers import DecimalComma
+from groupwise.rewards.math.numbers import DecimalComma, as_english
 from groupwise.rewards.math.read import read
 from groupwise.rewards.math.reference import Mode, Reference, read_reference, short_number
 from groupwise.rewards.math.refusals import knows_nothing
@@ -34,7 +35,8 @@ from groupwise.rewards.math.wanted import (
     with_option,
 )
 from groupwise.rewards.math.words import without_text
-from groupwise.rewards.options import gold_letter, options_of
+from groupwise.rewards.missing import is_missing
+from groupwise.rewards.options import gold_letter, letter_of_text, options_of
 from groupwise.rewards.types import Completion, Example, Grade, Status
 from groupwise.rewards.verify.pool import Outcome, shared_pool
 
@@ -49,8 +51,9 @@ class Correctness:
 
     `extract` are the rules that may find the answer; their priority is that of `find.RULES`.
     `percent` says what `25%` equals, `decimal_comma` how `2,50` is read: `always` as a decimal,
-    `never`, or `auto`, where it can be no thousands. `tolerance` (absolute) and
-    `relative_tolerance` allow numbers to differ. `timeout_s` bounds one comparison by math-verify.
+    `never`, or `auto`, where it can be no thousands; `european`: as a decimal, and `1.250` as 1250,
+    in references and answers. `tolerance` (absolute) and `relative_tolerance` allow numbers to
+    differ. `timeout_s` bounds one comparison by math-verify.
     A reference that cannot be read or a comparison that was stopped gives None: a broken grader
     must not look like a bad model.
     """
@@ -58,7 +61,7 @@ class Correctness:
     mode: Mode = "auto"
     extract: tuple[str, ...] = RULES
     percent: Percent = "either"
-    decimal_comma: DecimalComma = "auto"
+    decimal_comma: Literal["auto", "never", "always", "european"] = "auto"
     tolerance: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     relative_tolerance: float = Field(default=0.0, ge=0.0, lt=1.0)
     timeout_s: float = Field(default=3.0, gt=0.0, le=120.0)
@@ -71,6 +74,11 @@ class Correctness:
             raise ValueError(f"unknown extraction rule {unknown[0]!r}; known: {', '.join(RULES)}")
         if not self.extract:
             raise ValueError("extract names no rule")
+
+    @property
+    def comma(self) -> DecimalComma:
+        """How commas are read once European numbers are written as English ones."""
+        return "never" if self.decimal_comma == "european" else self.decimal_comma
 
     def score_batch(
         self, examples: Sequence[Example], completions: Sequence[Completion]
@@ -102,16 +110,17 @@ class Correctness:
             UserError: math-verify is needed and cannot be started.
         """
         rules = Rules(self.percent, self.tolerance, self.relative_tolerance)
+        if self.decimal_comma == "european":
+            cases = map(_as_english, cases)
         grades: list[Grade] = []
         undecided: dict[tuple[str, str], list[int]] = {}
         for case in cases:
-            gold = gold_letter(case.gold, case.options) if case.options else case.gold
-            reference = read_reference(gold, self.mode, self.decimal_comma)
+            reference = self._reference(case)
             found = self._find(case, reference) if reference is not None else None
             if reference is None or found is None or _says_nothing(found.text):
                 grades.append(_BAD_REFERENCE if reference is None else _UNPARSEABLE)
                 continue
-            verdict = _compare(reference, found.text, rules, self.decimal_comma)
+            verdict = _compare(reference, found.text, rules, self.comma)
             if verdict is None and self.mode != "number":
                 undecided.setdefault((reference.text, found.text), []).append(len(grades))
             status: Status = "correct" if verdict else "wrong"
@@ -119,6 +128,21 @@ class Correctness:
         if undecided:
             self._ask_math_verify(undecided, grades)
         return grades
+
+    def reads(self, example: Example) -> bool:
+        """Whether the example's reference can be graded against."""
+        case = Case("", example.answer, True, options_of(example.metadata))
+        case = _as_english(case) if self.decimal_comma == "european" else case
+        return self._reference(case) is not None
+
+    def _reference(self, case: Case) -> Reference | None:
+        gold = gold_letter(case.gold, case.options) if case.options else case.gold
+        # "unknown" says nothing, unless it is one of the options
+        if case.options and (self.mode == "choice" or is_missing(gold)):
+            letter = letter_of_text(gold, case.options)
+            if letter is not None:
+                return Reference(letter, "choice")
+        return read_reference(gold, self.mode, self.comma)
 
     def _find(self, case: Case, reference: Reference) -> Extraction | None:
         """What the text gives as its answer, of the kind that the reference asks for."""
@@ -154,6 +178,11 @@ class Correctness:
         for pair, outcome in (outcomes | told).items():
             for index in undecided[pair]:
                 grades[index] = _grade_outcome(outcome, grades[index])
+
+
+def _as_english(case: Case) -> Case:
+    options = tuple(map(as_english, case.options))
+    return case._replace(text=as_english(case.text), gold=as_english(case.gold), options=options)
 
 
 def _says_nothing(text: str) -> bool:

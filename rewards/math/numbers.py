@@ -30,6 +30,12 @@ _NUMERAL = re.compile(
     r"([eE][-+]?\d{1,3}(?!\w))?(?:\s?/\s?(-?\d+(?:\.\d+)?)(?![/\w.]))?"
 )
 _COMMA = re.compile(r"[-+]?\s?[$€£¥₹]?\s?((?:\d{1,3}(?:[. ]\d{3})*[. ](?=\d{3},))?)(\d+),(\d+)")
+_BRACED_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d)")  # LaTeX: 2{,}50
+# `1.250,00`, `15.200`, `2,50`; no part of 1,000.5, a date, 1,2,3, a point (1,2) or 0.125
+_EUROPEAN = re.compile(
+    r"(?P<pair>[(\[]-?\d+,-?\d+[)\]])|(?<![\d.,])"
+    r"(?P<whole>[1-9]\d{0,2}(?:\.\d{3})+|\d+)(?:,(?P<decimals>\d+))?(?!\d|[.,]\d)"
+)
 # Short enough that equal decimals are equal floats: at most 15 digits
 _PLAIN = re.compile(r"\$?(-?(?:\d{1,3}(?:,\d{3}){1,2}|\d{1,9})(?:\.\d{1,6})?)\.?")
 _LETTERS_ONLY = re.compile(r"[A-Za-z][A-Za-z -]*")
@@ -62,6 +68,21 @@ def leading_number(text: str) -> Leading | None:
     value = Fraction(re.sub("[, ]", "", digits) + exponent) / Fraction(below or 1)
     value = -value if "-" in sign + sign_behind else value
     return Leading(value, "." in digits or bool(exponent), currency, match.end())
+
+
+def as_english(text: str) -> str:
+    """A text whose numbers are written as in 1.250,00, with these as English writes them.
+
+    A point that can group nothing is a decimal one already: 2.5, 0.125.
+    """
+
+    def number(found: re.Match[str]) -> str:
+        if found["pair"]:
+            return found[0]
+        decimals = "" if found["decimals"] is None else f".{found['decimals']}"
+        return found["whole"].replace(".", "") + decimals
+
+    return _EUROPEAN.sub(number, _BRACED_COMMA.sub(",", text))
 
 
 def with_decimal_comma(text: str, rule: DecimalComma) -> tuple[str, bool] | None:

@@ -12,6 +12,7 @@ import pytest
 from groupwise.rewards import Correctness, Example, RewardModel, build_rubric
 from groupwise.rewards.check.probes import TEMPLATES, final_answer, spread, wrap, wrong_answers
 from groupwise.rewards.check.prove import Proof, prove
+from groupwise.rewards.check.references import judge_references
 from groupwise.rewards.style import opens_thought
 
 ASKED = "<|user|>{}<|assistant|>\n"
@@ -148,7 +149,8 @@ def test_broken_references_are_named() -> None:
 def test_missing_references_are_summed_up_by_row_behind_the_broken_ones() -> None:
     answers = ["N/A", *map(str, range(9)), "n/a", "none", "so \\boxed{", "N/A"]
     with build_rubric({"correctness": 1.0}) as rubric:
-        proof = prove(rubric, examples(answers), places={"0": "line 1", "13": "line 14"})
+        judged = judge_references(rubric, examples(answers), {"0": "line 1", "13": "line 14"})
+        proof = prove(rubric, examples(answers), references=judged)
     (part,) = proof.parts
     assert [failure.example_id for failure in part.failures] == ["12", "0", "10", "11", "13"]
     assert part.problems == (

@@ -113,6 +113,36 @@ def test_missing_references_of_a_csv_are_named_by_row(
     )
 
 
+def test_references_of_the_evaluation_are_named_too(
+    config: dict[str, Any], tmp_path: Path, cli: RunCli
+) -> None:
+    rows = [{"question": "6*7?", "answer": "42"}, {"question": "1/0?", "answer": "#DIV/0!"}]
+    (tmp_path / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config["data"]["eval"] = "held_out.jsonl"
+    ended = cli("check", save(config, tmp_path))
+    assert ended.code == 2
+    assert (
+        "PROBLEM: evaluation: 1 of 2 references says that there is no answer: '#DIV/0!' (1), in "
+        "line 2; nothing can be graded against them" in ended.out
+    )
+    config["evaluation"] = {"before": False, "after": False}
+    assert cli("check", save(config, tmp_path)).code == 0
+
+
+def test_decimal_commas_are_found_and_the_setting_reaches_the_grader(
+    config: dict[str, Any], tmp_path: Path, cli: RunCli
+) -> None:
+    table = [f"Was kosten {n} Karten?;{n * 1250},50" for n in range(1, 30)]
+    (tmp_path / "preise.csv").write_text("\n".join(["question;answer", *table]) + "\n")
+    config["data"] |= {"train": "preise.csv", "eval": None}
+    key = "rewards.parts.correctness.params.decimal_comma"
+    ended = cli("check", save(config, tmp_path))
+    assert ended.code == 2
+    assert f"set {key}: european" in ended.out
+    ended = cli("check", save(config, tmp_path), "--set", f"{key}=european")
+    assert ended.code == 0, ended.out
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), "", "  "], ids=repr)
 def test_an_answer_that_is_not_there_is_refused_by_line(
     value: Any, config: dict[str, Any], tmp_path: Path, cli: RunCli

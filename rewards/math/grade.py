@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from numbers import Number
 from typing import Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from groupwise.rewards.errors import UserError
 from groupwise.rewards.math.amounts import Percent, Rules
 from groupwise.rewards.math.compare import same
 from groupwise.rewards.math.find import RULES, find_answer, visible
@@ -110,11 +112,10 @@ class Correctness:
             UserError: math-verify is needed and cannot be started.
         """
         rules = Rules(self.percent, self.tolerance, self.relative_tolerance)
-        if self.decimal_comma == "european":
-            cases = map(_as_english, cases)
         grades: list[Grade] = []
         undecided: dict[tuple[str, str], list[int]] = {}
-        for case in cases:
+        for raw in cases:
+            case = self._written(raw)
             reference = self._reference(case)
             found = self._find(case, reference) if reference is not None else None
             if reference is None or found is None or _says_nothing(found.text):
@@ -132,8 +133,18 @@ class Correctness:
     def reads(self, example: Example) -> bool:
         """Whether the example's reference can be graded against."""
         case = Case("", example.answer, True, options_of(example.metadata))
-        case = _as_english(case) if self.decimal_comma == "european" else case
-        return self._reference(case) is not None
+        return self._reference(self._written(case)) is not None
+
+    def _written(self, case: Case) -> Case:
+        """The case as text, in English notation; a gold that is a number has no other one."""
+        english = as_english if self.decimal_comma == "european" else str
+        is_text = isinstance(case.gold, str)
+        return Case(
+            english(as_text(case.text, "text")),
+            english(case.gold) if is_text else as_text(case.gold, "gold"),
+            case.closed,
+            tuple(map(english, case.options)),
+        )
 
     def _reference(self, case: Case) -> Reference | None:
         gold = gold_letter(case.gold, case.options) if case.options else case.gold
@@ -178,11 +189,6 @@ class Correctness:
         for pair, outcome in (outcomes | told).items():
             for index in undecided[pair]:
                 grades[index] = _grade_outcome(outcome, grades[index])
-
-
-def _as_english(case: Case) -> Case:
-    options = tuple(map(as_english, case.options))
-    return case._replace(text=as_english(case.text), gold=as_english(case.gold), options=options)
 
 
 def _says_nothing(text: str) -> bool:
@@ -231,21 +237,41 @@ _DEFAULT = Correctness()
 
 
 def grade(
-    text: str, gold: str, grader: Correctness = _DEFAULT, choices: Sequence[str] | None = None
+    text: str,
+    gold: str | float,
+    grader: Correctness = _DEFAULT,
+    choices: Sequence[str] | None = None,
 ) -> Grade:
-    """Whether a text's final answer equals the gold answer.
+    """Whether a text's final answer equals the gold answer; a number is taken as its text.
 
     `grader` holds the conventions, `choices` the texts of a multiple choice's options.
 
     Raises:
-        UserError: math-verify is needed and cannot be started.
+        UserError: one of them is neither a text nor a number, or math-verify is needed and cannot
+            be started.
     """
     return grader.grade_cases([Case(text, gold, True, tuple(choices or ()))])[0]
 
 
-def grade_many(pairs: Iterable[tuple[str, str]], grader: Correctness = _DEFAULT) -> list[Grade]:
+def grade_many(
+    pairs: Iterable[tuple[str, str | float]], grader: Correctness = _DEFAULT
+) -> list[Grade]:
     """`grade` for (text, gold) pairs, in order; math-verify runs in parallel."""
     return grader.grade_cases(Case(text, gold) for text, gold in pairs)
+
+
+def as_text(value: object, what: str) -> str:
+    """A text as it is, a number written out.
+
+    Raises:
+        UserError: anything else, such as None.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Number):
+        return str(value)
+    shown = "None" if value is None else f"a {type(value).__name__}, {value!r:.60}"
+    raise UserError(f"grading: the {what} is {shown}; it has to be a text or a number")
 
 
 def clear_caches() -> None:

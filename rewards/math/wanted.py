@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from groupwise.rewards.math.amounts import Rules
 from groupwise.rewards.math.compare import same
@@ -27,10 +27,13 @@ _NOT_OTHER = re.compile(r", (?:and )?not [^,.]+\.?$")
 
 
 class Case(NamedTuple):
-    """A text to grade, in `wanted` the visible part of it. `closed`: it ended by itself."""
+    """A text to grade, in `wanted` the visible part of it. `closed`: it ended by itself.
+
+    A gold that is a number is written out before it is read.
+    """
 
     text: str
-    gold: str
+    gold: Any
     closed: bool = True
     options: tuple[str, ...] = ()
 

@@ -19,12 +19,13 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from groupwise.rewards.errors import UserError
 
@@ -40,6 +41,7 @@ class _Process:
     """One child, and the pair that it is working on."""
 
     popen: subprocess.Popen[bytes]
+    errors: IO[bytes]  # what it printed until it was ready
     ready: bool = False
     deadline: float = 0.0
     job: int | None = None
@@ -53,9 +55,9 @@ class MathVerifyPool:
         self.num_workers = num_workers
         self.memory_mb = memory_mb
         self._processes: list[_Process] = []
-        self._owner = os.getpid()
         self._lock = threading.Lock()
         atexit.register(self.close)
+        os.register_at_fork(after_in_child=self._forget)
 
     def verify(self, pairs: Sequence[tuple[str, str]], timeout_s: float) -> list[Outcome]:
         """The outcome for each (gold, answer), in order; at most `timeout_s` seconds per pair.
@@ -66,7 +68,6 @@ class MathVerifyPool:
         if not pairs:
             return []
         with self._lock:
-            self._forget_after_fork()
             try:
                 return self._verify(pairs, timeout_s)
             except BaseException:
@@ -77,19 +78,17 @@ class MathVerifyPool:
     def warm_up(self) -> None:
         """Start one worker without waiting for it."""
         with self._lock:
-            self._forget_after_fork()
             if not self._processes:
                 self._processes.append(self._start())
 
     def close(self) -> None:
         """Kill the workers; a later `verify` starts new ones."""
-        if os.getpid() == self._owner:
-            with self._lock:
-                self._kill_all()
+        with self._lock:
+            self._kill_all()
 
-    def _forget_after_fork(self) -> None:
-        if os.getpid() != self._owner:
-            self._processes, self._owner = [], os.getpid()
+    def _forget(self) -> None:
+        """In a forked process: the workers are its parent's, whose threads may hold the lock."""
+        self._processes, self._lock = [], threading.Lock()
 
     def _kill_all(self) -> None:
         for process in self._processes:
@@ -123,8 +122,9 @@ class MathVerifyPool:
         process.deadline = time.monotonic() + timeout_s
         with contextlib.suppress(BrokenPipeError):  # it died: `_collect` sees its end of file
             assert process.popen.stdin is not None
-            process.popen.stdin.write(line.encode())
-            process.popen.stdin.flush()
+            rest = memoryview(line.encode())
+            while rest:
+                rest = rest[process.popen.stdin.write(rest) :]
 
     def _wait(self, timeout_s: float) -> None:
         """Until a worker has something to say, or the first deadline passes."""
@@ -172,6 +172,8 @@ class MathVerifyPool:
         environment["PYTHONPATH"] = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         environment["GROUPWISE_WORKER_MEMORY_MB"] = str(self.memory_mb)
         environment["OMP_NUM_THREADS"] = "1"
+        # No pipe: it would fill up, and the worker wait for us
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         popen = subprocess.Popen(
             [
                 sys.executable,
@@ -181,17 +183,18 @@ class MathVerifyPool:
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=errors,
+            bufsize=0,  # nothing that a forked process would write once more
             env=environment,
             start_new_session=True,  # Ctrl-C is for the run, which ends its workers itself
         )
-        return _Process(popen, deadline=time.monotonic() + START_TIMEOUT_S)
+        return _Process(popen, errors, deadline=time.monotonic() + START_TIMEOUT_S)
 
 
 def _kill(process: _Process) -> None:
     process.popen.kill()
     process.popen.wait()
-    for stream in (process.popen.stdin, process.popen.stdout, process.popen.stderr):
+    for stream in (process.popen.stdin, process.popen.stdout, process.errors):
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.close()
@@ -199,8 +202,9 @@ def _kill(process: _Process) -> None:
 
 def _start_failure(process: _Process) -> str:
     process.popen.kill()
-    errors = b"" if process.popen.stderr is None else process.popen.stderr.read()
-    tail = errors.decode(errors="replace").strip().splitlines()[-1:]
+    process.popen.wait()
+    process.errors.seek(0)
+    tail = process.errors.read().decode(errors="replace").strip().splitlines()[-1:]
     return (
         "the math-verify worker process could not be started: "
         + (tail[0] if tail else "no reason given")
@@ -210,6 +214,14 @@ def _start_failure(process: _Process) -> str:
 
 _shared: MathVerifyPool | None = None
 _shared_lock = threading.Lock()
+
+
+def _new_lock() -> None:
+    global _shared_lock
+    _shared_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_new_lock)
 
 
 def shared_pool() -> MathVerifyPool:

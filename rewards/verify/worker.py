@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -34,6 +35,9 @@ def main() -> None:
     import math_verify  # noqa: F401
 
     sys.set_int_max_str_digits(5_000)
+    with Path(os.devnull).open("wb") as nothing:  # whatever the libraries print from now on
+        os.dup2(nothing.fileno(), 1)
+        os.dup2(nothing.fileno(), 2)
     _reply(replies, {"ready": True})
     for line in _lines():
         request = json.loads(line)

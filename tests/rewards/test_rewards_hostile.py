@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,15 @@ from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from groupwise.rewards import Completion, Correctness, Example, build_rubric, grade, grade_many
+from groupwise.rewards import (
+    Completion,
+    Correctness,
+    Example,
+    UserError,
+    build_rubric,
+    grade,
+    grade_many,
+)
 from groupwise.rewards.math.find import find_answer
 from groupwise.rewards.verify.pool import MathVerifyPool, shared_pool
 
@@ -141,6 +151,59 @@ def test_numbers_equal_themselves_and_no_other(number, step):
 
 
 # --- the worker ------------------------------------------------------------------------------
+
+
+def test_a_worker_that_prints_much_goes_on(monkeypatch: pytest.MonkeyPatch):
+    """Python then writes half a megabyte while it imports SymPy; a pipe holds 64 kB."""
+    monkeypatch.setenv("PYTHONVERBOSE", "1")
+    pool = MathVerifyPool(num_workers=1)
+    assert pool.verify([("x", "x"), ("y", "z")], 30.0) == ["equal", "different"]
+    pool.close()
+
+
+def test_a_process_forked_while_a_thread_verifies():
+    """The thread is not in the child, and what it held there nobody would give back."""
+    pool = shared_pool()
+    with pool._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(120)  # instead of waiting for ever
+            outcome = shared_pool().verify([("x", "x")], 30.0)
+            shared_pool().close()
+            os._exit(0 if outcome == ["equal"] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert pool.verify([("x", "x")], 30.0) == ["equal"], "the parent's workers are its own"
+
+
+NUMBERS = [42, 42.0, Decimal("42.0"), Fraction(42), "42"]
+
+
+@pytest.mark.parametrize("gold", NUMBERS, ids=repr)
+def test_a_number_is_a_reference(gold: float):
+    assert grade("The answer is 42.", gold).correct
+    assert not grade("The answer is 43.", gold).correct
+    assert grade_many([("42", gold), ("43", gold)]) == [grade("42", gold), grade("43", gold)]
+    score, other = rubric_scores(gold)
+    assert (score.parts["correctness"], other.parts["correctness"]) == (1.0, 0.0)
+
+
+def rubric_scores(gold: object):
+    example = Example("e", "6 times 7?", gold)  # type: ignore[arg-type]
+    with build_rubric({"correctness": 1.0}) as rubric:
+        return rubric.score_batch([example] * 2, [Completion("42"), Completion("43")])
+
+
+@pytest.mark.parametrize(
+    ("gold", "named"),
+    [(None, "None"), (["42"], r"a list, \['42'\]"), ({"a": 1}, "a dict"), (b"4", "a bytes")],
+)
+def test_what_is_neither_text_nor_number_is_named(gold: object, named: str):
+    with pytest.raises(UserError, match=f"the gold is {named}.*has to be a text or a number"):
+        grade("42", gold)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=f"the gold is {named}"):
+        rubric_scores(gold)
+    with pytest.raises(UserError, match="the text is None"):
+        grade(None, "42")  # type: ignore[arg-type]
 
 
 def test_workers_end_with_their_pool():

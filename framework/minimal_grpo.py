@@ -11,7 +11,6 @@ term, fast sampling, schedules, logs, checkpoints, evaluation.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from groupwise.framework.config import DataConfig
+from groupwise.framework.data.rows import read_examples
 from groupwise.framework.objective import token_logps
 from groupwise.rewards import Completion, Example, Rubric, build_rubric
 
@@ -26,12 +27,18 @@ REWARDS = {"correctness": 1.0, "format": 0.25, "language": 0.10}
 
 
 class MathDataset(list[tuple[str, str]]):
-    """(question, answer) of each line of a file: `{"question": "2+2=?", "answer": "4"}`."""
+    """(question, answer) of each row of a data file: `{"question": "2+2=?", "answer": "4"}`.
 
-    def __init__(self, path: str | Path) -> None:
-        with Path(path).open(encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines if line.strip()]
-        super().__init__((str(row["question"]), str(row["answer"])) for row in rows)
+    Raises:
+        UserError: rows have no such fields; the message names those that they have.
+    """
+
+    def __init__(
+        self, path: str | Path, question_field: str = "question", answer_field: str = "answer"
+    ) -> None:
+        data = DataConfig(train=str(path), question_field=question_field, answer_field=answer_field)
+        found = read_examples(data, str(path), "train")
+        super().__init__((item.example.question, item.example.answer) for item in found)
 
 
 @dataclass(eq=False)

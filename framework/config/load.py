@@ -16,6 +16,7 @@ from groupwise.framework.config.errors import ConfigError, Problem
 from groupwise.framework.config.locations import resolve_paths
 from groupwise.framework.config.messages import describe
 from groupwise.framework.config.overrides import Overrides, apply_overrides
+from groupwise.framework.config.paths import FORMATS
 from groupwise.framework.config.schema import SECTIONS, Experiment
 from groupwise.framework.config.yaml import KeyPath, parse_yaml
 
@@ -42,6 +43,8 @@ def load_yaml(
     """
     source = str(path)
     parsed = parse_yaml(read_config_text(path))
+    if path.suffix.lower() == ".json" and not _has_sections(parsed.data):
+        raise _is_data(path)
     if parsed.problems:
         raise ConfigError(parsed.problems, source)
     if parsed.data is None:
@@ -96,8 +99,10 @@ def to_dict(config: Experiment) -> dict[str, Any]:
 
 
 def read_config_text(path: Path) -> str:
-    """The file's text. Raises ConfigError if it cannot be read."""
+    """The file's text. Raises ConfigError if it cannot be read, or is a data file."""
     source = str(path)
+    if path.suffix.lower() in FORMATS and path.suffix.lower() != ".json":
+        raise _is_data(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -111,6 +116,25 @@ def read_config_text(path: Path) -> str:
     else:
         return text
     raise ConfigError([Problem("", message)], source)
+
+
+def _has_sections(data: Any) -> bool:
+    """Whether JSON is a config: data are a list, or one object a line."""
+    return isinstance(data, dict) and not SECTIONS.keys().isdisjoint(data)
+
+
+def _is_data(path: Path) -> ConfigError:
+    return ConfigError(
+        [
+            Problem(
+                "",
+                "that is data, where a config is expected; put it under data.train in a YAML file:"
+                f"\n    model: {{name: unsloth/Qwen3-0.6B}}\n    data: {{train: {path}}}\n"
+                f"or take the other settings from a preset: default --set data.train={path}",
+            )
+        ],
+        str(path),
+    )
 
 
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}

@@ -15,7 +15,7 @@ from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingPara
 from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
 from groupwise.framework.minimal_grpo import MathDataset, MinimalGRPOTrainer, main
 from groupwise.framework.policy import load
-from groupwise.rewards import Completion, Example, build_rubric
+from groupwise.rewards import Completion, Example, UserError, build_rubric
 
 pytestmark = pytest.mark.stack
 
@@ -181,6 +181,14 @@ def test_math_dataset(tmp_path: Path) -> None:
     data = MathDataset(path)
     assert list(data) == [("2+2=?", "4"), ("é?", "x")]
     assert (len(data), data[1]) == (2, ("é?", "x"))
+
+
+def test_math_dataset_names_the_fields_that_it_wants(tmp_path: Path) -> None:
+    path = tmp_path / "math_tasks.jsonl"
+    path.write_text('{"problem": "2+2=?", "answer": 4}\n')
+    with pytest.raises(UserError, match="no row has a field 'question'; did you mean 'problem'"):
+        MathDataset(path)
+    assert list(MathDataset(path, question_field="problem")) == [("2+2=?", "4")]
 
 
 def test_the_command(

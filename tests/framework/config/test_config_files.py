@@ -11,6 +11,7 @@ from conftest import ROOT
 
 from groupwise.framework.config import (
     BatchShape,
+    ConfigError,
     ExperimentConfig,
     list_presets,
     preset_text,
@@ -71,6 +72,39 @@ def test_an_unknown_preset() -> None:
     assert str(caught.value) == (
         "quikstart: there is no such file, and no preset of that name; did you mean quickstart?"
     )
+
+
+ROWS = '{"question": "1+1?", "answer": 2}'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "question,answer\n1+1?,2\n"),
+        ("t.TSV", "question\tanswer\n1+1?\t2\n"),
+        ("t.jsonl", ROWS),
+        ("t.json", f"[{ROWS}]"),
+        ("t.json", f"{ROWS}\n{ROWS}\n"),
+        ("t.json", ROWS),
+        ("t.parquet", "PAR1\x00"),
+        ("t.xlsx", "PK\x03\x04"),
+    ],
+)
+def test_data_in_place_of_a_config(name: str, content: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        ExperimentConfig.from_yaml(path)
+    assert str(caught.value).startswith(
+        f"{path}: that is data, where a config is expected; put it under data.train in a YAML file:"
+    )
+    assert f"    data: {{train: {path}}}\n" in str(caught.value)
+
+
+def test_a_config_may_be_json(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text('{"model": {"name": "toy"}, "data": {"train": "toy"}}')
+    assert ExperimentConfig.from_yaml(path).data.train == "toy"
 
 
 def test_a_folder_does_not_hide_a_preset_and_a_file_does(

@@ -61,6 +61,16 @@ class Template:
         return next((c for c in self.columns if shown(field_of(fields, c)) is None), None)
 
 
+def with_question(text: str, question_field: str, question: str) -> str:
+    """The template of prompts around a question that has no row: the question alone where the
+    template asks for columns."""
+    own = ("question", question_field)
+    names = [found["name"] for found in _BRACES.finditer(text) if found["name"] not in (None, *own)]
+    if any(_NAME.fullmatch(name) for name in names):
+        return question
+    return Template(text, own).fill(dict.fromkeys(own, question), {})
+
+
 def read_template(
     text: str, own: Collection[str], rows: Sequence[Mapping[str, Any]], where: str
 ) -> Template:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from groupwise.evaluation.text import printable
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.data.prompts import apply_chat_template, template_variables
+from groupwise.framework.data.templates import with_question
 from groupwise.framework.policy import Policy
 from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.rewards.errors import UserError
@@ -57,7 +58,7 @@ def chat(
         if question == "/reset":
             turns = []
             continue
-        text = config.data.prompt_template.replace("{question}", question)
+        text = with_question(config.data.prompt_template, config.data.question_field, question)
         asked = _that_fit(policy, opening, [*turns, {"role": "user", "content": text}], max_tokens)
         if not asked:
             continue

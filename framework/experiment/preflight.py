@@ -286,7 +286,8 @@ def _option_notices(examples: Sequence[Example]) -> list[str]:
         return []
     return [
         f"{blind} of {len(examples)} prompts ask for the letter of an option, but show none of the "
-        "options: the model would have to guess; write them into data.question_field"
+        "options: the model would have to guess; write them into data.question_field, or have them "
+        'put in, with data.prompt_template: "{question}\\n{choices}" (the name of their field)'
     ]
 
 

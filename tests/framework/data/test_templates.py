@@ -10,6 +10,7 @@ from test_conversations import read, written
 
 from groupwise.framework.config import DataConfig, WarmStartConfig
 from groupwise.framework.data.demonstrations import load_demonstrations
+from groupwise.framework.data.templates import with_question
 from groupwise.rewards.errors import UserError
 
 ROW: dict[str, Any] = {
@@ -52,6 +53,18 @@ def test_prompts(template: str, tmp_path: Path) -> None:
     (example,), _ = read(tmp_path, [ROW], **keys)
     assert example.messages[0]["content"] == FILLED[template]
     assert example.question == ROW["question"]
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("Solve {question} { end }", "Solve {x}? { end }"),
+        ("{problem} \\boxed{}", "{x}? \\boxed{}"),
+        ("{context}\n{question}", "{x}?"),
+    ],
+)
+def test_a_question_without_a_row(template: str, text: str) -> None:
+    assert with_question(template, "problem", "{x}?") == text
 
 
 @pytest.mark.parametrize(

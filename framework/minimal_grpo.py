@@ -21,6 +21,7 @@ from torch import Tensor
 from groupwise.framework.config import DataConfig
 from groupwise.framework.data.rows import read_examples
 from groupwise.framework.objective import token_logps
+from groupwise.framework.sampling.stopping import end_of_text_ids
 from groupwise.rewards import Completion, Example, Rubric, build_rubric
 
 REWARDS = {"correctness": 1.0, "format": 0.25, "language": 0.10}
@@ -77,6 +78,8 @@ class MinimalGRPOTrainer:
             "num_return_sequences": self.num_generations,
             "max_new_tokens": self.max_completion_length,
             "pad_token_id": self.tokenizer.pad_token_id,
+            # All of them: the model's, the tokenizer's, and that of the chat template.
+            "eos_token_id": sorted(end_of_text_ids(self.model, self.tokenizer)),
         }
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=0.0)
@@ -107,6 +110,7 @@ class MinimalGRPOTrainer:
         """A group of answers: tokens (G, P + T) of prompt and completion; mask (G, T).
 
         The mask is 1 up to the first end-of-text token, that token included: to end is learned too.
+        There may be several such tokens.
         """
         prompt = self.tokenizer.apply_chat_template(
             chat(question), add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -116,7 +120,8 @@ class MinimalGRPOTrainer:
         tokens = self.model.generate(**prompt, **self.drawn).clone()
         self.model.train()
         completions = tokens[:, prompt["input_ids"].shape[1] :]
-        ended = (completions == self.tokenizer.eos_token_id).long()
+        ends = torch.tensor(self.drawn["eos_token_id"], device=completions.device)
+        ended = torch.isin(completions, ends).long()
         return tokens, (ended.cumsum(1) - ended == 0).long()
 
     def score(self, question: str, answer: str, tokens: Tensor, mask: Tensor) -> Tensor:

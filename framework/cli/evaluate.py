@@ -21,6 +21,7 @@ from groupwise.framework.experiment.evaluate import (
 )
 from groupwise.framework.experiment.labels import data_label, free_evaluation, model_label
 from groupwise.framework.experiment.preflight import load_tokenizer, refuse_early
+from groupwise.framework.experiment.template_check import notice_template
 from groupwise.framework.experiment.toy import make_toy_in, toy_folder
 from groupwise.framework.policy import load
 from groupwise.framework.policy.folders import base_of_adapter, identity_of
@@ -91,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     with terminal.libraries_to(run_dir.log):
         with terminal.stage("Load the model"):
             policy = load(config.model, config.seed, for_training=False)
+        notice_template(config, policy, terminal.notice)
         held_out = data.prompts("eval", policy.tokenizer).examples
         summary = measure(label, config, policy, held_out, run_dir, terminal, model=model)
     table = made / f"samples.{arguments.export}"

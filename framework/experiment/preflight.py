@@ -29,6 +29,10 @@ from groupwise.framework.data.prompts import RenderedPrompts
 from groupwise.framework.data.scored_groups import ScoredGroup
 from groupwise.framework.experiment.data import RunData
 from groupwise.framework.experiment.evaluate import evaluation_rubric, rubric_of
+from groupwise.framework.experiment.template_check import (
+    switches_thinking_on,
+    template_notices_of,
+)
 from groupwise.framework.experiment.toy import toy_in_scratch
 from groupwise.framework.policy.checkpointing import checkpointing
 from groupwise.framework.policy.folders import check_model_folder, read_chat_template
@@ -124,7 +128,8 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
             references = _references(data, rubric)
             proof = _prove(config, rubric, prompts, tokenizer, references, stage.update)
             stage.summary = f"{len(proof.parts)} rewards on {proof.num_examples} examples"
-    return _judge(config, rubric, prompts, proof, data.notices)
+        notices = (*data.notices, *template_notices_of(data.config, tokenizer))
+    return _judge(config, tokenizer, rubric, prompts, proof, notices)
 
 
 def check_sample(
@@ -135,7 +140,7 @@ def check_sample(
     few = [examples[i] for i in spread(len(examples), SAMPLE)]
     prompts = data.rendered(few, tokenizer)
     proof = _prove(config, rubric, prompts, tokenizer, _references(data, rubric))
-    return _judge(config, rubric, prompts, proof, data.notices)
+    return _judge(config, tokenizer, rubric, prompts, proof, data.notices)
 
 
 @contextmanager
@@ -209,18 +214,19 @@ def _prove(
 
 def _judge(
     config: ExperimentConfig,
+    tokenizer: Any,
     rubric: Rubric,
     prompts: RenderedPrompts,
     proof: Proof,
-    data_notices: Sequence[str],
+    more_notices: Sequence[str],
 ) -> Preflight:
     problems = [problem for part in proof.parts for problem in part.problems]
     problems += proof.problems
     notices = [
         *config_notices(config),
-        *data_notices,
+        *more_notices,
         *proof.notices,
-        *_template_notices(config, rubric, prompts.examples[0]),
+        *_prompt_notices(config, tokenizer, rubric, prompts.examples[0]),
         *_option_notices(prompts.examples),
     ]
     if prompts.left_out:
@@ -245,7 +251,9 @@ def _judge(
     )
 
 
-def _template_notices(config: ExperimentConfig, rubric: Rubric, example: Example) -> list[str]:
+def _prompt_notices(
+    config: ExperimentConfig, tokenizer: Any, rubric: Rubric, example: Example
+) -> list[str]:
     """Notices on a dropped system prompt, a format that no prompt asks for, a closed thought."""
     notices = []
     system = example.messages[0]["content"] if example.messages[0]["role"] in SYSTEM else ""
@@ -267,9 +275,11 @@ def _template_notices(config: ExperimentConfig, rubric: Rubric, example: Example
             )
         closed = example.prompt.rstrip().endswith("</think>")
         if closed and "think" in reward.template:
+            setting = switches_thinking_on(config.model, tokenizer, example.messages)
+            remedy = f"set {setting}" if setting else "set model.chat_template to one that thinks"
             notices.append(
                 f"reward {name!r} wants a thought, but the chat template has already closed one "
-                "(</think>) in the prompt; turn the template's thinking on, or use template: answer"
+                f"(</think>) in the prompt; {remedy}, or use template: answer"
             )
     return notices
 
@@ -333,6 +343,7 @@ def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsDryR
         held_out = data.prompts("eval", tokenizer)
         warms = training.warm_start.enabled or training.method == "sft"
         num_demonstrations = len(data.demonstrations) if warms else 0
+        notices = (*data.notices, *template_notices_of(data.config, tokenizer))
         problems: tuple[str, ...] = ()
         if training.method == "grpo":
             problems = check_sample(config, data, tokenizer, rubric).problems
@@ -346,7 +357,7 @@ def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsDryR
         memory,
         train.examples[0].prompt,
         problems,
-        (*config_notices(config), *data.notices),
+        (*config_notices(config), *notices),
     )
 
 

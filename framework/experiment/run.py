@@ -31,6 +31,7 @@ from groupwise.framework.experiment.evaluate import (
     rubric_of,
 )
 from groupwise.framework.experiment.preflight import check_sample, load_tokenizer
+from groupwise.framework.experiment.template_check import notice_template
 from groupwise.framework.experiment.toy import make_toy_in, toy_folder
 from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
 from groupwise.framework.policy import Policy, load
@@ -95,6 +96,7 @@ def run(
         if is_trained and lacks_samples(config, run_dir):
             from_main(lambda: evaluate_base_again(config, data, run_dir, terminal))
         policy = load_policy(config, run_dir, terminal, trained=is_trained)
+        from_main(lambda: notice_template(config, policy, terminal.notice))
         problems = load_data(data, policy.tokenizer, terminal)
 
         def measured(label: str) -> Callable[[], Summary]:

@@ -1,6 +1,7 @@
 """Chat template, tokenizer and generation config beside each other: where they do not fit.
 
-    template_notices(config, tokenizer, declared_ends(config.model, tokenizer))
+    template_notices_of(config, tokenizer)                   # before the model is loaded
+    notice_template(config, policy, terminal.notice)         # at the start of a run
 
 What is found here does not stop a run; each notice says what the run does about it, or what to set.
 Left out: whether the prompts ask for what the rewards want (`preflight.py`).
@@ -11,11 +12,12 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from groupwise.framework.config import ExperimentConfig, ModelConfig
 from groupwise.framework.data.prompts import apply_chat_template, template_variables
+from groupwise.framework.policy import Policy
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Message
 
@@ -27,6 +29,23 @@ STANDARD = {
 _GENERATION = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
 _PROBE = "What is 1+1?"
 _MARK = "value of a variable"
+
+
+def notice_template(
+    config: ExperimentConfig, policy: Policy, notify: Callable[[str], None]
+) -> None:
+    """Reports what does not fit, at the start of a run or an evaluation."""
+    from groupwise.framework.sampling import stopping  # imports torch: not at start-up
+
+    tokenizer, generation = policy.tokenizer, getattr(policy.model, "generation_config", None)
+    ends = stopping.as_ids(getattr(generation, "eos_token_id", None), tokenizer.eos_token_id)
+    for notice in template_notices(config, tokenizer, ends):
+        notify(notice)
+
+
+def template_notices_of(config: ExperimentConfig, tokenizer: Any) -> list[str]:
+    """The same, before the model is loaded."""
+    return template_notices(config, tokenizer, declared_ends(config.model, tokenizer))
 
 
 def declared_ends(model: ModelConfig, tokenizer: Any) -> frozenset[int]:
@@ -206,7 +225,9 @@ def _tree(tokenizer: Any, given: Mapping[str, Any]) -> Any:
     return Environment(extensions=["jinja2.ext.loopcontrols"]).parse(_GENERATION.sub("", text))
 
 
-def switches_thinking_on(model: ModelConfig, tokenizer: Any, prompt: list[Any]) -> str | None:
+def switches_thinking_on(
+    model: ModelConfig, tokenizer: Any, prompt: Sequence[Message]
+) -> str | None:
     """The setting with which a template leaves a prompt's thought open; None if it has none.
 
     `prompt`: the messages of a prompt whose thought the template has closed.

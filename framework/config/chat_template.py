@@ -43,7 +43,7 @@ def template_kwargs(value: dict[str, Any]) -> dict[str, Any]:
         if not (isinstance(listed, list) and all(isinstance(item, dict) for item in listed)):
             raise ValueError(f"{name!r} is a list of mappings, not {listed!r}")
     try:
-        json.dumps(value)
+        json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"values are what JSON can hold, not {value!r}: {error}") from None
     return value

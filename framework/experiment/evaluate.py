@@ -114,7 +114,7 @@ def dated_as_before(config: ExperimentConfig, run_dir: RunDir, label: str) -> Ex
     folders = [run_dir.evaluation(label), *sorted((run_dir.path / "evaluations").glob("*"))]
     identities = [(load_settings(folder) or {}).get("identity", {}) for folder in folders]
     dates = [identity[DATE] for identity in identities if identity.get(DATE)]
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    now = datetime.now().astimezone().isoformat(timespec="milliseconds")
     return replace(config, model=replace(config.model, chat_template_date=(dates or [now])[0]))
 
 

@@ -236,7 +236,7 @@ def switches_thinking_on(
     for name in sorted(variables_of(tokenizer, model.chat_template_kwargs) - STANDARD):
         if not re.search("think|reason", name):
             continue
-        for value in (True, "high", "on"):
+        for value in ("high", True) if "effort" in name else (True, "high"):
             try:
                 text = apply_chat_template(tokenizer, prompt, {**variables, name: value})
             except UserError:

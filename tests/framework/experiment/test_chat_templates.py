@@ -149,21 +149,22 @@ def test_an_evaluation_goes_on_with_the_date_that_it_began_with(
     settings = with_template(toy, tmp_path, DATED, data__max_eval_examples=3).to_dict()
     path = write_yaml(tmp_path / "dated.yaml", settings)
     evaluate = ("evaluate", toy.model, "--config", path, "--name", "e", "--k", "1")
-    assert cli(*evaluate, "--num-samples", "1").code == 0
-    ended = cli(*evaluate, "--num-samples", "2")
+    first = (*evaluate, "--label", "first", "--num-samples")
+    assert cli(*first, "1").code == 0
+    ended = cli(*first, "2")
     assert ended.code == 0, ended.err
     assert cli(*evaluate, "--num-samples", "2", "--label", "again").code == 0
     (folder,) = tmp_path.glob("**/evaluations")
-    asked = {label: lines(folder / label / "samples.jsonl") for label in ("base", "again")}
+    asked = {label: lines(folder / label / "samples.jsonl") for label in ("first", "again")}
     assert [len(found) for found in asked.values()] == [6, 6]
     one, other = ({(r["example_id"], r["prompt"]) for r in found} for found in asked.values())
     assert len(one) == 3
     assert one == other
-    identity = json.loads((folder / "base" / "settings.json").read_text())["identity"]
+    identity = json.loads((folder / "first" / "settings.json").read_text())["identity"]
     assert identity["chat_template_date"]
 
     thinking = ("--set", "model.chat_template_kwargs.name=x")
-    ended = cli(*evaluate, "--num-samples", "2", *thinking)
+    ended = cli(*first, "2", *thinking)
     assert ended.code == 2
     assert "identity.chat_template_kwargs.name" in ended.err
 

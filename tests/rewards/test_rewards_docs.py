@@ -72,5 +72,5 @@ def test_every_reward_is_on_the_page() -> None:
 
 
 def test_ones_own_reward_has_five_lines() -> None:
-    (function,) = [code for code in OWN if code.startswith("def ")]
+    function = next(code for code in OWN if code.startswith("def "))
     assert len(function.strip().splitlines()) <= 5

@@ -8,6 +8,7 @@ training runs is in `periodic_evaluation.py`.
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
@@ -17,8 +18,9 @@ from groupwise.evaluation.log.settings import load_settings
 from groupwise.evaluation.sampler import Prompt
 from groupwise.evaluation.tables import OFTEN_TRUNCATED
 from groupwise.evaluation.text import percent
-from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.config import ExperimentConfig, TrainingConfig
 from groupwise.framework.data.prompts import DATE, template_identity
+from groupwise.framework.experiment.data import Problems
 from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
 from groupwise.framework.policy import Policy
 from groupwise.framework.run.directory import RunDir
@@ -32,20 +34,32 @@ if TYPE_CHECKING:
     from groupwise.evaluation.sampler import Sampler
 
 
-def rubric_of(config: ExperimentConfig) -> Rubric:
-    """The rewards of a config as one rubric."""
+def rubric_of(config: ExperimentConfig, num_problems: int | None = None) -> Rubric:
+    """The rewards of a config as one rubric.
+
+    `num_problems` in training give its length, which rewards may ask for, where
+    `training.max_steps` is null.
+    """
     return build_rubric(
         config.rewards.parts,
         on_error=config.rewards.on_error,
         aggregation=config.rewards.aggregation,
         base_dir=config.rewards.import_from,
-        num_steps=config.training.max_steps,
+        num_steps=num_steps(config.training, num_problems),
     )
 
 
-def evaluation_rubric(config: ExperimentConfig) -> Rubric:
+def num_steps(training: TrainingConfig, num_problems: int | None) -> int | None:
+    """The optimiser steps of a training, as transformers counts them; None if unknown."""
+    if training.max_steps is not None or num_problems is None:
+        return training.max_steps
+    steps = num_problems // training.prompts_per_step * training.num_iterations
+    return max(1, math.ceil(training.num_train_epochs * steps))
+
+
+def evaluation_rubric(config: ExperimentConfig, num_problems: int | None = None) -> Rubric:
     """The same with aggregation `sum`: scores normalised within a group rate no single answer."""
-    return replace(rubric_of(config), aggregation="sum")
+    return replace(rubric_of(config, num_problems), aggregation="sum")
 
 
 def measure(
@@ -57,11 +71,12 @@ def measure(
     terminal: Terminal,
     *,
     model: str | None = None,
+    num_problems: int | None = None,
 ) -> Summary:
     """Pass@K on the held-out problems; every answer goes to the log of `label`.
 
     `model` identifies the model in the log's settings (default: the label, which is enough within
-    a run): a log made with another model is refused.
+    a run): a log made with another model is refused. `num_problems`: those of the training.
     """
     from groupwise.evaluation import evaluate  # NumPy and SciPy: not at start-up
     from groupwise.framework.sampling.self_check import check_engine  # torch: not at start-up
@@ -69,7 +84,7 @@ def measure(
     sampler = evaluation_sampler(config, policy)
     prompts = [Prompt(e.id, e.prompt, token_ids=e.prompt_ids or None) for e in held_out]
     with (
-        evaluation_rubric(config) as rubric,
+        evaluation_rubric(config, num_problems) as rubric,
         terminal.stage(f"Evaluate: {label}") as stage,
         evaluation_out_of_memory(config),
     ):
@@ -183,7 +198,7 @@ def progress_numbers(progress: Progress) -> str:
 def periodic_evaluation(
     config: ExperimentConfig,
     policy: Policy,
-    held_out: tuple[Example, ...],
+    problems: Problems,
     run_dir: RunDir,
     terminal: Terminal,
 ) -> PeriodicEvaluation | None:
@@ -193,9 +208,9 @@ def periodic_evaluation(
     return PeriodicEvaluation(
         config.evaluation,
         policy,
-        held_out,
+        problems.held_out,
         evaluation_sampler(config, policy),
-        evaluation_rubric(config),
+        evaluation_rubric(config, len(problems.train)),
         evaluation_settings(config, policy.tokenizer, "in training"),
         run_dir.path,
         lambda text: terminal.line(f"      {text}"),

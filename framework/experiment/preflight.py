@@ -119,7 +119,7 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
     """
     with (
         _without_model(config, terminal, _splits(config)) as (data, tokenizer),
-        evaluation_rubric(config) as rubric,
+        evaluation_rubric(config, len(data.examples("train"))) as rubric,
     ):
         with terminal.stage("Render the prompts") as stage:
             prompts = data.prompts("train", tokenizer)

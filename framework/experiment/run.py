@@ -26,6 +26,7 @@ from groupwise.framework.experiment.data import (
 )
 from groupwise.framework.experiment.evaluate import (
     measure,
+    num_steps,
     periodic_evaluation,
     report_skipped,
     rubric_of,
@@ -90,6 +91,7 @@ def run(
         check_model_folder(config.model)
         config = from_main(lambda: merge_adapter(config, run_dir, terminal))
         if config.training.method == "grpo":
+            rubric.num_steps = num_steps(config.training, len(data.examples("train")))
             from_main(lambda: check_rewards(config, data, rubric, terminal))
         config = from_main(lambda: plan_checkpointing(config, terminal))
         is_trained = run_dir.final_model.is_dir()
@@ -100,7 +102,15 @@ def run(
         problems = load_data(data, policy.tokenizer, terminal)
 
         def measured(label: str) -> Callable[[], Summary]:
-            return lambda: measure(label, config, policy, problems.held_out, run_dir, terminal)
+            return lambda: measure(
+                label,
+                config,
+                policy,
+                problems.held_out,
+                run_dir,
+                terminal,
+                num_problems=len(problems.train),
+            )
 
         summaries: dict[str, Summary] = {}
         training = None
@@ -248,7 +258,7 @@ def train(
 
     terminal.line(f"  {config.training.batch_shape.shared_by(processes.count())}")
     tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
-    evaluation = periodic_evaluation(config, policy, problems.held_out, run_dir, terminal)
+    evaluation = periodic_evaluation(config, policy, problems, run_dir, terminal)
     try:
         with terminal.stage("Train (GRPO)") as stage:
             trainer = GRPOTrainer(

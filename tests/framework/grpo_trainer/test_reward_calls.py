@@ -9,6 +9,7 @@ import pytest
 from conftest import Toy, lines
 from grpo_toys import problems, trainer_for
 
+from groupwise.framework.experiment.evaluate import num_steps
 from groupwise.framework.policy import load
 
 pytestmark = pytest.mark.stack
@@ -61,3 +62,23 @@ def test_state_columns_and_logs(toy: Toy, tmp_path: Path) -> None:
     assert steps[-1] == (STEPS, STEPS)
     for line in lines(tmp_path / "evaluations" / f"step-{STEPS}" / "samples.jsonl"):
         assert line["extra"] == {"tokens": line["num_tokens"]}
+
+
+@pytest.mark.parametrize(
+    ("prompts_per_step", "epochs", "iterations"), [(4, 1.0, 1), (3, 2.5, 1), (5, 1.0, 2)]
+)
+def test_the_length_of_a_training_is_known_before_it(
+    prompts_per_step: int, epochs: float, iterations: int, toy: Toy, tmp_path: Path
+) -> None:
+    """As evaluations before and after a training say it to rewards; transformers decides."""
+    config = toy.config(
+        training__max_steps=None,
+        training__num_train_epochs=epochs,
+        training__prompts_per_step=prompts_per_step,
+        training__completions_per_forward=prompts_per_step,
+        training__num_iterations=iterations,
+    )
+    policy = load(config.model, config.seed)
+    examples = problems(config, policy)[:17]
+    trainer = trainer_for(config, policy, tmp_path, train_dataset=examples)
+    assert num_steps(config.training, len(examples)) == trainer._num_steps()

@@ -16,9 +16,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
     from torch import Tensor
 
 LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo"]
@@ -30,13 +32,14 @@ TRL_EPSILON = 1e-4  # TRL's, in the denominator of the advantage
 
 
 def compute_advantages(
-    rewards: Tensor,
+    rewards: Tensor | ArrayLike,
     scale: ScaleRewards = "group",
     epsilon: float = TRL_EPSILON,
     correction: int = 0,
 ) -> Tensor:
-    """Rewards (P, G) -> advantages (P, G): (r - mean of the group) / (deviation + epsilon).
+    """Rewards -> advantages, in the same shape: (r - mean of the group) / (deviation + epsilon).
 
+    One group (G,), or groups of equal size (P, G): a tensor, a NumPy array, or lists of numbers.
     `scale` names the deviation: the group's, the whole batch's, or none (Dr. GRPO). It is the
     population's; `correction=1` gives the sample's (n - 1), which is TRL's, and makes advantages
     smaller by sqrt((G - 1) / G). Equal rewards give zero, and no gradient. GRPO: arXiv 2402.03300,
@@ -44,12 +47,37 @@ def compute_advantages(
 
     Four answers to "What is 2+2?", the first and the third right:
 
-    >>> compute_advantages(torch.tensor([[1.0, 0.0, 1.0, 0.0]]), epsilon=0.0).tolist()
-    [[1.0, -1.0, 1.0, -1.0]]
+    >>> compute_advantages([1.0, 0.0, 1.0, 0.0], epsilon=0.0).tolist()
+    [1.0, -1.0, 1.0, -1.0]
+
+    Raises:
+        ValueError: the rewards are no such groups of numbers.
     """
-    if rewards.dim() != 2:
-        raise ValueError(f"rewards must be (prompts, generations), not {tuple(rewards.shape)}")
-    centred = rewards - rewards.mean(dim=1, keepdim=True)
+    given = _as_tensor(rewards)
+    groups = given.unsqueeze(0) if given.dim() == 1 else given
+    if groups.dim() != 2:
+        raise ValueError(
+            f"rewards must be one group, (generations,), or (prompts, generations), not of shape "
+            f"{tuple(given.shape)}"
+        )
+    return _advantages(groups, scale, epsilon, correction).view_as(given)
+
+
+def _as_tensor(rewards: Tensor | ArrayLike) -> Tensor:
+    """In floating point: as given, or float32 for lists and whole numbers."""
+    if not isinstance(rewards, torch.Tensor):
+        kept = isinstance(rewards, np.ndarray)
+        try:
+            rewards = torch.from_numpy(np.array(rewards, dtype=None if kept else np.float32))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"rewards must be numbers, in groups of one size: {str(error).splitlines()[0]}"
+            ) from error
+    return rewards if rewards.is_floating_point() else rewards.float()
+
+
+def _advantages(rewards: Tensor, scale: ScaleRewards, epsilon: float, correction: int) -> Tensor:
+    centred = rewards - rewards.mean(dim=1, keepdim=True)  # (P, G)
     if scale == "none":
         return centred
     if rewards.shape[1] == 1:

@@ -31,10 +31,7 @@ PRETRAINING_STEPS = 60
 
 def make_toy(folder: Path) -> ToyPaths:
     """The toy model, briefly pretrained, and its problems."""
-    paths = toy_module.make_toy(folder, 0, with_model=False)
-    train, _ = toy_module.make_problems(0)
-    toy_module.make_model(paths.model, train, 0, steps=PRETRAINING_STEPS)
-    return paths
+    return toy_module.make_toy(folder, 0, steps=PRETRAINING_STEPS)
 
 
 def training_in_4_bits(toy: ToyPaths, folder: Path) -> None:

@@ -20,10 +20,10 @@ def overrides_of(arguments: argparse.Namespace) -> Overrides:
     """The overrides of `--set` and of the options that set a key; the options win."""
     first, last = alias_overrides(arguments)
     overrides: list[str | Override] = [*first, *arguments.overrides, *last]
-    for key, option in (("output_dir", "--output-dir"), ("name", "--name")):
+    for key in ("output_dir", "name", "seed"):
         value = getattr(arguments, key)
         if value is not None:
-            overrides.append(Override(key, value, f"{option} {value}"))
+            overrides.append(Override(key, value, f"--{key.replace('_', '-')} {value}"))
     return overrides
 
 

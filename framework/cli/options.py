@@ -29,6 +29,7 @@ def add_run_options(parser: argparse.ArgumentParser, *, dry_run: bool = True) ->
     add_overrides(parser)
     parser.add_argument("--output-dir", metavar="DIR", help="folder in which the run is made")
     parser.add_argument("--name", help="name of the run, and of its folder")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of everything drawn at random")
     if dry_run:
         parser.add_argument(
             "--dry-run", action="store_true", help="check everything short of loading the model"

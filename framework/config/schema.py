@@ -219,6 +219,9 @@ class DataConfig:
     """Evaluate on at most this many problems, the first ones; null takes all."""
     eval_fraction: Float = Field(default=0.1, ge=0, lt=1)
     """Share of train that is held out where eval is null."""
+    toy_seed: Int | None = Field(default=None, ge=0, lt=2**32)
+    """Seed of the toy, model and problems, where `toy` is named; null takes `seed`. With a number,
+    runs with several seeds share one toy."""
 
 
 def _default_parts() -> dict[str, RewardSpec]:

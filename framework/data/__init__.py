@@ -10,5 +10,5 @@ prompts          the chat template, and each prompt in tokens
 demonstrations   completions that the warm start imitates
 scored_groups    completions with scores (method `group_scores`); a log exported as such
 preferences      pairs for `groupwise train-reward`
-toy              the tiny model and its problems
+toy, kept        the tiny model and its problems; what is kept of it in the user's cache
 """

@@ -15,20 +15,25 @@ files are made is decided in `experiment/toy.py`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.log.files import write_json, write_text
 from groupwise.framework.config import TOY, ExperimentConfig
+from groupwise.framework.data.kept import kept_folder
 
 if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
+
+OnStep = Callable[[int, int, float], None]
 
 NUMBERS_BELOW = 40
 NUM_HELD_OUT = 200
@@ -73,9 +78,13 @@ def make_toy(
     seed: int,
     *,
     with_model: bool = True,
-    on_step: Callable[[int, int, float], None] | None = None,
+    on_step: OnStep | None = None,
+    steps: int = PRETRAINING_STEPS,
 ) -> ToyPaths:
-    """Writes problems and model to `folder`; `on_step(step, steps, loss)` reports pretraining."""
+    """Writes problems and model to `folder`; `on_step(step, steps, loss)` reports pretraining.
+
+    A model that was made before, by the same code from the same seed, is taken from the cache.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     train, held_out = make_problems(seed)
     paths = ToyPaths.under(folder)
@@ -83,8 +92,23 @@ def make_toy(
     _write_jsonl(paths.train, [_row(a, b, rng) for a, b in train])
     _write_jsonl(paths.eval, [_row(a, b, None) for a, b in held_out])
     if with_model:
-        make_model(paths.model, train, seed, on_step)
+        kept_folder(
+            paths.model,
+            {"toy": seed, "steps": steps, **_made_with()},
+            lambda new: make_model(new, train, seed, on_step, steps),
+        )
     return paths
+
+
+def _made_with() -> dict[str, str]:
+    """What the bits of the model depend on, beside seed and steps."""
+    import torch  # slow: not at start-up
+
+    return {
+        "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        **{name: version(name) for name in ("torch", "transformers", "tokenizers")},
+    }
 
 
 def make_problems(seed: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -202,7 +226,7 @@ def make_model(
     folder: Path,
     train: list[tuple[int, int]],
     seed: int,
-    on_step: Callable[[int, int, float], None] | None = None,
+    on_step: OnStep | None = None,
     steps: int = PRETRAINING_STEPS,
 ) -> None:
     """Pretrains the toy base model on sums from `train` and saves it with its tokenizer.
@@ -230,7 +254,7 @@ def _pretrain(
     train: list[tuple[int, int]],
     seed: int,
     steps: int,
-    on_step: Callable[[int, int, float], None] | None,
+    on_step: OnStep | None,
 ) -> None:
     import torch  # slow: not at start-up
 

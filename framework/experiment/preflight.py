@@ -46,6 +46,7 @@ from groupwise.rewards.check.references import (
     judge_references,
 )
 from groupwise.rewards.options import LETTERS, options_of
+from groupwise.rewards.reward_model import LearnedReward
 from groupwise.rewards.style import Format
 from groupwise.rewards.types import Example
 
@@ -62,10 +63,18 @@ def refuse_early(config: ExperimentConfig, splits: Sequence[Split]) -> RunData:
     """
     with toy_in_scratch(config) as plain:
         data = RunData(plain)
-        rubric_of(plain).close()
+        with rubric_of(plain) as rubric:
+            _check_reward_models(rubric)
         check_model_folder(plain.model)
         _read_files(data, splits)
     return data
+
+
+def _check_reward_models(rubric: Rubric) -> None:
+    for name, reward in rubric.rewards.items():
+        if isinstance(reward, LearnedReward):
+            key = f"rewards.parts.{name}.params.model"
+            check_model_folder(ModelConfig(name=reward.model), key)
 
 
 def _read_files(data: RunData, splits: Sequence[Split]) -> None:

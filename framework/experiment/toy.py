@@ -32,13 +32,19 @@ def make_toy_in(folder: Path, config: ExperimentConfig, terminal: Terminal) -> E
     keys = toy_keys(config)
     if keys and not folder.is_dir():
         with terminal.stage("Make the toy model") as stage, replacing_folder(folder) as new:
-            make_toy(
-                new,
-                config.seed,
-                with_model="model.name" in keys,
-                on_step=lambda step, steps, loss: stage.update(step, steps, f"loss {loss:.2f}"),
-            )
+
+            def on_step(step: int, steps: int, loss: float) -> None:
+                stage.summary = ""
+                stage.update(step, steps, f"loss {loss:.2f}")
+
+            with_model = "model.name" in keys
+            stage.summary = "the one made before" if with_model else "its problems"
+            make_toy(new, toy_seed(config), with_model=with_model, on_step=on_step)
     return with_toy(config, folder)
+
+
+def toy_seed(config: ExperimentConfig) -> int:
+    return config.seed if config.data.toy_seed is None else config.data.toy_seed
 
 
 @contextmanager
@@ -50,7 +56,7 @@ def toy_in_scratch(config: ExperimentConfig) -> Iterator[ExperimentConfig]:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        make_toy(folder, config.seed, with_model=False)
+        make_toy(folder, toy_seed(config), with_model=False)
         if "model.name" in keys:
             make_folder_without_weights(ToyPaths.under(folder).model)
         yield with_toy(config, folder)

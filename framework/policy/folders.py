@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from groupwise.evaluation.log.files import write_json
 from groupwise.framework.config.locations import where_now
+from groupwise.framework.config.paths import nearby
 from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def check_model_folder(config: ModelConfig, name_key: str = "model.name") -> Non
             if _looks_like_path(name):
                 hint = "" if "/" in name else ", and a name on the hub is written owner/name"
                 hint += where_now(key, name) if key.startswith("model.") else ""
-                raise UserError(f"{key}: there is no folder {name}{hint}")
+                raise UserError(f"{key}: no such folder: {name}{nearby(folder)}{hint}")
             continue  # a hub name: only the hub knows
         is_adapter = (folder / "adapter_config.json").is_file()
         if not is_adapter and not (folder / "config.json").is_file():

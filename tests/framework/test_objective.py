@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import on_the_cpu_backend
@@ -33,6 +35,49 @@ WORKED_EXAMPLE = [
 def test_advantages_of_the_worked_example(rewards: list[float], advantages: list[float]) -> None:
     got = compute_advantages(torch.tensor([rewards]))
     assert got[0].tolist() == pytest.approx(advantages, abs=1e-3)
+
+
+# one right answer of two, in every form that people have rewards in
+FORMS: dict[str, Any] = {
+    "a list": [1.0, 0.0],
+    "whole numbers": [1, 0],
+    "truth values": [True, False],
+    "a tuple": (1.0, 0.0),
+    "numbers of NumPy": [np.float64(1.0), np.float32(0.0)],
+    "an array": np.array([1.0, 0.0]),
+    "an array of whole numbers": np.array([1, 0]),
+    "a column of a table": pd.Series([1.0, 0.0], index=[7, 8]),
+    "a tensor": torch.tensor([1.0, 0.0]),
+    "a tensor of whole numbers": torch.tensor([1, 0]),
+    "a list of tensors": [torch.tensor(1.0), torch.tensor(0.0)],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rewards_in_any_form(form: str) -> None:
+    one = compute_advantages(FORMS[form], epsilon=0.0)
+    assert one.tolist() == [1.0, -1.0]
+    two = compute_advantages([FORMS[form], FORMS[form]], epsilon=0.0)
+    assert two.tolist() == [[1.0, -1.0]] * 2
+    assert one.dtype == (torch.float64 if form == "an array" else torch.float32)
+
+
+# what is no groups of numbers, and what is said of it
+NO_GROUPS: dict[str, tuple[Any, str]] = {
+    "groups of different sizes": ([[1.0, 0.0], [1.0]], "in groups of one size"),
+    "a number": (1.0, r"not of shape \(\)"),
+    "three levels": ([[[1.0]]], r"not of shape \(1, 1, 1\)"),
+    "texts": (["right", "wrong"], "must be numbers"),
+    "a dictionary": ({"a": 1.0}, "must be numbers"),
+    "an array of objects": (np.array(["a"], dtype=object), "must be numbers"),
+}
+
+
+@pytest.mark.parametrize("case", NO_GROUPS)
+def test_what_is_no_group_is_refused(case: str) -> None:
+    rewards, said = NO_GROUPS[case]
+    with pytest.raises(ValueError, match=said):
+        compute_advantages(rewards)
 
 
 def test_advantages_without_scaling_are_what_is_left_of_the_mean() -> None:

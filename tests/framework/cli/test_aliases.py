@@ -160,16 +160,30 @@ def test_one_config_and_no_more(cli: RunCli) -> None:
     assert ended.err.startswith("groupwise: train needs a config: a YAML file or a preset")
 
 
-# what is missing, and the end of the message
+LEARNED = ["--preset", "default", "--train-data", "data.json", "--reward-model", "learned"]
+
+# what is missing, and what is said of it
 MISSING: dict[str, tuple[list[str], str]] = {
     "data": (["--preset", "default"], "data.train: there is no file train.json"),
     "sft model": (
         ["--preset", "from_sft", "--train-data", "data.json"],
-        "model.name: there is no folder ./sft_model",
+        "model.name: no such folder: ./sft_model",
     ),
     "reward model": (
         ["--preset", "default", "--train-data", "data.json", "--reward-model", "learned"],
         "rewards.parts.reward_model.params.model: is required, and missing",
+    ),
+    "the reward model's folder": (
+        [*LEARNED, "--reward-model-path", "./jugde"],
+        "rewards.parts.reward_model.params.model: no such folder: ./jugde (did you mean judge?)",
+    ),
+    "the reward model's folder, by a bare name": (
+        [*LEARNED, "--reward_model_path=judges"],
+        "rewards.parts.reward_model.params.model: no such folder: judges (did you mean judge?)",
+    ),
+    "a reward model that is none": (
+        [*LEARNED, "--reward-model-path", "judge"],
+        "rewards.parts.reward_model.params.model: judge is not a model folder",
     ),
 }
 
@@ -178,6 +192,7 @@ MISSING: dict[str, tuple[list[str], str]] = {
 def test_what_is_missing_is_said(cli: RunCli, case: str) -> None:
     options, message = MISSING[case]
     Path("data.json").write_text(json.dumps(ROWS))
+    Path("judge").mkdir()
     ended = cli("train", *options)
     assert ended.code == 2
     assert message in ended.err

@@ -161,7 +161,7 @@ BAD: dict[str, tuple[Callable[[Toy, Path], Path], dict[str, Any], str]] = {
     "missing folder": (
         lambda _, folder: folder,
         {},
-        "model.name: there is no folder {folder}",
+        "model.name: no such folder: {folder}",
     ),
     "no model": (
         _other_folder,

@@ -139,7 +139,7 @@ REFUSED = [
     (["--batch-size", "0"], "--batch-size: 0 must be at least 1"),
     (["--lr", "5"], "--lr: 5.0 must be between 0 and 1"),
     (["--output", "full"], "--output full: exists and is not empty"),
-    (["--model", "./nowhere"], "there is no folder ./nowhere"),
+    (["--model", "./nowhere"], "no such folder: ./nowhere"),
     (["--model", "adapter"], "--model adapter: is a LoRA adapter"),
 ]
 

@@ -7,8 +7,10 @@ SciPy come with most of them, and stay out of start-up; torch comes with none.
 
     runner, sampler       `evaluate`; the protocol of sampling engines
     summary, comparison   the numbers of one evaluation, and of several compared
+    differences           what evaluations that are compared must have alike
     metrics/              pass@k, maj@k, intervals, paired tests
     log/                  `samples.jsonl` and its like: writing, reading, counting, export
+    export                answers as CSV or Parquet
     tables, text          numbers as text for a terminal
     viewer/, report       the review page; a run as one HTML file
 """

@@ -479,6 +479,9 @@ def test_each_set_of_problems_has_a_chart_of_its_own(page: Any, all_runs: str) -
     assert legends(second) == ["second/tuned-exam", "third/tuned-exam"]
     own = page.locator("section.run:has(h2:text('second')) .beside .chart")
     assert own.count() == 2, "also where a single run is shown"
+    assert legends(own.nth(1)) == ["tuned-exam"]
+    tables = page.locator("section.run:has(h2:text('second')) caption").all_inner_texts()
+    assert tables == ["pass@1 by level, 120 problems", "pass@1 by level, 20 problems"]
 
 
 def test_all_trainings_are_drawn_by_metric(page: Any, all_runs: str) -> None:

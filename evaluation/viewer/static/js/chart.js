@@ -10,7 +10,8 @@ const FEW = 4; // lines that have room for bands, and for all their numbers unde
 
 /**
  * series: [{name, points: [{x, y, low?, high?}]}]; options: {title, xName, format, min, max, log,
- * broad}. `log` spaces x by its logarithm (k = 1, 2, 4, 8), `broad` has room for many lines.
+ * broad, named}. `log` spaces x by its logarithm (k = 1, 2, 4, 8), `broad` has room for many lines,
+ * `named` names a single line too.
  */
 export function chart(series, options = {}) {
   const drawn = series
@@ -53,7 +54,7 @@ export function chart(series, options = {}) {
     else note.textContent = [x, ...drawn.map((one) => told(one, one.points.find((q) => q.x === near.p.x)))].filter(Boolean).join(" · ");
     if (drawn.length > FEW) stress(near ? drawn.indexOf(near.one) : -1);
   });
-  append(box, picture, note, drawn.length > 1 && legend(drawn, stress), table(drawn, options, format));
+  append(box, picture, note, (drawn.length > 1 || options.named) && legend(drawn, stress), table(drawn, options, format));
   return box;
 }
 

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { chart } from "./chart.js";
-import { CHARTS, curves, together } from "./runs.js";
+import { CHARTS, bySet, curves, together } from "./runs.js";
 import { decimal, h, percent, plural, replace, whole } from "./dom.js";
 import { address } from "./route.js";
 import { visible } from "./text.js";
@@ -31,7 +31,7 @@ function runSection(run, sets, params, several) {
     evaluations.length > 0
       ? h("div", { class: "beside" }, h("div", {}, curves(evaluations, sets)), evaluationTable(evaluations, params, run))
       : h("p", { class: "quiet" }, "No evaluation yet."),
-    categories(evaluations),
+    bySet(evaluations).map(([set, members], _, all) => categories(members, all.length > 1 && plural(sets[set].problems, "problem"))),
     run.health.length > 0 && health(run.health), // in front of the curves, which look well too often
     run.training && training(run),
     several && h("hr", {}));
@@ -73,14 +73,15 @@ function evaluationTable(evaluations, params, run) {
       parts.map((name) => row(visible(name), (e) => decimal(e.parts[name], 3))))));
 }
 
-function categories(evaluations) {
+/** pass@1 by each field of the metadata; `on` says which problems, where there are others too. */
+function categories(evaluations, on) {
   const fields = [...new Set(evaluations.flatMap((e) => Object.keys(e.by_category)))];
   return fields.map((field) => {
     const values = [...new Set(evaluations.flatMap((e) => (e.by_category[field] ?? []).map((v) => v.value)))];
     if (values.length < 2) return null;
     const of = (e, value) => (e.by_category[field] ?? []).find((v) => v.value === value);
     return h("div", { class: "scroll" }, h("table", { class: "figures" },
-      h("caption", {}, "pass@1 by ", visible(field)),
+      h("caption", {}, "pass@1 by ", visible(field), on && `, ${on}`),
       h("thead", {}, h("tr", {}, h("th", {}), h("th", {}, "problems"), evaluations.map((e) => h("th", {}, visible(e.label))))),
       h("tbody", {}, values.map((value) => h("tr", {}, h("th", { scope: "row" }, visible(value)),
         h("td", {}, whole(of(evaluations.at(-1), value)?.problems)), evaluations.map((e) => h("td", {}, percent(of(e, value)?.solved, 1))))))));

@@ -35,18 +35,24 @@ export function together(data, params) {
 export function curves(evaluations, sets) {
   const graded = evaluations.filter((e) => e.curve.length);
   if (!graded.length) return h("p", { class: "quiet" }, "Nothing says which answers are right, so there is no pass@k.");
-  const groups = new Map();
-  for (const e of graded) groups.set(e.set, [...(groups.get(e.set) ?? []), e]);
-  const several = groups.size > 1;
-  return [...groups].sort(([, a], [, b]) => b.length - a.length).map(([set, members]) => {
+  const groups = bySet(graded);
+  const several = groups.length > 1;
+  return groups.map(([set, members]) => {
     const figure = chart(
       members.slice(0, MOST).map((e) => ({ name: e.label, points: e.curve.map((p) => ({ x: p.k, y: p.value, low: p.low, high: p.high })) })),
-      { title: `pass@k on the same ${plural(sets[set].problems, "problem")}`, xName: "k", format: (x) => percent(x, 0), log: true, min: 0, max: 1 });
+      { title: `pass@k on ${members.length > 1 ? "the same " : ""}${plural(sets[set].problems, "problem")}`, named: several, xName: "k", format: (x) => percent(x, 0), log: true, min: 0, max: 1 });
     return h("div", {}, figure,
       h("p", { class: "quiet small clip" }, "with 95 % intervals",
         several && ["; a problem: ", h("span", { dir: "auto" }, visible(sets[set].example))]),
       leftOut(members.length));
   });
+}
+
+/** [set, its evaluations], the largest group first. */
+export function bySet(evaluations) {
+  const groups = new Map();
+  for (const e of evaluations) groups.set(e.set, [...(groups.get(e.set) ?? []), e]);
+  return [...groups].sort(([, a], [, b]) => b.length - a.length);
 }
 
 /** One metric of every run, chosen from a list; the choice is part of the address. */

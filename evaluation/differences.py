@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from groupwise.evaluation.log.problems import Problems
 from groupwise.evaluation.log.settings import load_settings, setting_differences
@@ -18,6 +19,7 @@ _MAY_DIFFER = ("model", "sampler", "num_examples", "problems", "prompts")
 
 # Settings whose difference is worth a notice: other random draws on the same terms.
 _NOTED = ("params.seed",)
+_OTHER_PROMPT = "another prompt"
 
 
 def what_differs(
@@ -46,17 +48,31 @@ def what_differs(
             owed = asked - side.num_samples
             lines.append(f"{label}: {owed} samples are missing; the evaluation is not finished")
     for label in others:
-        lines += _problems_differ(base, sides[base], label, sides[label])
+        of_problems = _problems_differ(base, sides[base], label, sides[label])
+        lines += of_problems
         first, second = settings[base], settings[label]
         if first is None or second is None:
             continue  # a log from elsewhere: the problems' ids are all that can be checked
-        kept = [
-            {name: value for name, value in x.items() if name not in _MAY_DIFFER}
-            for x in (first, second)
-        ]
+        dates, kept = zip(*map(_without_date, (first, second)), strict=True)
+        if dates[0] != dates[1] and any(_OTHER_PROMPT in line for line in of_problems):
+            lines.append(
+                f"the chat template writes the date, {dates[0]} in {base}, {dates[1]} in {label}; "
+                f"to ask the same, evaluate again with --set model.chat_template_date={dates[0]}"
+            )
         lines += setting_differences(kept[0], kept[1], f"in {base}", f"in {label}")
     noted = [line for line in lines if line.startswith(tuple(f"{name}:" for name in _NOTED))]
     return [line for line in lines if line not in noted], noted
+
+
+def _without_date(settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The date of a log's prompts, and its other settings that a comparison should not differ in.
+
+    Another date is no difference where it gives the same prompts: those are compared themselves.
+    """
+    kept = {name: value for name, value in settings.items() if name not in _MAY_DIFFER}
+    identity = dict(kept.get("identity") or {})
+    date = identity.pop("chat_template_date", None)
+    return date, {**kept, "identity": identity}
 
 
 def _problems_differ(base: str, first: Problems, label: str, second: Problems) -> list[str]:
@@ -72,7 +88,7 @@ def _problems_differ(base: str, first: Problems, label: str, second: Problems) -
     ]
     for what, other in (
         ("another reference answer", [i for i in both if a[i].answer != b[i].answer]),
-        ("another prompt", [i for i in both if a[i].prompt != b[i].prompt]),
+        (_OTHER_PROMPT, [i for i in both if a[i].prompt != b[i].prompt]),
     ):
         if other:
             lines.append(f"{len(other)} problems have {what} in {label}, such as {other[0]!r}")

@@ -131,6 +131,9 @@ def _target(arguments: argparse.Namespace) -> _Target:
     is_adapter = base_of_adapter(target) is not None
     model_key = {"adapter": arguments.target} if is_adapter else {"name": arguments.target}
     config = replace(config, model=replace(config.model, **model_key, adapter_mode="continue"))
+    for run in (*target.parents, Path(config.output_dir) / config.name):
+        if is_run(run):  # a model of this run, or the run of this config: to be compared with it
+            config = RunDir(run).dated(config)
     model = model_label(arguments.target)
     run_dir = RunDir(Path(config.output_dir) / (arguments.name or f"eval-{model}"))
     return _Target(config, run_dir, model)

@@ -149,6 +149,22 @@ def test_problems_that_were_asked_differently_are_named(
         compare({"base": runs["base"], "other": tmp_path})
 
 
+def test_another_date_of_the_prompts_counts_only_where_it_shows(tmp_path: Path) -> None:
+    """And then the message says how to ask the same."""
+    made = {}
+    for name, date in (("a", "2026-11-26T10:00"), ("b", "2026-11-26T15:00"), ("c", "2026-11-27")):
+        settings = dataclasses.replace(SMALL, identity={"chat_template_date": date})
+        day = date.partition("T")[0]
+        examples = [dataclasses.replace(e, prompt=f"{day} {e.prompt}") for e in toy_examples(60)]
+        made[name] = tmp_path / name
+        evaluate(examples, ToySampler(), ToyScorer(), settings, made[name])
+    assert compare({"a": made["a"], "b": made["b"]}, resamples=200).notices == ()
+    with pytest.raises(UserError, match="60 problems have another prompt in c") as refused:
+        compare({"a": made["a"], "c": made["c"]})
+    assert "2026-11-26T10:00 in a, 2026-11-27 in c" in str(refused.value)
+    assert "--set model.chat_template_date=2026-11-26T10:00" in str(refused.value)
+
+
 def test_an_unfinished_evaluation_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:
     for name in ("samples.jsonl", "settings.json"):
         (tmp_path / name).write_bytes((runs["tuned"] / name).read_bytes())

@@ -169,6 +169,22 @@ def test_an_evaluation_goes_on_with_the_date_that_it_began_with(
     assert "identity.chat_template_kwargs.name" in ended.err
 
 
+def test_a_model_is_evaluated_with_the_date_of_the_run_of_its_config(
+    toy: Toy, tmp_path: Path, cli: RunCli
+) -> None:
+    config = with_template(
+        toy, tmp_path, DATED, output_dir=str(tmp_path / "runs"), data__max_eval_examples=1
+    )
+    path = write_yaml(tmp_path / "tiny.yaml", config.to_dict())
+    with create_run_dir(config) as run_dir:
+        manifest = json.loads(run_dir.manifest.read_text())
+        run_dir.manifest.write_text(json.dumps(manifest | {"created": "2020-02-03T23:04:05+00:00"}))
+    ended = cli("evaluate", toy.model, "--config", path, "--num-samples", "1", "--k", "1")
+    assert ended.code == 0, ended.err
+    (log,) = (tmp_path / "runs").glob("eval-*/evaluations/*/samples.jsonl")
+    assert lines(log)[0]["prompt"].startswith("03 Feb 2020 23:04:05.000000<|im_start|>")
+
+
 # --- the end of a turn, and stop strings ----------------------------------------------------------
 
 

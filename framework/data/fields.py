@@ -12,6 +12,7 @@ import ast
 import datetime as dt
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
@@ -74,7 +75,10 @@ def opened(value: Any) -> Any:
             return value
         for read in (json.loads, ast.literal_eval):
             try:
-                return read(text)
+                with warnings.catch_warnings(
+                    action="ignore"
+                ):  # of Python's compiler, about "[\\d]"
+                    return read(text)
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
         return value

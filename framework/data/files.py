@@ -24,6 +24,7 @@ from groupwise.rewards.errors import UserError
 Notice = Callable[[str], None]
 """Takes what a user should know and is no error: an encoding that was guessed, rows left out."""
 
+_OTHER_SHEETS = (".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
 _HUB_NAME = re.compile(r"^[\w.-]{1,96}(/[\w.-]{1,96})?$")
 
 
@@ -70,6 +71,8 @@ def _not_data(source: str, path: Path) -> str:
         inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in FORMATS)
         hint = f"; it holds {', '.join(inside[:5])}" if inside else ""
         return f"{source}: is a folder; name a file ({kinds}){hint}"
+    if path.suffix.lower() in _OTHER_SHEETS:
+        return f"{source}: save it as .xlsx, or as .csv in UTF-8; {path.suffix} is not read"
     if path.exists():
         return f"{source}: unknown format {path.suffix!r}; name it {kinds}"
     return f"{source}: there is no such file{nearby(path)}, and it is not a hub name (owner/name)"

@@ -121,6 +121,8 @@ def _used(record: Sequence[Any]) -> int:
 def _decoded(path: Path) -> tuple[str, tuple[str, ...]]:
     """The text of a file, and a note where its encoding had to be guessed."""
     data = path.read_bytes()
+    if data[:4] == b"PK\x03\x04":
+        raise UserError(f"{path}: is an Excel workbook, not text; name it .xlsx")
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):  # Excel's "Unicode text"
         return _utf16(path, data, "utf-16"), ()
     if b"\0" in data[:100]:  # the same, without a mark
@@ -194,5 +196,6 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
             yield record
     except csv.Error as error:
         raise UserError(
-            f"{path}: row {number + 1} (line {records.line_num}) is not CSV: {error}"
+            f"{path}: row {number + 1} (line {records.line_num}) is not CSV: {error}; a quote mark "
+            "that begins a cell has to be closed at its end, and doubled inside"
         ) from None

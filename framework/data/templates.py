@@ -22,6 +22,7 @@ from groupwise.framework.data.fields import (
     nearest,
     nested_names,
     only_one,
+    opened,
     plain_text,
     text_of,
 )
@@ -100,15 +101,13 @@ def read_template(
 def shown(value: Any) -> str | None:
     """A value as it stands in a prompt; None for null.
 
-    Text stays as it is, also blank; a list of options is written as lines "A. …", what else is
-    nested as JSON.
+    Text stays as it is, also blank; a list of options (in a CSV its JSON) is written as lines
+    "A. …", what else is nested as JSON.
     """
     value = only_one(value)
+    is_nested = isinstance(opened(value), Mapping | list | tuple)
+    if is_nested and (options := options_of({"choices": value})):
+        return "\n".join(f"{LETTERS[i]}. {option}" for i, option in enumerate(options))
     if isinstance(value, str):
         return plain_text(value)
-    if (text := text_of(value)) is not None:
-        return text
-    if options := options_of({"choices": value}):
-        return "\n".join(f"{LETTERS[i]}. {option}" for i, option in enumerate(options))
-    is_nested = isinstance(value, Mapping | list | tuple)
-    return json.dumps(value, ensure_ascii=False, default=str) if is_nested else None
+    return json.dumps(value, ensure_ascii=False, default=str) if is_nested else text_of(value)

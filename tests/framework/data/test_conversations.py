@@ -88,9 +88,23 @@ def test_what_is_read(case: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["2+2?", "[1, 2]", '{"role": 3}', [], {}, [1], ["a"], {"text": "x"}, None, 4, '{"from": "A"}'],
+    [
+        "2+2?",
+        "[1, 2]",
+        r"['\d', 1()]",
+        '{"role": 3}',
+        [],
+        {},
+        [1],
+        ["a"],
+        {"text": "x"},
+        None,
+        4,
+        '{"from": "A"}',
+    ],
     ids=repr,
 )
+@pytest.mark.filterwarnings("error")
 def test_what_is_no_conversation(value: Any) -> None:
     assert conversation(value) is None
 

@@ -109,9 +109,11 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
         "question,answer\n\na,1\nb,2,50\n",
         "row 4 has 3 values, the header 2; quote values that hold a comma",
     ),
+    "a workbook by another name": (b"PK\x03\x04x", "is an Excel workbook, not text; name it .xlsx"),
     "an open quote": (
         'question;answer\na;1\n"b;2\n',
-        "row 3 (line 3) is not CSV: unexpected end of data",
+        "row 3 (line 3) is not CSV: unexpected end of data; a quote mark that begins a cell has to "
+        "be closed at its end, and doubled inside",
     ),
     "a column twice": ("q;a;q\n1;2;3\n", "the column 'q' appears twice in the header"),
     "only a header": ("question;answer\n;\n", "has no rows"),
@@ -206,3 +208,12 @@ def test_what_is_no_workbook(tmp_path: Path, content: bytes, message: str) -> No
     with pytest.raises(UserError) as caught:
         read(path)
     assert str(caught.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize("suffix", [".xls", ".ods", ".xlsm"])
+def test_other_programs_files(tmp_path: Path, suffix: str) -> None:
+    path = written(tmp_path, b"x", f"t{suffix}")
+    with pytest.raises(
+        UserError, match=rf"save it as .xlsx, or as .csv in UTF-8; \{suffix} is not"
+    ):
+        read(path)

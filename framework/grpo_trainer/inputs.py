@@ -18,7 +18,7 @@ from groupwise.framework.data.fields import field_names, plain, text_of
 from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.framework.data.rows import answer_of, question_of
 from groupwise.rewards import Example, RewardSpec, Rubric, UserError
-from groupwise.rewards.user.functions import adapt
+from groupwise.rewards.user.functions import adapt, name_of
 
 _ASKED = ("prompt", "question", "messages")
 
@@ -38,7 +38,7 @@ def as_rubric(reward_funcs: Rubric | Sequence[Any]) -> Rubric:
     for function in reward_funcs:
         if not callable(function) and not hasattr(function, "score_batch"):
             raise UserError(f"reward_funcs: a function is expected, not {function!r}")
-        name = getattr(function, "__name__", type(function).__name__)
+        name = name_of(function)
         if name in rewards:
             raise UserError(f"reward_funcs: two of them are called {name!r}; names must differ")
         rewards[name] = adapt(function)

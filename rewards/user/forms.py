@@ -85,7 +85,11 @@ class UserFunction(ABC):
     def gives_messages(self, example: Example) -> bool:
         """Whether it gets chat messages for this example, and no text."""
         given = self.completions or self._annotated
-        return bool(example.messages) if given is None else given == "messages"
+        return self.takes_messages(example) if given is None else given == "messages"
+
+    def takes_messages(self, example: Example) -> bool:
+        """Whether the form itself has chat messages for this example."""
+        return bool(example.messages)
 
     @functools.cached_property
     def _annotated(self) -> Given | None:
@@ -129,8 +133,12 @@ class TRLFunction(UserFunction):
     list a column: the fields of the examples' rows under their own names, with their own types.
     Where no column has that name also `question`, `id`, and the answer as `answer`, `solution` and
     `ground_truth`, the names that TRL's own and many other functions use. Prompts and completions
-    are lists of messages where the examples have messages.
+    are lists of messages where the examples have messages; both are text, as in TRL, where the
+    question is a text in a column `prompt`, although the model is asked through its chat template.
     """
+
+    def takes_messages(self, example: Example) -> bool:
+        return bool(example.messages) and not _asks_in_text(example)
 
     def start(
         self, examples: Sequence[Example], completions: Sequence[Completion], call: RewardCall
@@ -282,7 +290,15 @@ def prompt_of(example: Example, conversational: bool) -> Any:
         return [dict(m) for m in example.messages] or [
             {"role": "user", "content": example.question}
         ]
+    if _asks_in_text(example):
+        return example.columns["prompt"]
     return example.prompt or example.question
+
+
+def _asks_in_text(example: Example) -> bool:
+    """Whether the question is a text in a column `prompt`, as in TRL's data sets of plain text."""
+    text = example.columns.get("prompt")
+    return isinstance(text, str) and text.strip() == example.question.strip()
 
 
 def answer_of(completion: Completion, conversational: bool) -> Any:

@@ -10,6 +10,7 @@ leaves out: finding the module (`modules`), and what happens when a reward raise
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -144,8 +145,11 @@ def adapt(function: Any) -> UserFunction | BatchReward:
     """
     module = str(getattr(function, "__module__", "") or "")
     given: Given | None = "messages" if module.split(".")[0] == "trl" else None
-    return _adapt(function, {}, f"reward_funcs: {_name(function)}", given)
+    return _adapt(function, {}, f"reward_funcs: {name_of(function)}", given)
 
 
-def _name(function: Any) -> str:
+def name_of(function: Any) -> str:
+    """The name under which a function that was passed from Python is logged."""
+    while isinstance(function, functools.partial):
+        function = function.func
     return str(getattr(function, "__name__", type(function).__name__))

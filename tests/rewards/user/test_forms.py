@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,18 @@ AS_TEXT = [
 def test_text_where_the_function_asks_for_text(head: str, setting: str | None, value: Any) -> None:
     body = "\n    given.append(completions)\n    return [0.0]\n"
     assert seen(head.format(body), setting=setting) == value
+
+
+ASKED_IN_TEXT = Example(
+    "7", "1+1=?", "2", messages=(ASKED,), prompt="<u>1+1=?", columns={"prompt": "1+1=?\n"}
+)
+
+
+def test_a_column_of_plain_prompts_is_plain_as_in_trl() -> None:
+    assert seen(trl("prompts, completions"), ASKED_IN_TEXT) == (["1+1=?\n"], [TEXT])
+    assert seen(trl("completions"), ASKED_IN_TEXT, "messages") == ([MESSAGES],)
+    other = replace(ASKED_IN_TEXT, columns={"prompt": "You add.", "question": "1+1=?"})
+    assert seen(trl("prompts, completions"), other) == ([[ASKED]], [MESSAGES])
 
 
 def test_messages_where_the_function_asks_for_them() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.evaluation.export import export
+from groupwise.evaluation.log.files import write_json
 from groupwise.evaluation.tables import print_table, summary_table
 from groupwise.framework.cli.common import is_run, overrides_of, print_json, tuned_run
 from groupwise.framework.cli.options import add_run_options
@@ -26,7 +27,7 @@ from groupwise.framework.experiment.toy import make_toy_in, toy_folder
 from groupwise.framework.policy import load
 from groupwise.framework.policy.folders import base_of_adapter, identity_of
 from groupwise.framework.policy.unsloth import load_unsloth
-from groupwise.framework.run.directory import RunDir
+from groupwise.framework.run.directory import EVALUATION_CONFIG, RunDir
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
 
@@ -90,6 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
         label = free_evaluation(run_dir, label, held_out, asked, terminal, is_given=given)
     made = run_dir.evaluation(label)
     with terminal.libraries_to(run_dir.log):
+        if not (made / EVALUATION_CONFIG).exists():
+            made.mkdir(parents=True, exist_ok=True)
+            write_json(made / EVALUATION_CONFIG, config.to_dict())
         with terminal.stage("Load the model"):
             policy = load(config.model, config.seed, for_training=False)
         notice_template(config, policy, terminal.notice)

@@ -9,7 +9,7 @@ from groupwise.evaluation.tables import print_table
 from groupwise.framework.cli.common import print_json
 from groupwise.framework.cli.options import add_json, add_overrides
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
-from groupwise.framework.experiment.rescore import find_logs, rescore_all, sections_of_run
+from groupwise.framework.experiment.rescore import find_logs, rescore_all, sections_of_log
 from groupwise.framework.experiment.score_change import change_table
 
 
@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--config",
         required=True,
         metavar="CONFIG",
-        help="the rewards; sections that it leaves out come from the log's run",
+        help="the rewards; sections that it leaves out are those that the log was made with",
     )
     parser.add_argument("--output", metavar="FILE", help="write the re-scored log to this file")
     add_overrides(parser)
@@ -31,9 +31,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     logs = find_logs(Path(arguments.log))
     path = resolve_config_path(arguments.config)
-    config = ExperimentConfig.from_yaml(path, arguments.overrides, sections_of_run(logs[0]))
+    configs = {
+        log: ExperimentConfig.from_yaml(path, arguments.overrides, sections_of_log(log))
+        for log in logs
+    }
     output = Path(arguments.output) if arguments.output else None
-    changes = rescore_all(logs, config, output)
+    changes = rescore_all(configs, output)
     if arguments.json:
         print_json({"logs": [change.to_json() for change in changes]})
         return 0

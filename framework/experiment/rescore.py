@@ -1,6 +1,6 @@
 """Other rewards on answers that exist: `groupwise rewards --log LOG --config CONFIG`.
 
-    for change in rescore_all(find_logs(Path("runs/first")), config):
+    for change in rescore_all({log: config for log in find_logs(Path("runs/first"))}):
         print(change_table(change))
 
 A log is read a few hundred lines at a time and never changed; the re-scored one is written to a
@@ -10,8 +10,9 @@ showing the differences is in `score_change.py`.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import groupby
@@ -35,7 +36,7 @@ from groupwise.framework.experiment.data import RunData
 from groupwise.framework.experiment.evaluate import evaluation_rubric, rubric_of
 from groupwise.framework.experiment.score_change import ScoreChange, ScoreTally
 from groupwise.framework.experiment.toy import toy_in_scratch, toy_of
-from groupwise.framework.run.directory import RunDir
+from groupwise.framework.run.directory import EVALUATION_CONFIG, RunDir
 from groupwise.rewards import Rubric, UserError
 from groupwise.rewards.types import Completion, Example, Score
 from groupwise.rewards.user.forms import UserFunction
@@ -62,8 +63,14 @@ def find_logs(target: Path) -> list[Path]:
     return logs
 
 
-def sections_of_run(log: Path) -> dict[str, Any]:
-    """The config of the run that a log belongs to, as dictionaries; empty if it belongs to none."""
+def sections_of_log(log: Path) -> dict[str, Any]:
+    """The config that a log was made with, as dictionaries; empty if nothing says which.
+
+    That of `groupwise evaluate` is beside the log; that of a run is in the run's folder.
+    """
+    beside = log.with_name(EVALUATION_CONFIG)
+    if beside.is_file():
+        return ExperimentConfig.from_yaml(beside).to_dict()
     for folder in log.resolve().parents[:3]:  # rollouts.jsonl, evaluations/LABEL/samples.jsonl
         run_dir = RunDir(folder)
         if run_dir.config_resolved.is_file():
@@ -72,24 +79,28 @@ def sections_of_run(log: Path) -> dict[str, Any]:
 
 
 def rescore_all(
-    logs: Sequence[Path], config: ExperimentConfig, output: Path | None = None
+    configs: Mapping[Path, ExperimentConfig], output: Path | None = None
 ) -> list[ScoreChange]:
-    """Every log under a config's rewards.
+    """Every log under the rewards of its config.
 
     Raises:
         UserError: `output` for more than one log, or one of them cannot be read.
     """
-    if output is not None and len(logs) > 1:
+    if output is not None and len(configs) > 1:
         raise UserError(
-            f"--output {output}: takes one log, and there are {len(logs)}; name one with --log: "
-            + ", ".join(str(path) for path in logs)
+            f"--output {output}: takes one log, and there are {len(configs)}; name one with --log: "
+            + ", ".join(str(path) for path in configs)
         )
-    questions = load_questions(config)
+    known: dict[str, dict[str, Example]] = {}  # by where they come from: most logs share it
     changes = []
-    for path in logs:
+    for path, config in configs.items():
+        source = json.dumps(config.to_dict()["data"])
+        if source not in known:
+            known[source] = load_questions(config)
         make = rubric_of if has_steps(path) else evaluation_rubric
         with make(config) as rubric:
             steps = config.training.max_steps
+            questions = known[source]
             changes.append(rescore(path, rubric, questions, output=output, max_steps=steps))
     return changes
 

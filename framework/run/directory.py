@@ -31,6 +31,9 @@ from groupwise.framework.run import machine
 from groupwise.framework.run.inputs import fingerprints
 from groupwise.rewards.errors import UserError
 
+EVALUATION_CONFIG = "config.json"
+"""In the folder of an evaluation by `groupwise evaluate`: the config that it was begun with."""
+
 _LABEL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 

@@ -29,6 +29,7 @@ from conftest import (
     processor_seconds,
     run_cli,
     run_python,
+    write_yaml,
 )
 
 from groupwise.evaluation.log.records import read_samples
@@ -662,6 +663,10 @@ def test_evaluate_a_model_folder(
     assert "num_samples: 4 in the log, 2 now" in fewer.err
     assert f"To keep both: --label {made.name}-2" in fewer.err
     assert "Load the model" not in fewer.err
+
+    write_yaml(tmp_path / "o.yaml", {"rewards": {"parts": {"correctness": 2.0}}})
+    (change,) = cli("rewards", "--log", folder, "--config", "o.yaml", "--json").json["logs"]
+    assert (change["samples"], change["unknown_questions"]) == (48, 0)
 
     adapter = finished_run.folder / "final_model"
     ended = cli("evaluate", adapter, "--data", toy.eval, "--num-samples", "1", "--json", "--set",

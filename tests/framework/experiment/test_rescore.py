@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,19 @@ def test_a_config_of_rewards_alone_takes_the_rest_from_the_run(
     assert change["unknown_questions"] == 0
     assert change["parts"]["correctness"]["after"] is not None
     assert "short" not in change["parts"], "the run's own rewards are replaced"
+
+    # An evaluation of its own may be of other data.
+    folder = run / "evaluations" / "tuned-exam"
+    folder.mkdir()
+    (tmp_path / "exam.jsonl").write_text(
+        "".join(json.dumps({**row, "id": f"exam {row['id']}"}) + "\n" for row in ROWS)
+    )
+    exam = config.with_values({"data.train": str(tmp_path / "exam.jsonl")})
+    (folder / "config.json").write_text(json.dumps(exam.to_dict()))
+    samples = [replace(one, example_id=f"exam {one.example_id}") for one in SAMPLES]
+    (folder / "samples.jsonl").write_text("".join(map(to_line, samples)))
+    found = cli("rewards", "--log", "run", "--config", "o.yaml", "--json").json["logs"]
+    assert [change["unknown_questions"] for change in found] == [0, 0]
 
     ended = cli("rewards", "--log", "samples.jsonl", "--config", "o.yaml")
     assert ended.code == 2, "a log of no run"

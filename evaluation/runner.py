@@ -148,8 +148,8 @@ def log_settings(
         "params": asdict(settings.params),
         "solved_at": settings.solved_at,
         "num_examples": len(examples),
-        "problems": _digest((e.id, e.question, e.answer) for e in examples),
-        "prompts": _digest((e.id, e.prompt) for e in examples),
+        "problems": digest((e.id, e.question, e.answer) for e in examples),
+        "prompts": digest((e.id, e.prompt) for e in examples),
         "identity": dict(settings.identity),
     }
 
@@ -324,7 +324,7 @@ def _owed(by_id: Mapping[str, Example], num_samples: int, log: Path) -> list[Pro
     ]
 
 
-def _digest(rows: Iterable[tuple[str, ...]]) -> str:
+def digest(rows: Iterable[tuple[str, ...]]) -> str:
     """A hash of a set of rows, independent of their order."""
     digest = hashlib.sha256()
     for row in sorted(rows):

@@ -16,13 +16,13 @@ from groupwise.rewards.errors import UserError
 SETTINGS = "settings.json"
 
 
-def load_settings(folder: Path) -> dict[str, Any] | None:
-    """The content of `settings.json` in this folder, None if there is no such file.
+def load_settings(folder: Path, name: str = SETTINGS) -> dict[str, Any] | None:
+    """The content of `settings.json` (or `name`) in this folder, None if there is no such file.
 
     Raises:
         UserError: the file is not a JSON object.
     """
-    path = folder / SETTINGS
+    path = folder / name
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -15,7 +15,6 @@ from pathlib import Path
 from groupwise.evaluation import Comparison, Summary, compare, write_comparison
 from groupwise.evaluation.log.settings import load_settings
 from groupwise.evaluation.report import write_report
-from groupwise.evaluation.text import percent, rounded
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.experiment.data import (
     Problems,
@@ -35,13 +34,13 @@ from groupwise.framework.experiment.preflight import check_sample, load_tokenize
 from groupwise.framework.experiment.template_check import notice_template
 from groupwise.framework.experiment.toy import make_toy_in, toy_folder
 from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
+from groupwise.framework.grpo_trainer.rollout_metrics import training_numbers
 from groupwise.framework.policy import Policy, load
 from groupwise.framework.policy.checkpointing import checkpointing, with_checkpointing
 from groupwise.framework.policy.folders import as_saved, check_model_folder
 from groupwise.framework.policy.merge import merged, requantised
 from groupwise.framework.policy.unsloth import load_unsloth
 from groupwise.framework.run import processes
-from groupwise.framework.run.checkpoints import latest_checkpoint
 from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.out_of_memory import free_memory
 from groupwise.framework.run.processes import from_main
@@ -278,8 +277,8 @@ def train(
                     *([evaluation.callback()] if evaluation else []),
                 ],
             )
-            checkpoint = from_main(lambda: latest_checkpoint(run_dir.checkpoints))
-            result = trainer.train(resume_from=checkpoint)
+            # The folder is this run's: from its last checkpoint, or from the start without one.
+            result = trainer.train(resume_from_checkpoint=True)
             if result.was_stopped:
                 stage.ended = "stopped"
     finally:
@@ -287,23 +286,6 @@ def train(
             tracker.finish()
     report_skipped(rubric, terminal)
     return result
-
-
-def training_numbers(metrics: Mapping[str, float | None]) -> str:
-    """The numbers beside the training bar."""
-    shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("reward", "reward/mean", lambda x: rounded(x, 2)),
-        ("right", "correct", percent),
-        ("KL", "kl_divergence", lambda x: rounded(x, 3)),
-    )
-    parts = [
-        f"{name} {text(value)}"
-        for name, key, text in shown
-        if (value := metrics.get(key)) is not None
-    ]
-    if (length := metrics.get("completion_length/mean")) is not None:
-        parts.append(f"length {rounded(length, 0)}")
-    return "  ".join(parts)
 
 
 def compare_both(config: ExperimentConfig, run_dir: RunDir) -> Comparison | None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from groupwise.evaluation.text import percent, rounded
 from groupwise.framework.grpo_trainer.rollout_batch import RolloutBatch
 from groupwise.rewards import Score
 
@@ -107,3 +108,20 @@ def _std(values: Sequence[float]) -> float:
         return 0.0
     mean = _mean(values)
     return float((sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5)
+
+
+def training_numbers(metrics: Mapping[str, float | None]) -> str:
+    """The numbers beside the training bar."""
+    shown: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+        ("reward", "reward/mean", lambda x: rounded(x, 2)),
+        ("right", "correct", percent),
+        ("KL", "kl_divergence", lambda x: rounded(x, 3)),
+    )
+    parts = [
+        f"{name} {text(value)}"
+        for name, key, text in shown
+        if (value := metrics.get(key)) is not None
+    ]
+    if (length := metrics.get("completion_length/mean")) is not None:
+        parts.append(f"length {rounded(length, 0)}")
+    return "  ".join(parts)

@@ -11,7 +11,7 @@ where there is no hook. `inputs.py` converts rewards and data sets given from Py
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,12 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation import EvaluationSettings, Summary, evaluate
 from groupwise.evaluation.log.files import full_disk_as_user_error
+from groupwise.evaluation.runner import digest
 from groupwise.evaluation.sampler import Prompt
+from groupwise.evaluation.summary import KS
 from groupwise.framework.config import shared_batch_shape
 from groupwise.framework.data.examples import check_data_size
 from groupwise.framework.data.prompts import template_variables
 from groupwise.framework.grpo_trainer.arguments import GRPOArguments
 from groupwise.framework.grpo_trainer.inputs import as_examples, as_rubric
+from groupwise.framework.grpo_trainer.output_dir import Resume, claim
+from groupwise.framework.grpo_trainer.rollout_metrics import training_numbers
 from groupwise.framework.grpo_trainer.rollouts import Rollouts
 from groupwise.framework.grpo_trainer.trl_config import refuse_dropped, trl_arguments, trl_classes
 from groupwise.framework.policy import Policy
@@ -41,6 +45,7 @@ from groupwise.framework.run.health import Finding, HealthLog, RunHealth, parts_
 from groupwise.framework.run.metrics import TrainingLog
 from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.framework.run.stop import StopRequest
+from groupwise.framework.run.terminal import Stage, Terminal
 from groupwise.framework.trainers.common import TrainResult, training_dtype
 from groupwise.rewards import Rubric
 
@@ -65,7 +70,8 @@ class GRPOTrainer:
     `callbacks` are `transformers.TrainerCallback`s. Their `on_log` gets the numbers of
     `metrics.jsonl` as `logs`; a `trainers.callbacks.RunCallback` can also add numbers, and is told
     of findings and notices, which are printed to standard error unless a `Notices` is among them.
-    `sampler` replaces the engine that `args.sampler` names.
+    `sampler` replaces the engine that `args.sampler` names. `progress`: whether `train` and
+    `evaluate` show how far they are, on standard error; a `ShowProgress` takes its place.
 
     Raises:
         UserError: settings, rewards or data that cannot be trained with.
@@ -82,6 +88,7 @@ class GRPOTrainer:
         *,
         callbacks: Sequence[TrainerCallback] = (),
         sampler: Sampler | None = None,
+        progress: bool = True,
     ) -> None:
         self.args = args or GRPOArguments()
         variables = template_variables(None, self.args.chat_template_kwargs)
@@ -108,10 +115,15 @@ class GRPOTrainer:
             log_path=self.output_dir / "rollouts.jsonl",
         )
         # Imports transformers: not at start-up.
-        from groupwise.framework.trainers.callbacks import Notices, RunCallback
+        from groupwise.framework.trainers.callbacks import Notices, RunCallback, ShowProgress
 
+        progress = progress and not any(isinstance(c, ShowProgress) for c in callbacks)
+        self._terminal = Terminal(quiet=not progress)
+        self._stage: Stage | None = None  # while `train` runs
         if not any(isinstance(callback, Notices) for callback in callbacks):
-            callbacks = [Notices(), *callbacks]
+            callbacks = [Notices(self._terminal.notice), *callbacks]
+        if progress:
+            callbacks = [*callbacks, ShowProgress(self._show_step)]
         self._callbacks = callbacks
         self._run_callbacks = [c for c in callbacks if isinstance(c, RunCallback)]
         self._stop = StopRequest(self._notify)
@@ -129,12 +141,39 @@ class GRPOTrainer:
         with plain_precision(training_dtype(self.model)):
             self.trl_trainer = self._build()
 
-    def train(self, resume_from: Path | None = None) -> TrainResult:
+    def train(self, resume_from_checkpoint: Resume = None) -> TrainResult:
         """Runs all steps; the trained adapter or weights are in `self.model`.
 
-        `resume_from`: a checkpoint of the same run; later steps are made again. Ctrl-C once
-        finishes the current step and writes a checkpoint, twice stops at once.
+        `resume_from_checkpoint`: True continues the run in `output_dir` from its last checkpoint
+        (from the start, if it has none), a path from that one; later steps are made again. Ctrl-C
+        once finishes the current step and writes a checkpoint, twice stops at once.
+
+        Raises:
+            UserError: `output_dir` holds a run that is not resumed, or one of other arguments.
         """
+        checkpoint = processes.from_main(
+            lambda: claim(self.output_dir, resume_from_checkpoint, self._arguments())
+        )
+        with self._terminal.stage("Train (GRPO)") as self._stage:
+            result = self._train(checkpoint)
+            if result.was_stopped:
+                self._stage.ended = "stopped"
+        return result
+
+    def _show_step(self, step: int, steps: int, numbers: Mapping[str, float | None]) -> None:
+        if self._stage is not None:
+            self._stage.update(step, steps, training_numbers(numbers))
+
+    def _arguments(self) -> dict[str, Any]:
+        """What decides about the results of a training, beside the model."""
+        return {
+            "training": asdict(self.config),
+            "seed": self.args.seed,
+            "rewards": self.rollouts.rubric.weights,
+            "problems": digest((e.id, e.prompt, e.answer) for e in self.examples),
+        }
+
+    def _train(self, resume_from: Path | None) -> TrainResult:
         # Imports torch: not at start-up.
         from groupwise.framework.grpo_trainer.memory_trial import training_out_of_memory
 
@@ -188,17 +227,19 @@ class GRPOTrainer:
     def _as_it_ended(self, checkpoint: Path) -> TrainResult:
         """The result of a training that had ended already: transformers would go on training."""
         self.trl_trainer._load_from_checkpoint(str(checkpoint))
+        self.trl_trainer.state.global_step = step_of(checkpoint)
         return TrainResult(step_of(checkpoint), 0.0, self.log.last)
 
     def evaluate(
         self,
         num_samples: int = 8,
-        k: Sequence[int] = (1, 2, 4, 8),
+        k: Sequence[int] | None = None,
         *,
         solved_at: float | None = None,
     ) -> Summary:
         """Pass@K of the model as it is now, on `eval_dataset`.
 
+        `k`: by default 1, 2, 4 and 8, as far as there are so many samples.
         Every answer is kept in `evaluations/step-<steps made>/` of the output directory; called
         again for the same step, only missing samples are drawn. An answer is right if it is graded
         so or, with `solved_at`, if its total reward is at least that.
@@ -211,7 +252,7 @@ class GRPOTrainer:
         label = f"step-{int(self.trl_trainer.state.global_step)}"
         settings = EvaluationSettings(
             num_samples=num_samples,
-            ks=tuple(k),
+            ks=tuple(k or [k for k in KS if k <= num_samples]),
             params=self.config.sampling_params(self.args.seed),
             model=label,
             identity={"training": asdict(self.config), "rewards": rubric.weights},
@@ -221,9 +262,19 @@ class GRPOTrainer:
         rows = self.config.max_rows or self.config.batch_shape.completions_per_step
         tries = [f"max_rows={max(1, rows // 2)}", "a shorter max_completion_length"]
         kept = f"What was sampled is kept in {folder}."
-        with out_of_memory_as_user_error("an evaluation", tries, kept):
+        with (
+            out_of_memory_as_user_error("an evaluation", tries, kept),
+            self._terminal.stage(f"Evaluate: {label}") as stage,
+        ):
             self._check_engine(self.eval_examples)
-            return evaluate(self.eval_examples, self.rollouts.sampler, rubric, settings, folder)
+            return evaluate(
+                self.eval_examples,
+                self.rollouts.sampler,
+                rubric,
+                settings,
+                folder,
+                on_progress=lambda p: stage.update(p.done, p.total),
+            )
 
     def save_model(self, folder: Path | str) -> None:
         """Adapter or weights, and the tokenizer, as plain transformers + peft load them."""

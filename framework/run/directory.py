@@ -144,6 +144,17 @@ class RunDir:
                 f"{self.path}: is in use by process {holder}; wait until it ends, or stop it"
             )
 
+    def holder(self) -> str:
+        """The process that holds the run's lock; empty if none does."""
+        lock = self.path / ".lock"
+        if not lock.is_file():
+            return ""
+        try:
+            with lock.open("r+") as handle:  # a network file system locks only what may be written
+                return handle.read().strip() if take_lock(handle.fileno()) == "held" else ""
+        except PermissionError:
+            return ""  # another user's run
+
     def close(self) -> None:
         """Release the lock.
 
@@ -198,7 +209,7 @@ def check_run_dir(config: ExperimentConfig) -> Path:
 def _taken_by(path: Path) -> str:
     """What holds the folder, and the ways on; the one that loses what is in it comes last."""
     elsewhere = f"choose another place with --name {_free_name(path)} or --output-dir"
-    if holder := _holder(path):
+    if holder := RunDir(path).holder():
         return f"holds a run that is in use by process {holder}; wait until it ends, or {elsewhere}"
     if _is_run(path):
         resume = "continue it with --resume"
@@ -290,18 +301,6 @@ def make_manifest(config: ExperimentConfig) -> dict[str, Any]:
 
 def _is_run(path: Path) -> bool:
     return (path / "config.resolved.json").is_file()
-
-
-def _holder(path: Path) -> str:
-    """The process that holds the run's lock; empty if none does."""
-    lock = path / ".lock"
-    if not lock.is_file():
-        return ""
-    try:
-        with lock.open("r+") as handle:  # a network file system locks only what may be written
-            return handle.read().strip() if take_lock(handle.fileno()) == "held" else ""
-    except PermissionError:
-        return ""  # another user's run
 
 
 def _free_name(path: Path) -> str:

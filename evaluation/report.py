@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.log.files import write_text
 from groupwise.evaluation.text import printable
+from groupwise.evaluation.viewer.broken import first_broken
 from groupwise.evaluation.viewer.bundle import page
 from groupwise.rewards.errors import UserError
 
@@ -49,7 +50,7 @@ def write_report(run: str | Path, path: str | Path | None = None) -> Path:
     """Writes the page (default: `report.html` in the run) and returns its path.
 
     `run` is a run directory, an evaluation, or a folder of runs. The file is replaced whole or not
-    at all. Raises UserError if there is no sample.
+    at all. Raises UserError if there is no sample, or a line of a log that cannot be read.
     """
     from groupwise.evaluation.viewer.index import Index  # DuckDB, pyarrow: not at start-up
 
@@ -59,6 +60,8 @@ def write_report(run: str | Path, path: str | Path | None = None) -> Path:
         raise UserError(f"{path}: is a folder; name the file to write, such as {path / REPORT}")
     index = Index([run])
     try:
+        if broken := next(filter(None, map(first_broken, index.runs)), None):
+            raise UserError(broken)
         index.read_now(texts=False)
         if not any(state.samples for state in index.logs.values()):
             raise UserError(f"{run}: there is no sample to report on")

@@ -300,7 +300,8 @@ def _by_id(examples: Sequence[Example]) -> dict[str, Example]:
         raise UserError("there are no examples to evaluate on")
     by_id: dict[str, Example] = {}
     for example in examples:
-        if by_id.setdefault(example.id, example) is not example:
+        # As the log holds it, by which a resume finds what is there.
+        if by_id.setdefault(clean(example.id), example) is not example:
             raise UserError(f"two examples have the same id, {example.id!r}: ids must differ")
         if not example.prompt:
             raise ValueError(f"the prompt of example {example.id!r} was not rendered")

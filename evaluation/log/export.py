@@ -31,6 +31,7 @@ from groupwise.evaluation.log.records import (
     has_steps,
     log_of,
     read_records,
+    without_repeats,
 )
 from groupwise.rewards.errors import UserError
 
@@ -105,12 +106,7 @@ class _Table:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         for label, log in self.logs.items():
-            seen: set[tuple[Any, ...]] = set()
             for record in self._read(log):
-                key = (getattr(record, "step", None), record.example_id, record.sample_index)
-                if key in seen:  # as the summary does: its first line counts
-                    continue
-                seen.add(key)
                 row: dict[str, Any] = {"evaluation": label} if self.is_run else {}
                 row |= {name: clean(getattr(record, name)) for name in self.names}
                 row |= {f"parts.{name}": record.parts.get(name) for name in self.parts}
@@ -118,7 +114,8 @@ class _Table:
                 yield row
 
     def _read(self, log: Path) -> Iterator[SampleRecord]:
-        return read_records(log, RolloutRecord if self.of_training else SampleRecord, log.name)
+        kind = RolloutRecord if self.of_training else SampleRecord
+        return without_repeats(read_records(log, kind, log.name))
 
 
 def _write_parquet(path: Path, columns: dict[str, str], rows: Iterator[dict[str, Any]]) -> int:

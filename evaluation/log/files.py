@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from groupwise.rewards.errors import as_user_error
+from groupwise.rewards.errors import UserError, as_user_error
 
 _BESIDE = re.compile(r"^\..+\.(\d+)\.tmp$")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -91,6 +91,28 @@ def write_json(path: Path, value: Any) -> None:
     NaN raises ValueError: it is not JSON. Callers write null where a number is undefined.
     """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file of strict JSON, as `write_json` writes it.
+
+    Raises:
+        UserError: the file holds something else; the message has the line.
+    """
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is not JSON; where there is no number, null stands")
+
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        found = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        bad = re.search(r"\b(NaN|-?Infinity)\b", text) if "is not JSON" in str(error) else None
+        line = getattr(error, "lineno", text.count("\n", 0, bad.start()) + 1 if bad else 1)
+        raise UserError(f"{path}, line {line}: not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: not a JSON object")
+    return found
 
 
 def full_disk_as_user_error(path: Path) -> AbstractContextManager[None]:

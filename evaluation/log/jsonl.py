@@ -1,8 +1,12 @@
 """One JSON object per line, read alike by json, jq, pandas and pyarrow, whatever a model wrote.
 
     dumps_line({"completion": text, "score": 0.5})
+    for row in read_lines(path, loads): ...
 
-Changed are values that not all of them can read:
+Every log of a run is read by `read_lines`: a last line that is not whole is ignored, because it is
+being written, or a kill cut it off; any other line that cannot be read is an error with its number.
+
+Changed, in writing, are values that not all of them can read:
 
 - a lone surrogate (half a character; no tokenizer makes one, a data file may) becomes U+FFFD;
 - NaN and the infinities become null;
@@ -17,12 +21,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from groupwise.rewards.errors import UserError
+
+T = TypeVar("T")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HARMFUL = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
-_INT64 = 2**63
+INT64 = 2**63
 
 
 def dumps_line(value: Mapping[str, Any]) -> str:
@@ -32,6 +41,51 @@ def dumps_line(value: Mapping[str, Any]) -> str:
     return _HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"
 
 
+def loads(line: str | bytes) -> dict[str, Any]:
+    """The object of a line. ValueError for what is no JSON object, NaN and the infinities among it.
+
+    Python's own parser would take those, and most others refuse the file.
+    """
+    row = json.loads(line, parse_constant=_no_constant)
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    return row
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON; where there is no number, null stands")
+
+
+def read_lines(
+    path: Path, parse: Callable[[bytes], T], what: str = "a line of this log"
+) -> Iterator[T]:
+    """What `parse` makes of each line; a torn last line is ignored.
+
+    `parse` raises ValueError, with the reason, for what is not `what`.
+
+    Raises:
+        UserError: a line cannot be read; the message has the file, the line and the reason.
+        FileNotFoundError: there is no such file.
+    """
+    with path.open("rb") as log:
+        for number, line in enumerate(log, start=1):
+            try:
+                yield parse(line)
+            except (ValueError, RecursionError) as error:
+                if not line.endswith(b"\n"):
+                    return
+                raise UserError(f"{path}, line {number}: not {what} ({error})") from None
+
+
+def number_or_null(name: str, value: Any) -> float | None:
+    """A finite number or null, as numbers of a log are. ValueError for anything else."""
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    raise ValueError(f"{name} is {value!r:.50}, no number")
+
+
 def clean(value: Any) -> Any:
     """The same value, made of types and numbers that every JSON reader accepts."""
     if value is None or isinstance(value, bool):
@@ -39,7 +93,7 @@ def clean(value: Any) -> Any:
     if isinstance(value, str):
         return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
     if isinstance(value, int):
-        return int(value) if -_INT64 <= value < _INT64 else str(value)
+        return int(value) if -INT64 <= value < INT64 else str(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, dict | Mapping):  # dict first: asking an abstract class is slow

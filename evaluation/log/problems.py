@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from groupwise.evaluation.log.records import SampleRecord
+from groupwise.evaluation.log.records import SampleRecord, without_repeats
 from groupwise.evaluation.metrics.intervals import number
 from groupwise.evaluation.metrics.majority import answer_class, maj_at_k
 from groupwise.evaluation.metrics.pass_at_k import pass_at_k, pass_hat_k
@@ -71,7 +71,7 @@ class Sum:
 
 @dataclass(slots=True)
 class Problem:
-    """The counts of one problem's samples. `seen` has bit i set for sample i.
+    """The counts of one problem's samples.
 
     `prompt` and `answer` are hashes, valid in this process, to see whether two logs asked the same.
     `wrong` has a hash of the answer class of each wrong answer. `statuses` counts in the order of
@@ -82,7 +82,6 @@ class Problem:
     prompt: int
     answer: int
     groups: tuple[str, ...] = ()
-    seen: int = 0
     n: int = 0
     c: int = 0
     truncated: int = 0
@@ -159,7 +158,7 @@ def collect(
     parts: dict[str, Sum] = {}
     names: dict[str, str] = {}  # one object for each category's name, not one for each problem
     num_tokens, seconds, decided, votes = 0, 0.0, True, solved_at is None
-    for record in records:
+    for record in without_repeats(records):
         problem = problems.get(record.example_id)
         if problem is None:
             groups = (str(record.metadata.get(name, "(none)")) for name in category_fields)
@@ -170,10 +169,6 @@ def collect(
                 tuple(names.setdefault(g, g) for g in groups),
             )
             problems[record.example_id] = problem
-        bit = 1 << record.sample_index
-        if problem.seen & bit:
-            continue
-        problem.seen |= bit
         correct = record.correct
         if solved_at is not None:
             correct = record.score is not None and record.score >= solved_at

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from groupwise.rewards.errors import UserError
+from groupwise.evaluation.log.files import read_json
 
 SETTINGS = "settings.json"
 
@@ -23,15 +23,7 @@ def load_settings(folder: Path, name: str = SETTINGS) -> dict[str, Any] | None:
         UserError: the file is not a JSON object.
     """
     path = folder / name
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(settings, dict):
-        raise UserError(f"{path}: not a JSON object")
-    return settings
+    return read_json(path) if path.is_file() else None
 
 
 def setting_differences(

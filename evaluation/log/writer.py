@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from groupwise.evaluation.log.files import full_disk_as_user_error
+from groupwise.evaluation.log.jsonl import loads
 from groupwise.evaluation.log.lock import take_lock
 from groupwise.rewards.errors import UserError
 
@@ -130,14 +131,21 @@ class JsonlWriter:
         self.close()
 
     def _drop_after(self, last_step: int) -> None:
-        """Cuts the file before the first line that is of a later step, or that cannot be read."""
+        """Cuts the file before the first line that is of a later step, or that a kill has torn.
+
+        Raises UserError for any other line that cannot be read: whole lines come after it.
+        """
         end = 0
         with open(self._file, "rb", closefd=False) as log:
-            for line in log:
+            for number, line in enumerate(log, start=1):
                 try:
-                    step = json.loads(line)["step"]
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    break  # torn by a kill: nothing whole comes after it
+                    step = step_of_line(line)
+                except (ValueError, RecursionError) as error:
+                    if log.read(1):
+                        raise UserError(
+                            f"{self.path}, line {number}: not a line of this log ({error})"
+                        ) from None
+                    break
                 if step > last_step:
                     break
                 end += len(line)
@@ -161,6 +169,14 @@ class JsonlWriter:
             os.ftruncate(self._file, start)
         else:
             os.write(self._file, b"\n")
+
+
+def step_of_line(line: str | bytes) -> int:
+    """The training step of a line. ValueError says what is wrong with it."""
+    step = loads(line).get("step")
+    if type(step) is not int:  # true and false are no numbers
+        raise ValueError(f"step is {json.dumps(step)[:50]}")
+    return step
 
 
 def _sync(file: int) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from groupwise.evaluation.viewer.broken import first_broken
 from groupwise.evaluation.viewer.discover import FoundLog, FoundRun, find_runs
 from groupwise.evaluation.viewer.reviews import Review, read_reviews, reviews_path
 from groupwise.evaluation.viewer.scan import TEXT_CHUNK_BYTES, ahead, identity, read_chunks
@@ -82,6 +83,7 @@ class Index:
         self.logs: dict[str, LogState] = {}
         self.part_names: list[str] = []
         self.version = 0
+        self.broken: str | None = None  # the first line that cannot be read; None: not looked yet
         self.ready = threading.Event()  # the first pass over what was there at the start
         self.searchable = threading.Event()
         self._stop = threading.Event()
@@ -139,6 +141,7 @@ class Index:
             "searchable": self.searchable.is_set(),
             "problems": self.store.num_problems,
             "parts": list(self.part_names),
+            "broken": self.broken or None,
             "logs": [state.to_json() for state in list(self.logs.values())],
         }
 
@@ -169,6 +172,7 @@ class Index:
                     self._stop.wait(_FIRST_PAGE_S)
                 self._read_texts()
                 self.searchable.set()
+                self._look_for_broken_lines()
             except Exception:  # the page must keep showing what is there
                 if self._stop.is_set():
                     return
@@ -240,6 +244,14 @@ class Index:
                         return
             except OSError:
                 continue  # the next pass finds out what became of the log
+            self._changed()
+
+    def _look_for_broken_lines(self) -> None:
+        """Once: says what other commands would refuse, while the page shows the rest."""
+        if self.broken is None:
+            self.broken = next(filter(None, map(first_broken, self.runs)), "")
+            if self.broken:
+                _logger.warning("%s", self.broken)  # to standard error
             self._changed()
 
     def _forget(self, state: LogState) -> None:

@@ -29,6 +29,7 @@ from groupwise.evaluation.log.records import (
     RolloutRecord,
     SampleRecord,
     read_records,
+    without_repeats,
 )
 from groupwise.framework.data.conversations import NoConversationError, conversation
 from groupwise.framework.data.files import Notice, ignored, read_rows
@@ -161,7 +162,7 @@ def export_groups(
     groups: dict[tuple[int, str, str], list[dict[str, Any]]] = {}
     unscored, names = 0, set[str]()
     kind = RolloutRecord if log.name == ROLLOUTS else SampleRecord
-    for record in read_records(log, kind, log.name):
+    for record in without_repeats(read_records(log, kind, log.name)):
         names |= record.parts.keys()
         step = record.step if isinstance(record, RolloutRecord) else 0
         group = groups.setdefault((step, record.example_id, record.prompt), [])

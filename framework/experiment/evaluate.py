@@ -173,13 +173,15 @@ def evaluation_settings(config: ExperimentConfig, tokenizer: Any, model: str) ->
     from groupwise.evaluation import EvaluationSettings  # NumPy and SciPy: not at start-up
 
     evaluation = config.evaluation
+    rewards = config.to_dict()["rewards"]
+    del rewards["import_from"]  # where code lies does not change what it computes
     return EvaluationSettings(
         num_samples=evaluation.num_samples,
         ks=evaluation.k,
         params=config.eval_sampling_params,
         model=model,
         identity={
-            "rewards": config.to_dict()["rewards"],
+            "rewards": rewards,
             **template_identity(config.model, tokenizer),
         },
         solved_at=evaluation.solved_at,

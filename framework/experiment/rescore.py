@@ -29,6 +29,7 @@ from groupwise.evaluation.log.records import (
     read_rollouts,
     read_samples,
     to_line,
+    without_repeats,
 )
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.data.examples import Split
@@ -175,7 +176,7 @@ def _batches(path: Path, is_rollouts: bool) -> Iterator[list[SampleRecord]]:
             yield list(step)
         return
     batch: list[SampleRecord] = []
-    for record in read_samples(path):
+    for record in without_repeats(read_samples(path)):
         batch.append(record)
         if len(batch) == _CHUNK:
             yield batch

@@ -42,7 +42,7 @@ from groupwise.framework.policy.merge import merged, requantised
 from groupwise.framework.policy.unsloth import load_unsloth
 from groupwise.framework.run import processes
 from groupwise.framework.run.directory import RunDir
-from groupwise.framework.run.out_of_memory import free_memory
+from groupwise.framework.run.memory import free_memory
 from groupwise.framework.run.processes import from_main
 from groupwise.framework.run.terminal import Terminal
 from groupwise.framework.run.tracking import Tracker

@@ -10,9 +10,7 @@ where there is no hook. `inputs.py` converts rewards and data sets given from Py
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +40,7 @@ from groupwise.framework.policy.unsloth import (
 from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import step_of
 from groupwise.framework.run.health import Finding, HealthLog, RunHealth, parts_of
+from groupwise.framework.run.memory import frozen_heap
 from groupwise.framework.run.metrics import TrainingLog
 from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.framework.run.stop import StopRequest
@@ -114,18 +113,8 @@ class GRPOTrainer:
             seed=self.args.seed,
             log_path=self.output_dir / "rollouts.jsonl",
         )
-        # Imports transformers: not at start-up.
-        from groupwise.framework.trainers.callbacks import Notices, RunCallback, ShowProgress
-
-        progress = progress and not any(isinstance(c, ShowProgress) for c in callbacks)
-        self._terminal = Terminal(quiet=not progress)
         self._stage: Stage | None = None  # while `train` runs
-        if not any(isinstance(callback, Notices) for callback in callbacks):
-            callbacks = [Notices(self._terminal.notice), *callbacks]
-        if progress:
-            callbacks = [*callbacks, ShowProgress(self._show_step)]
-        self._callbacks = callbacks
-        self._run_callbacks = [c for c in callbacks if isinstance(c, RunCallback)]
+        self._callbacks = self._with_our_own(callbacks, progress)
         self._stop = StopRequest(self._notify)
         self.health = HealthLog(
             self.output_dir / "health.jsonl",
@@ -140,6 +129,23 @@ class GRPOTrainer:
         self._reference: dict[str, Tensor] = {}  # between trainings: the KL's, in main memory
         with plain_precision(training_dtype(self.model)):
             self.trl_trainer = self._build()
+
+    def _with_our_own(
+        self, callbacks: Sequence[TrainerCallback], progress: bool
+    ) -> list[TrainerCallback]:
+        """The callbacks, and those for notices and progress that are not among them."""
+        # Imports transformers: not at start-up.
+        from groupwise.framework.trainers.callbacks import Notices, RunCallback, ShowProgress
+
+        def has(kind: type[TrainerCallback]) -> bool:
+            return any(isinstance(callback, kind) for callback in callbacks)
+
+        shows = progress and not has(ShowProgress)
+        self._terminal = Terminal(quiet=not shows)
+        first = [] if has(Notices) else [Notices(self._terminal.notice)]
+        every = [*first, *callbacks, *([ShowProgress(self._show_step)] if shows else [])]
+        self._run_callbacks = [c for c in every if isinstance(c, RunCallback)]
+        return every
 
     def train(self, resume_from_checkpoint: Resume = None) -> TrainResult:
         """Runs all steps; the trained adapter or weights are in `self.model`.
@@ -379,16 +385,3 @@ class GRPOTrainer:
                 self._notify("training.longest_first: left out with several processes")
             return False
         return torch.cuda.is_available() if asked is None else asked
-
-
-@contextmanager
-def frozen_heap() -> Iterator[None]:
-    """Excludes the objects that exist now (modules, model, data) from garbage collection.
-
-    With the million objects of these libraries, a full collection would take half a second.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -1,10 +1,12 @@
 """A run's directory and what is kept in it, its processes, its terminal, its machine.
 
 directory, resume        the run's folder: created, locked, opened, resumed
-checkpoints, stop        which checkpoint is whole; Ctrl-C
+inputs                   the files that a run began with, by content
+checkpoints, stop        which checkpoint is whole; Ctrl-C, and a closed window
 metrics, tracking        `metrics.jsonl`; Weights & Biases and trackio
 health, health_checks, health_history   what goes wrong in a run, found from its numbers
-terminal                 stages and progress bars
+terminal, screen         stages and progress bars; a terminal that may go away
+memory                   what is no longer used, given back
 errors, out_of_memory    messages for weights that cannot be written, and for memory that ran out
 processes                several processes as one run
 machine, doctor          hardware and versions; versions compared with the tested ones

@@ -11,13 +11,13 @@ What it leaves out: how good the answers are, which evaluation measures.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from groupwise.evaluation.log.writer import JsonlWriter, cut_log
+from groupwise.evaluation.log.jsonl import dumps_line, loads, number_or_null, read_lines
+from groupwise.evaluation.log.writer import JsonlWriter, cut_log, step_of_line
 from groupwise.framework.run.health_checks import CHECKS
 from groupwise.framework.run.health_history import History, Metrics, RewardPart
 from groupwise.rewards.math.grade import Correctness
@@ -36,14 +36,23 @@ class Finding:
     what: str
     cause: str
     remedy: str
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.name} (step {self.step}): {self.what}. {self.cause}. {self.remedy}."
 
     @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Finding:
-        return cls(**{name: row[name] for name in cls.__slots__})
+    def from_line(cls, line: str | bytes) -> Finding:
+        """The finding of a line of `health.jsonl`. ValueError says what is wrong with it."""
+        row = loads(line)
+        texts = ("name", "what", "cause", "remedy")
+        if bad := [name for name in texts if not isinstance(row.get(name), str)]:
+            raise ValueError(f"{bad[0]} is {row.get(bad[0])!r:.50}")
+        numbers = row.get("numbers")
+        if not isinstance(numbers, dict):
+            raise ValueError(f"numbers is {numbers!r:.50}")
+        known = {k: number_or_null(f"numbers.{k}", v) for k, v in numbers.items()}
+        return cls(**{name: row[name] for name in texts}, step=step_of_line(line), numbers=known)
 
 
 class RunHealth:
@@ -106,7 +115,7 @@ class HealthLog:
     def look(self, step: int, metrics: Metrics, *, is_last: bool = False) -> None:
         for finding in self._health.look(step, metrics, is_last=is_last):
             with JsonlWriter(self._path) as log:  # made with the first finding
-                log.append([json.dumps(asdict(finding)) + "\n"])
+                log.append([dumps_line(asdict(finding))])
             self._notify(str(finding))
             self._on_finding(finding)
             if finding.name in self._stop_on and self.stopped_by is None:
@@ -116,11 +125,13 @@ class HealthLog:
 
 
 def read_findings(path: Path) -> list[Finding]:
-    """The findings in `health.jsonl`; none if there is no such file."""
+    """The findings in `health.jsonl`; none if there is no such file.
+
+    Raises UserError for a line that is no finding, with its number.
+    """
     if not path.is_file():
         return []
-    rows = path.read_text(encoding="utf-8").splitlines()
-    return [Finding.from_json(json.loads(row)) for row in rows]
+    return list(read_lines(path, Finding.from_line, "a finding"))
 
 
 def parts_of(rubric: Rubric) -> dict[str, RewardPart]:

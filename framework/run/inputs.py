@@ -17,6 +17,8 @@ from typing import Any
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.config.locations import exists, paths_in
 
+IMPORT_FROM = "rewards.import_from"
+"""A folder of code, and of whatever else lies there: what it holds is no input of a run."""
 _WHOLE = 1 << 26  # bytes up to which a file is read from end to end
 _END = 1 << 20
 
@@ -24,7 +26,7 @@ _END = 1 << 20
 def fingerprints(config: ExperimentConfig) -> dict[str, str]:
     """A hash of each file and folder that the config names and that is there, by dotted key."""
     found = sorted(paths_in(config.to_dict()).items())
-    return {key: _fingerprint(Path(path)) for key, path in found if exists(path)}
+    return {k: _fingerprint(Path(path)) for k, path in found if exists(path) and k != IMPORT_FROM}
 
 
 @dataclass(frozen=True, slots=True)

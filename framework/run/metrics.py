@@ -6,7 +6,6 @@ What it leaves out: how lines reach the disk (`evaluation.log.writer`), where el
 
 from __future__ import annotations
 
-import json
 import math
 import resource
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from groupwise.evaluation.log.metrics_log import numbers_of, read_metrics, to_metrics_line
 from groupwise.evaluation.log.writer import JsonlWriter
 from groupwise.framework.run import processes
 
@@ -69,7 +69,7 @@ class TrainingLog:
         """The lines so far, as they were logged."""
         if not self._path.is_file():
             return []
-        return [json.loads(row) for row in self._path.read_text(encoding="utf-8").splitlines()]
+        return list(read_metrics(self._path))
 
     def begin_step(self) -> None:
         """Starts the clock of `step_seconds`."""
@@ -79,7 +79,7 @@ class TrainingLog:
         """Writes a step's line from the trainer's `logs`; returns its numbers, without the step."""
         seconds = time.perf_counter() - self._step_started
         numbers: dict[str, float | None] = {
-            ours: _finite(logs.get(theirs)) for theirs, ours in _RENAMED.items()
+            ours: logs.get(theirs) for theirs, ours in _RENAMED.items()
         }
         numbers |= self._source.metrics() if self._source else {}
         tokens = numbers.get("completion_tokens")
@@ -94,10 +94,9 @@ class TrainingLog:
         taken = {"step", *numbers}
         for name, value in self._logged().items():
             numbers[f"logged/{name}" if name in taken else name] = value
-        self.last = numbers
-        line = json.dumps({"step": step, **numbers}, allow_nan=False)
+        numbers = self.last = numbers_of(numbers)  # rewards and callbacks may give anything
         assert self._log is not None, "open() comes first"
-        self._log.append([line + "\n"])
+        self._log.append([to_metrics_line(step, numbers)])
         return numbers
 
     def close(self) -> None:
@@ -115,10 +114,3 @@ def peak_memory_gb() -> float:
 
 def _is_non_finite(value: Any) -> bool:
     return value is not None and not math.isfinite(float(value))
-
-
-def _finite(value: Any) -> float | None:
-    """None for a number that is not finite (JSON has no NaN), or that was not logged."""
-    if value is None or not math.isfinite(float(value)):
-        return None
-    return float(value)

@@ -9,7 +9,6 @@ which allocate beside it, raise plain RuntimeErrors, as the CPU's allocator does
 
 from __future__ import annotations
 
-import gc
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -52,11 +51,3 @@ def out_of_memory_as_user_error(
         )
 
     return as_user_error(message, RuntimeError, MemoryError, when=is_memory_error)
-
-
-def free_memory() -> None:
-    """Gives back the memory of what is no longer used: models hold themselves in circles."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()

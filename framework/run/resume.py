@@ -9,17 +9,16 @@ leaves out: which checkpoint to load (checkpoints.py), and cutting the logs back
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from groupwise.evaluation.log.files import remove_torn, write_json
+from groupwise.evaluation.log.files import read_json, remove_torn, write_json
 from groupwise.evaluation.log.settings import setting_differences
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.run.directory import RunDir, open_run_dir, run_that_began_as
-from groupwise.framework.run.inputs import input_changes
+from groupwise.framework.run.inputs import IMPORT_FROM, input_changes
 from groupwise.rewards.errors import UserError
 
 # Keys that do not change what a run computes: memory, checkpoints, where numbers go.
@@ -58,7 +57,7 @@ def resume_run_dir(
             f"`groupwise train {renamed} --resume` continues it"
         )
     run_dir = open_run_dir(path)
-    manifest = json.loads(run_dir.manifest.read_text(encoding="utf-8"))
+    manifest = read_json(run_dir.manifest)
     config = config.standing_alone()
     changes, refused = _changes(run_dir.config().standing_alone(), config, manifest)
     if refused:
@@ -92,7 +91,8 @@ def _changes(
         allowed += ("evaluation.k",)  # else another model might be the best one
     inputs = input_changes(began, now, manifest)
     # A run may be moved and renamed: its place does not change its results.
-    elsewhere = tuple(f"{key}:" for key in ("output_dir", "name", *(i.key for i in inputs)))
+    places = ("output_dir", "name", IMPORT_FROM, *(change.key for change in inputs))
+    elsewhere = tuple(f"{key}:" for key in places)
     keys = setting_differences(began.to_dict(), now.to_dict(), "when it began", "now")
     keys = [line for line in keys if not line.startswith(elsewhere)]
     refused = [line for line in keys if not line.startswith(allowed)]

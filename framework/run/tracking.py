@@ -8,7 +8,6 @@ of them. Offline, each session is a folder of its own with the same run id:
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.evaluation.log.files import write_json
+from groupwise.evaluation.log.files import read_json, write_json
 
 if TYPE_CHECKING:
     from groupwise.framework.config import ExperimentConfig
@@ -113,7 +112,7 @@ def _start_trackio(config: ExperimentConfig, folder: Path) -> Any:
 def _id_of(folder: Path, tracker: str, new: str) -> str:
     """The id of the run in `folder` for a tracker: the one kept there, otherwise `new`."""
     file = folder / "tracking.json"
-    kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    kept: dict[str, str] = read_json(file) if file.is_file() else {}
     if tracker not in kept:
         write_json(file, kept | {tracker: new})
     return kept.get(tracker, new)

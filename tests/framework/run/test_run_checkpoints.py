@@ -228,7 +228,7 @@ def _run_with_inputs(folder: Path) -> ExperimentConfig:
             "model": {"name": "model"},
             "data": {"train": "rows.jsonl"},
             "training": {"warm_start": {"data": "some/data"}},
-            "rewards": {"parts": {"mine": {"use": "r.py:f"}}},
+            "rewards": {"import_from": str(folder), "parts": {"mine": {"use": "r.py:f"}}},
         }
     )
 

@@ -89,4 +89,4 @@ def test_findings_and_notices_reach_the_callbacks(
 
     trainer = trainer_for(config, policy, tmp_path / "b")  # printed, where nobody takes them
     trainer.health.look(1, {"non_finite": 1.0})
-    assert capsys.readouterr().err == f"note: {found[0]}\n"
+    assert capsys.readouterr().err == f"  note: {found[0]}\n"

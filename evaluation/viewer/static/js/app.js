@@ -66,12 +66,14 @@ function showState() {
   const read = status.logs.reduce((sum, log) => sum + log.read, 0);
   const broken = status.logs.reduce((sum, log) => sum + log.broken, 0);
   const wrong = status.logs.find((log) => log.error);
-  state.classList.toggle("error", Boolean(wrong));
+  const left = broken ? `; ${broken} broken lines left out` : "";
+  state.classList.toggle("error", Boolean(wrong || status.broken));
   if (status.note) state.textContent = status.note;
   else if (wrong) state.textContent = `${spelled(wrong.key)}: ${spelled(wrong.error)}`;
   else if (!status.ready) state.textContent = `reading ${total ? Math.floor((100 * read) / total) : 0} %`;
   else if (!status.searchable) state.textContent = "preparing search";
-  else state.textContent = broken ? `${broken} broken lines left out` : "";
+  else if (status.broken) state.textContent = `${spelled(status.broken)}${left}`;
+  else state.textContent = left.slice(2);
 }
 
 async function show({ quietly = false } = {}) {

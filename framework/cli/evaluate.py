@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
             write_json(made / EVALUATION_CONFIG, config.to_dict())
         with terminal.stage("Load the model"):
             policy = load(config.model, config.seed, for_training=False)
-        notice_template(config, policy, terminal.notice)
+        notice_template(config, policy.tokenizer, terminal.notice)
         held_out = data.prompts("eval", policy.tokenizer).examples
         summary = measure(label, config, policy, held_out, run_dir, terminal, model=model)
     table = made / f"samples.{arguments.export}"

@@ -182,6 +182,13 @@ model.use_gradient_checkpointing
     disable_dropout
 model.name: download that revision to a folder
     model_revision revision model_init_kwargs
+model.chat_template_kwargs: such as {enable_thinking: false}
+    enable_thinking reasoning_effort apply_chat_template_kwargs template_kwargs
+    chat_template_args tokenizer_chat_template_kwargs
+model.chat_template_date: 2026-11-26
+    date_string strftime_now
+training.stop: texts; the end-of-text tokens, and the chat template's, end a completion anyway
+    stop_strings stop_sequences stop_words stop_tokens stop_token_ids eos_token_id
 model.chat_template: a Jinja file
     chat_template_path template tokenizer_chat_template
 -: the tokenizer is the one in the model's folder

@@ -97,7 +97,7 @@ def run(
         if is_trained and lacks_samples(config, run_dir):
             from_main(lambda: evaluate_base_again(config, data, run_dir, terminal))
         policy = load_policy(config, run_dir, terminal, trained=is_trained)
-        from_main(lambda: notice_template(config, policy, terminal.notice))
+        from_main(lambda: notice_template(config, policy.tokenizer, terminal.notice))
         problems = load_data(data, policy.tokenizer, terminal)
 
         def measured(label: str) -> Callable[[], Summary]:

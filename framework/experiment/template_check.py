@@ -1,7 +1,7 @@
 """Chat template, tokenizer and generation config beside each other: where they do not fit.
 
-    template_notices_of(config, tokenizer)                   # before the model is loaded
-    notice_template(config, policy, terminal.notice)         # at the start of a run
+    template_notices_of(config, tokenizer)                   # for `groupwise check`
+    notice_template(config, tokenizer, terminal.notice)      # at the start of a run
 
 What is found here does not stop a run; each notice says what the run does about it, or what to set.
 Left out: whether the prompts ask for what the rewards want (`preflight.py`).
@@ -13,11 +13,11 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from groupwise.framework.config import ExperimentConfig, ModelConfig
 from groupwise.framework.data.prompts import apply_chat_template, template_variables
-from groupwise.framework.policy import Policy
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Message
 
@@ -32,35 +32,30 @@ _MARK = "value of a variable"
 
 
 def notice_template(
-    config: ExperimentConfig, policy: Policy, notify: Callable[[str], None]
+    config: ExperimentConfig, tokenizer: Any, notify: Callable[[str], None]
 ) -> None:
     """Reports what does not fit, at the start of a run or an evaluation."""
-    from groupwise.framework.sampling import stopping  # imports torch: not at start-up
-
-    tokenizer, generation = policy.tokenizer, getattr(policy.model, "generation_config", None)
-    ends = stopping.as_ids(getattr(generation, "eos_token_id", None), tokenizer.eos_token_id)
-    for notice in template_notices(config, tokenizer, ends):
+    for notice in template_notices_of(config, tokenizer):
         notify(notice)
 
 
 def template_notices_of(config: ExperimentConfig, tokenizer: Any) -> list[str]:
-    """The same, before the model is loaded."""
+    """What does not fit, by the model's files: once it is loaded, it ends as its template does."""
     return template_notices(config, tokenizer, declared_ends(config.model, tokenizer))
 
 
 def declared_ends(model: ModelConfig, tokenizer: Any) -> frozenset[int]:
-    """The end-of-text tokens that generation config and tokenizer name; no model is loaded."""
-    from transformers import AutoConfig, GenerationConfig  # slow, both: not at start-up
+    """The end-of-text tokens that the model's files and the tokenizer name; no model is loaded."""
+    from transformers import GenerationConfig, PretrainedConfig  # slow, both: not at start-up
 
     from groupwise.framework.sampling import stopping
 
-    found = None
-    for kind in (GenerationConfig, AutoConfig):  # as transformers reads them for a model
-        try:
-            found = getattr(kind.from_pretrained(model.name), "eos_token_id", None)
-        except (OSError, ValueError):
-            continue
-        break
+    found: Any = None
+    try:
+        found = GenerationConfig.from_pretrained(model.name).eos_token_id
+    except OSError:  # transformers makes one of the model's config then
+        with suppress(OSError):
+            found = PretrainedConfig.get_config_dict(model.name)[0].get("eos_token_id")
     return stopping.as_ids(found, tokenizer.eos_token_id)
 
 
@@ -104,7 +99,7 @@ def _end_notices(config: ExperimentConfig, tokenizer: Any, declared: frozenset[i
         return [
             f"the chat template ends a turn with {end.text!r}, while tokenizer and generation "
             f"config end a text with {others}: samples end at either, and a warm start teaches "
-            f"{end.text!r}; a program that loads the tuned model has to stop there too"
+            f"{end.text!r}; a program that loads a tuned adapter has to stop there too"
         ]
     what = (
         "ends a turn with the text"

@@ -115,6 +115,7 @@ def load(
             "takes no layer narrower than 64). Set model.load_in_4bit: false."
         )
     _set_chat_template(tokenizer, config, needed=needs_chat_template)
+    _end_as_the_template_does(model, tokenizer)
     is_adapter = hasattr(model, "peft_config")
     if for_training and not is_adapter and not config.full_finetuning:
         model = _with_new_adapter(fast_model, model, config, seed)
@@ -260,6 +261,22 @@ def _refuse_gpu_only(config: ModelConfig) -> None:
 
 def _is_quantised(model: torch.nn.Module) -> bool:
     return any("Linear4bit" in type(module).__name__ for module in model.modules())
+
+
+def _end_as_the_template_does(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Adds the template's end of a turn to the generation config, with which weights are saved.
+
+    The samplers look at the template themselves; `generate` of another program does not.
+    """
+    from groupwise.framework.sampling import stopping, turn_end  # imports torch: not at start-up
+
+    end = turn_end.turn_end(tokenizer)
+    generation = getattr(model, "generation_config", None)
+    if end is None or end.token_id is None or end.is_header or generation is None:
+        return
+    declared = stopping.as_ids(generation.eos_token_id)
+    if end.token_id not in declared:
+        generation.eos_token_id = [*sorted(declared), end.token_id]
 
 
 def _set_chat_template(

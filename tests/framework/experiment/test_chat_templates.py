@@ -74,6 +74,14 @@ def test_other_variables_render_anew(toy: Toy, tmp_path: Path) -> None:
     assert data.prompts("eval", tokenizer).examples[0].prompt.endswith(OPENS)
 
 
+def test_tools_are_a_variable_too(toy: Toy, tmp_path: Path) -> None:
+    tools = [{"name": "add"}]
+    text = "{% if tools %}{{ tools | tojson }}{% endif %}" + CHATML + START + "{% endif -%}"
+    config = with_template(toy, tmp_path, text, model__chat_template_kwargs={"tools": tools})
+    (example, *_) = RunData(config).prompts("train", tokenizer_of(config)).examples
+    assert example.prompt.startswith(f"{json.dumps(tools)}<|im_start|>user")
+
+
 def test_variables_reach_scored_groups(toy: Toy, tmp_path: Path) -> None:
     from groupwise.framework.data.prompts import template_variables
     from groupwise.framework.data.scored_groups import ScoredCompletion, ScoredGroup
@@ -222,7 +230,9 @@ def test_samples_end_where_the_template_ends_a_turn(base_like: Any) -> None:
 
     model, tokenizer = base_like.model, base_like.tokenizer
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    assert end not in (tokenizer.eos_token_id, model.generation_config.eos_token_id)
+    other = tokenizer.eos_token_id
+    assert model.generation_config.eos_token_id == [other, end]  # weights are saved with it
+    model.generation_config.eos_token_id = other  # a model that was not loaded by us
     prompt = "<|im_start|>user\n1+2=?<|im_end|>\n<|im_start|>assistant\n"
     for engine in ("slots", "generate"):
         sampler = make_sampler(model, tokenizer, engine)

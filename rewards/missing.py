@@ -32,10 +32,15 @@ MISSING: frozenset[str] = frozenset(
         *("#bezug", "#wert", "#zahl", "#nv", "#überlauf", "#valeur", "#nom", "#nombre"),
     }
 )
-"""Marks of a missing answer, casefolded, without quote marks and final punctuation.
+"""Marks of a missing answer, casefolded, without quote marks and final punctuation."""
 
-`unknown` is one; data in which it is a label beside "true" and "false" need another word for it.
-"""
+LABELS: frozenset[str] = frozenset(
+    {
+        *("none", "unknown", "missing", "unavailable", "not available", "not applicable"),
+        *("no answer", "not found", "not provided"),
+    }
+)
+"""Marks that are answers where words are asked for (mode `text`), or where they are an option."""
 
 _LONGEST = 80  # characters; a longer text is prose
 _QUOTES = "\"'`´“”„‟‘’‚«»‹›"
@@ -53,6 +58,11 @@ _DEPTH = 6
 def is_missing(text: str) -> bool:
     """Whether a reference is nothing but a mark that there is no answer."""
     return len(text) <= _LONGEST + 200 and _is_mark(text, _DEPTH)
+
+
+def is_label(text: str) -> bool:
+    """Whether a mark may be an answer in words, such as "unknown" beside "true" and "false"."""
+    return text.strip(_QUOTES + " .\n").casefold() in LABELS
 
 
 def missing_spelling(reference: str) -> str | None:

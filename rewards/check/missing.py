@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from groupwise.rewards.missing import missing_spelling
+from groupwise.rewards.missing import is_label, missing_spelling
 from groupwise.rewards.options import letter_of_text, options_of
 from groupwise.rewards.text import excerpt
 from groupwise.rewards.types import Example
@@ -32,26 +32,31 @@ class MissingReference:
 
 
 def missing_references(
-    examples: Sequence[Example], places: Mapping[str, str]
+    examples: Sequence[Example], places: Mapping[str, str], *, labels: bool = False
 ) -> tuple[MissingReference, ...]:
-    """The examples whose reference is a mark of a missing answer. `places`: rows by example id."""
+    """The examples whose reference is a mark of a missing answer. `places`: rows by example id.
+
+    With `labels`, words such as "unknown" are answers.
+    """
     return tuple(
         MissingReference(example.id, spelling, places.get(example.id, f"id {example.id}"))
         for example in examples
-        if (spelling := _spelling(example)) is not None
+        if (spelling := _spelling(example, labels)) is not None
     )
 
 
-def what_is_missing(example: Example) -> str:
+def what_is_missing(example: Example, *, labels: bool = False) -> str:
     """What is wrong with the reference, if it says that there is no answer; else empty."""
-    spelling = _spelling(example)
+    spelling = _spelling(example, labels)
     if spelling is None:
         return ""
     return f"the reference says that there is no answer: {_quoted(spelling)}"
 
 
-def _spelling(example: Example) -> str | None:
+def _spelling(example: Example, labels: bool) -> str | None:
     """The mark that the reference is, unless it is one of the example's options: `unknown`."""
+    if labels and is_label(example.answer):
+        return None
     if letter_of_text(example.answer, options_of(example.metadata)) is not None:
         return None
     return missing_spelling(example.answer)

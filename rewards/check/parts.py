@@ -108,11 +108,13 @@ def prove_part(name: str, evidence: Evidence) -> PartProof:
 
 def _correctness_failures(evidence: Evidence) -> list[Failure]:
     columns, others = evidence.on_all, evidence.others
+    graders = [r for r in evidence.rubric.rewards.values() if isinstance(r, Correctness)]
+    labels = any(grader.mode == "text" for grader in graders)
     failures = []
     for i, example in enumerate(evidence.examples):
         grade = columns["reference"][i].grade
         assert grade is not None
-        if missing := what_is_missing(example):
+        if missing := what_is_missing(example, labels=labels):
             failures.append(replace(_failure(example, missing), is_missing=True))
         elif grade.status == "bad_reference":
             failures.append(_failure(example, "the reference cannot be read"))

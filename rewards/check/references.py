@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from groupwise.rewards.check import commas, missing
 from groupwise.rewards.check.missing import MissingReference
 from groupwise.rewards.math.grade import Correctness
+from groupwise.rewards.missing import is_label
 from groupwise.rewards.options import LETTERS, options_of
 from groupwise.rewards.rubric import GradedReward, Rubric
 from groupwise.rewards.types import Example
@@ -46,9 +47,12 @@ def judge_references(
         ((n, r) for n, r in rubric.rewards.items() if isinstance(r, Correctness)), ("", None)
     )
     is_graded = _is_graded(rubric)
-    absent = missing.missing_references(examples, places)
+    absent = missing.missing_references(examples, places, labels=_has_labels(grader))
     if absent:
-        (problems if is_graded else notices).append(missing.summary(absent, len(examples)))
+        said = missing.summary(absent, len(examples))
+        if name and all(is_label(one.spelling) for one in absent):
+            said += f"; if it is an answer, set rewards.parts.{name}.params.mode: text"
+        (problems if is_graded else notices).append(said)
     if is_graded and (said := _impossible_letters(examples, places)):
         problems.append(said)
     if grader is not None and commas.is_open(grader):
@@ -71,16 +75,19 @@ def broken_references(
     """
     if not _is_graded(rubric):
         return ()
-    absent = missing.missing_references(examples, places)
+    grader = next((r for r in rubric.rewards.values() if isinstance(r, Correctness)), None)
+    absent = missing.missing_references(examples, places, labels=_has_labels(grader))
     said = [missing.summary(absent, len(examples))] if absent else []
     said.append(_impossible_letters(examples, places))
     gone = {one.example_id for one in absent}
-    for grader in rubric.rewards.values():
-        if isinstance(grader, Correctness):
-            bad = [e for e in examples if e.id not in gone and not grader.reads(e)]
-            count = f"{len(bad)} of {len(examples)} references cannot be read"
-            said.append(f"{count}: {_named(bad, places)}" if bad else "")
+    bad = [e for e in examples if e.id not in gone and grader is not None and not grader.reads(e)]
+    count = f"{len(bad)} of {len(examples)} references cannot be read"
+    said.append(f"{count}: {_named(bad, places)}" if bad else "")
     return tuple(sentence for sentence in said if sentence)
+
+
+def _has_labels(grader: Correctness | None) -> bool:
+    return grader is not None and grader.mode == "text"
 
 
 def _is_graded(rubric: Rubric) -> bool:

@@ -37,7 +37,7 @@ from groupwise.rewards.math.wanted import (
     with_option,
 )
 from groupwise.rewards.math.words import without_text
-from groupwise.rewards.missing import is_missing
+from groupwise.rewards.missing import is_label, is_missing
 from groupwise.rewards.options import gold_letter, letter_of_text, options_of
 from groupwise.rewards.types import Completion, Example, Grade, Status
 from groupwise.rewards.verify.pool import Outcome, shared_pool
@@ -118,7 +118,7 @@ class Correctness:
             case = self._written(raw)
             reference = self._reference(case)
             found = self._find(case, reference) if reference is not None else None
-            if reference is None or found is None or _says_nothing(found.text):
+            if reference is None or found is None or _says_nothing(found.text, reference):
                 grades.append(_BAD_REFERENCE if reference is None else _UNPARSEABLE)
                 continue
             verdict = _compare(reference, found.text, rules, self.comma)
@@ -191,8 +191,11 @@ class Correctness:
                 grades[index] = _grade_outcome(outcome, grades[index])
 
 
-def _says_nothing(text: str) -> bool:
-    return not text[:1].isdigit() and knows_nothing(without_text(text))
+def _says_nothing(text: str, reference: Reference) -> bool:
+    """Whether the answer is "unknown" or the like, where that is not the reference itself."""
+    if text[:1].isdigit() or not knows_nothing(without_text(text)):
+        return False
+    return not (reference.kind == "text" and is_label(reference.text))
 
 
 def _compare(reference: Reference, answer: str, rules: Rules, comma: DecimalComma) -> bool | None:

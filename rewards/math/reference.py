@@ -29,7 +29,7 @@ from groupwise.rewards.math.values import (
     Words,
 )
 from groupwise.rewards.math.words import plain_words
-from groupwise.rewards.missing import is_missing
+from groupwise.rewards.missing import is_label, is_missing
 
 Mode = Literal["auto", "math", "number", "choice", "text"]
 """What kind of answer is expected.
@@ -88,6 +88,7 @@ def read_reference(
         found = find_answer(text, ("answer_tag", "boxed", "hash"))
         return read_reference(found.text, mode, comma) if found is not None else None
     missing = is_missing(text) or knows_nothing(text)
+    missing = missing and not (mode == "text" and is_label(text))
     if len(text) > MAX_REFERENCE_CHARS or missing or not compact(spell(text)):
         return None
     if mode == "choice":

@@ -9,6 +9,7 @@ import pytest
 
 from groupwise.rewards import Completion, Correctness, Example, build_rubric, grade
 from groupwise.rewards.check.commas import comma_references
+from groupwise.rewards.check.prove import prove
 from groupwise.rewards.check.references import (
     ReferenceVerdict,
     broken_references,
@@ -120,7 +121,41 @@ def test_a_word_that_means_missing_may_be_an_option(mode: Any, answer: str) -> N
         assert grade(text, answer, grader, WORDS).correct, text
     wrong = WORDS[WORDS.index(answer) - 1]
     assert not grade(f"<answer>{wrong}</answer>", answer, grader, WORDS).correct
-    assert bool(judged([answer], parts).missing) == (answer in ("unknown", "None")), "no options"
+    is_missing = answer in ("unknown", "None") and mode != "text"
+    assert bool(judged([answer], parts).missing) == is_missing, "no options"
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "right"),
+    [
+        ("unknown", "<answer>unknown</answer>", True),
+        ("unknown", "The answer is Unknown.", True),
+        ("None", "<answer>none</answer>", True),
+        ("not applicable", "<answer>Not applicable.</answer>", True),
+        ("unknown", "<answer>true</answer>", False),
+        ("unknown", "<answer>I don't know</answer>", False),
+        ("unknown", "", False),
+        ("true", "<answer>unknown</answer>", False),
+    ],
+)
+def test_a_word_that_means_missing_is_an_answer_in_words(gold: str, text: str, right: bool) -> None:
+    found = grade(text, gold, Correctness(mode="text"))
+    assert found.correct == right
+    assert found.status != "bad_reference"
+    assert grade(text, gold).correct == (right and gold == "true")
+    with build_rubric({"correctness": {"params": {"mode": "text"}}}) as rubric:
+        proof = prove(rubric, examples(["true", gold, "false"]))
+    assert not proof.problems
+    assert not proof.missing
+
+
+def test_the_way_out_is_named_where_every_mark_may_be_an_answer() -> None:
+    assert (
+        judged(["yes", "unknown"])
+        .problems[0]
+        .endswith("; if it is an answer, set rewards.parts.correctness.params.mode: text")
+    )
+    assert "mode: text" not in judged(["yes", "unknown", "NaN"]).problems[0]
 
 
 def test_choices_may_be_referred_to_by_their_text() -> None:

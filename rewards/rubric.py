@@ -127,8 +127,8 @@ class Rubric:
         that is done, for schedules. `groups[i]` names the group of completion i, for
         `normalize_then_sum`; without it, completions of the same example are a group.
         `trainer_state` is what functions in TRL's form get under that name; without it they get
-        one made from `progress`. A total is
-        NaN if no reward had an opinion: such a completion carries no signal.
+        one made from `progress`. A total is NaN if no reward had an opinion: such a completion
+        carries no signal.
 
         Raises:
             RewardError: a reward failed, and `on_error` is `stop`.

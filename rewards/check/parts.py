@@ -198,7 +198,9 @@ def _problems(
 def _differs_as_text(name: str, evidence: Evidence) -> str:
     """The remedy for a function that takes chat messages for text: `len` of a message list is 1."""
     reward, examples = evidence.rubric.rewards[name], evidence.sampled[:8]
-    if not isinstance(reward, UserFunction) or not reward.gives_messages(examples[0]):
+    if not isinstance(reward, UserFunction) or not reward.settable:
+        return ""
+    if not reward.gives_messages(examples[0]):
         return ""
     alone = skipping(evidence.rubric, {name: replace(reward, completions="text")})
     scores = [

@@ -1,6 +1,6 @@
 """The forms in which people write reward functions, told apart by the names of the parameters.
 
-    reward = as_function(function, params, completions="text")
+    reward = form_of(function)(function, params, completions="text")
     results = reward.start(examples, completions, call)       # some may have to be awaited
     values = reward.read(results, call)
 
@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import types
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from groupwise.rewards.types import Completion, Example
 from groupwise.rewards.user.call import RewardCall
@@ -47,8 +48,11 @@ _NO_COLUMNS = ("prompt", "completion", "completion_ids")  # as in TRL
 class UserFunction(ABC):
     """A function with its parameters of the config, and how completions are given to it.
 
-    `completions` None: as the annotation of the parameter says, else as the form has them.
+    `completions` None: as the annotation of the parameter says, else as the form has them. Forms
+    that are not `settable` know one way only.
     """
+
+    settable: ClassVar[bool] = True
 
     function: Callable[..., Any]
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -98,12 +102,11 @@ class UserFunction(ABC):
 
     def hint(self, error: BaseException, example: Example) -> str:
         """What to do if it seems to take messages for text, or text for messages; else empty."""
-        if not isinstance(error, TypeError | AttributeError | KeyError | IndexError):
+        if not self.settable or not isinstance(error, TypeError | AttributeError):
             return ""
-        said = str(error)
         if self.gives_messages(example):
-            return WANTS_TEXT if "list" in said or "dict" in said else ""
-        return WANTS_MESSAGES if "str" in said or "indices" in said else ""
+            return WANTS_TEXT if re.search("'(list|dict)'|list indices", str(error)) else ""
+        return WANTS_MESSAGES if re.search("'str'|string indices", str(error)) else ""
 
     def _arguments(self, given: dict[str, Any]) -> dict[str, Any]:
         """The arguments to pass: all with `**kwargs`, as TRL does; otherwise those that it names.
@@ -199,6 +202,8 @@ class AnswerFunction(UserFunction):
 class CompletionFunction(AnswerFunction):
     """`(example, completion) -> float | None`."""
 
+    settable = False
+
     def given(self, example: Example, completion: Completion) -> dict[str, Any]:
         return {"example": example, "completion": completion}
 
@@ -224,6 +229,8 @@ class VerifiersFunction(AnswerFunction):
 
 class VerlFunction(AnswerFunction):
     """verl's `compute_score`. A dict with `score` is read too; the rest of it goes to the log."""
+
+    settable = False
 
     def given(self, example: Example, completion: Completion) -> dict[str, Any]:
         row = _row(example)
@@ -339,7 +346,7 @@ def _is_required(parameter: inspect.Parameter | None) -> bool:
 
 def _given_by(annotation: Any) -> Given | None:
     """What `list[str]`, `str`, `list[list[dict[str, str]]]` and the like ask for."""
-    if annotation is str or annotation in ("str", "list[str]", "List[str]"):
+    if annotation in (str, "str", "list[str]", "List[str]"):
         return "text"
     if isinstance(annotation, type) and issubclass(annotation, dict | Mapping):
         return "messages"
@@ -349,8 +356,10 @@ def _given_by(annotation: Any) -> Given | None:
         return found.pop() if len(found) == 1 else None
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return "messages"
-    if isinstance(origin, type) and issubclass(origin, typing.Iterable) and inner:
-        return _given_by(inner[0])
+    if isinstance(origin, type) and issubclass(origin, Iterable) and inner:
+        found_inside = _given_by(inner[0])
+        is_nested = typing.get_origin(inner[0]) is not None  # lists of lists of text are neither
+        return None if found_inside == "text" and is_nested else found_inside
     return None
 
 

@@ -23,10 +23,8 @@ from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import BatchReward
 from groupwise.rewards.user.forms import (
     KNOWN_FORMS,
-    CompletionFunction,
     Given,
     UserFunction,
-    VerlFunction,
     form_of,
     parameters,
     takes_any,
@@ -114,7 +112,7 @@ def _adapt(
             f"{path}: this function has no form that is known here: {has}"
             f"{place_of_function(found)}; {KNOWN_FORMS}"
         )
-    if form in (CompletionFunction, VerlFunction):
+    if not form.settable:
         _refuse_setting(path, completions, f"a function of {', '.join(known)}")
     unknown = [] if takes_any(known) else [param for param in params if param not in known]
     if unknown:

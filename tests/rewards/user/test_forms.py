@@ -113,6 +113,8 @@ AS_TEXT = [
     ("def look(completions: 'list[str]', other: 'Unknown' = 0, **k): {}", None, [TEXT]),
     ("def look(completions: list[list[dict[str, str]]], **k): {}", None, [MESSAGES]),
     ("def look(completions: list, **k): {}", None, [MESSAGES]),
+    ("def look(completions: list[list[str]], **k): {}", None, [MESSAGES]),
+    ("def look(completions: list[list[dict]] | None = None, **k): {}", None, [MESSAGES]),
     ("def look(completions, **k): {}", "text", [TEXT]),
     ("def look(completions: list[str], **k): {}", "messages", [MESSAGES]),
 ]

@@ -8,10 +8,12 @@ training runs is in `periodic_evaluation.py`.
 
 from __future__ import annotations
 
+import json
 import math
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from groupwise.evaluation.log.settings import load_settings
@@ -88,6 +90,8 @@ def measure(
         terminal.stage(f"Evaluate: {label}") as stage,
         evaluation_out_of_memory(config),
     ):
+        if rubric.num_steps is None:
+            rubric.num_steps = _last_step(run_dir.metrics)
         check_engine(sampler, prompts, config.eval_sampling_params.max_tokens, terminal.notice)
         summary = evaluate(
             held_out,
@@ -195,6 +199,15 @@ def progress_numbers(progress: Progress) -> str:
         return ""
     speed = progress.num_tokens / progress.seconds if progress.seconds else 0
     return f"right {percent(progress.correct / progress.made)}  {speed:,.0f} tokens/s"
+
+
+def _last_step(metrics: Path) -> int | None:
+    """The last step of a training that has been made; None without one."""
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
+    for line in reversed(lines):
+        with suppress(ValueError, KeyError, TypeError):  # the last line may be torn
+            return int(json.loads(line)["step"])
+    return None
 
 
 def periodic_evaluation(

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
+from groupwise.rewards.user.returned import as_exception
+
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 
@@ -40,10 +42,8 @@ async def _all(awaitables: Sequence[Awaitable[Any]]) -> list[Any]:
 async def _outcome(awaitable: Awaitable[Any]) -> Any:
     try:
         return await awaitable
-    except Exception as error:
-        return error
     except BaseException as error:  # SystemExit would end the loop, and everyone would wait for it
-        return RuntimeError(repr(error)).with_traceback(error.__traceback__)
+        return as_exception(error)
 
 
 def _running() -> asyncio.AbstractEventLoop:

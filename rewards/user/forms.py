@@ -29,7 +29,7 @@ from typing import Any, ClassVar, Literal
 
 from groupwise.rewards.types import Completion, Example
 from groupwise.rewards.user.call import RewardCall
-from groupwise.rewards.user.returned import ReturnedError, listed
+from groupwise.rewards.user.returned import ReturnedError, as_exception, listed
 
 Given = Literal["text", "messages"]
 """How completions are given: as text, or as a list of chat messages."""
@@ -162,8 +162,8 @@ class TRLFunction(UserFunction):
                     "it reads completion_ids, but these completions carry no token_ids"
                 )
             return [self.function(**self._arguments(given))]
-        except Exception as error:  # foreign code: whatever it raises is reported by the rubric
-            return [error]
+        except (Exception, SystemExit) as error:  # foreign code: the rubric reports what it raises
+            return [as_exception(error)]
 
     def read(self, results: Sequence[Any], call: RewardCall) -> list[Any]:
         [result] = results
@@ -190,8 +190,8 @@ class AnswerFunction(UserFunction):
             try:
                 arguments = self._arguments(logs | self.given(example, completion))
                 results.append(self.function(**arguments))
-            except Exception as error:  # as above
-                results.append(error)
+            except (Exception, SystemExit) as error:  # as above
+                results.append(as_exception(error))
         return results
 
     def read(self, results: Sequence[Any], call: RewardCall) -> list[Any]:

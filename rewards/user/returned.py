@@ -58,6 +58,13 @@ def number_of(value: Any) -> float | None:
     return number
 
 
+def as_exception(error: BaseException) -> Exception:
+    """The error, or one in place of what would end the process (`exit()` in a reward)."""
+    if isinstance(error, Exception):
+        return error
+    return RuntimeError(repr(error)).with_traceback(error.__traceback__)
+
+
 def described(value: Any) -> str:
     """A value of any type for a message: `a dict, {'a': 1.0}`."""
     if value is None:

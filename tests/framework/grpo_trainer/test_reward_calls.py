@@ -9,7 +9,7 @@ import pytest
 from conftest import Toy, lines
 from grpo_toys import problems, trainer_for
 
-from groupwise.framework.experiment.evaluate import num_steps
+from groupwise.framework.experiment.evaluate import _last_step, num_steps
 from groupwise.framework.policy import load
 
 pytestmark = pytest.mark.stack
@@ -82,3 +82,21 @@ def test_the_length_of_a_training_is_known_before_it(
     examples = problems(config, policy)[:17]
     trainer = trainer_for(config, policy, tmp_path, train_dataset=examples)
     assert num_steps(config.training, len(examples)) == trainer._num_steps()
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        (None, None),
+        ("", None),
+        ('{"step": 1}\n{"step": 2, "policy_loss": null}\n', 2),
+        ('{"step": 1}\n{"st', 1),
+    ],
+)
+def test_the_length_of_a_training_is_known_after_it(
+    text: str | None, step: int | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    if text is not None:
+        path.write_text(text)
+    assert _last_step(path) == step

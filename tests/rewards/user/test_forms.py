@@ -315,6 +315,10 @@ def needs(completions, difficulty, **kwargs):
 
 def quits(completions, **kwargs):
     raise ValueError
+
+
+def exits(completion):
+    exit("no key")
 """
 PLACES = [
     ("on_text", "AttributeError: 'list' object has no attribute 'split'", "mine.py, line 6"),
@@ -325,6 +329,7 @@ PLACES = [
     ("by_one", "ValueError: could not convert string", "mine.py, line 27, in by_one"),
     ("needs", "'difficulty' is no column of the data", "mine.py, line 30"),
     ("quits", "ValueError (", "mine.py, line 35, in quits"),
+    ("exits", "SystemExit('no key')", "mine.py, line 39, in exits"),
 ]
 HINTS = {"on_text": "completions: text", "on_messages": "completions: messages"}
 

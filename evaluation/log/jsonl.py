@@ -74,7 +74,14 @@ def read_lines(
             except (ValueError, RecursionError) as error:
                 if not line.endswith(b"\n"):
                     return
-                raise UserError(f"{path}, line {number}: not {what} ({error})") from None
+                raise broken_line(path, number, what, error) from None
+
+
+def broken_line(path: Path, number: int, what: str, reason: Exception) -> UserError:
+    """What every reader says of a line that cannot be read."""
+    return UserError(
+        f"{path}, line {number}: not {what} ({reason}); correct that line, or remove it"
+    )
 
 
 def number_or_null(name: str, value: Any) -> float | None:

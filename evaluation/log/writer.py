@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from groupwise.evaluation.log.files import full_disk_as_user_error
-from groupwise.evaluation.log.jsonl import loads
+from groupwise.evaluation.log.jsonl import broken_line, loads
 from groupwise.evaluation.log.lock import take_lock
 from groupwise.rewards.errors import UserError
 
@@ -142,9 +142,7 @@ class JsonlWriter:
                     step = step_of_line(line)
                 except (ValueError, RecursionError) as error:
                     if log.read(1):
-                        raise UserError(
-                            f"{self.path}, line {number}: not a line of this log ({error})"
-                        ) from None
+                        raise broken_line(self.path, number, "a line of this log", error) from None
                     break
                 if step > last_step:
                     break

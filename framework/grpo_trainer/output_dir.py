@@ -1,6 +1,7 @@
 """The output directory of a training from Python: no earlier run in it is written over.
 
-    checkpoint = claim(folder, resume_from_checkpoint, arguments)
+    with locked(folder):
+        checkpoint = claim(folder, resume_from_checkpoint, arguments)
 
 `arguments.json` keeps what a training was started with, so that it is resumed with the same. Left
 out: the folders of `groupwise train`, which `framework/run` makes and checks.
@@ -9,13 +10,15 @@ out: the folders of `groupwise train`, which `framework/run` makes and checks.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from groupwise.evaluation.log.files import write_json
 from groupwise.evaluation.log.jsonl import clean
 from groupwise.evaluation.log.settings import load_settings, setting_differences
+from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import is_whole, latest_checkpoint, whole_checkpoints
 from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.resume import MAY_CHANGE, MAY_CHANGE_AT_CONSTANT_RATE
@@ -25,6 +28,19 @@ ARGUMENTS = "arguments.json"
 Resume = bool | str | Path | None
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of the folder. Raises UserError if one is in it."""
+    run = RunDir(folder)
+    if processes.is_main() and run.holder() != str(os.getpid()):  # else the run's own lock
+        folder.mkdir(parents=True, exist_ok=True)
+        run.lock()
+    try:  # not `with run`, which removes the folder of a run that is refused at its start
+        yield
+    finally:
+        run.close()
+
+
 def claim(folder: Path, resume: Resume, arguments: Mapping[str, Any]) -> Path | None:
     """The checkpoint that a training in `folder` resumes from; None: it begins at its start.
 
@@ -32,15 +48,10 @@ def claim(folder: Path, resume: Resume, arguments: Mapping[str, Any]) -> Path | 
     `arguments`: what decides about the results; those of a resumed training must be the same.
 
     Raises:
-        UserError: the folder holds a run that is not resumed, another process has it, the arguments
-            differ, or there is no such checkpoint.
+        UserError: the folder holds a run that is not resumed, the arguments differ, or there is no
+            such checkpoint.
     """
     run = RunDir(folder)
-    if (holder := run.holder()) not in ("", str(os.getpid())):
-        raise UserError(
-            f"{folder}: holds a run that is in use by process {holder}; wait until it ends, or "
-            "choose another output_dir"
-        )
     checkpoint = None
     if resume is True:
         checkpoint = latest_checkpoint(run.checkpoints)

@@ -25,7 +25,7 @@ from groupwise.framework.data.examples import check_data_size
 from groupwise.framework.data.prompts import template_variables
 from groupwise.framework.grpo_trainer.arguments import GRPOArguments
 from groupwise.framework.grpo_trainer.inputs import as_examples, as_rubric
-from groupwise.framework.grpo_trainer.output_dir import Resume, claim
+from groupwise.framework.grpo_trainer.output_dir import Resume, claim, locked
 from groupwise.framework.grpo_trainer.rollout_metrics import training_numbers
 from groupwise.framework.grpo_trainer.rollouts import Rollouts
 from groupwise.framework.grpo_trainer.trl_config import refuse_dropped, trl_arguments, trl_classes
@@ -157,13 +157,14 @@ class GRPOTrainer:
         Raises:
             UserError: `output_dir` holds a run that is not resumed, or one of other arguments.
         """
-        checkpoint = processes.from_main(
-            lambda: claim(self.output_dir, resume_from_checkpoint, self._arguments())
-        )
-        with self._terminal.stage("Train (GRPO)") as self._stage:
-            result = self._train(checkpoint)
-            if result.was_stopped:
-                self._stage.ended = "stopped"
+        with locked(self.output_dir):
+            checkpoint = processes.from_main(
+                lambda: claim(self.output_dir, resume_from_checkpoint, self._arguments())
+            )
+            with self._terminal.stage("Train (GRPO)") as self._stage:
+                result = self._train(checkpoint)
+                if result.was_stopped:
+                    self._stage.ended = "stopped"
         return result
 
     def _show_step(self, step: int, steps: int, numbers: Mapping[str, float | None]) -> None:

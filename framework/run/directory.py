@@ -10,7 +10,6 @@ the packages' metadata.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -23,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from groupwise.evaluation.log.files import write_json, write_text
+from groupwise.evaluation.log.files import read_json, write_json, write_text
 from groupwise.evaluation.log.lock import take_lock
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.config.paths import nearby
@@ -118,7 +117,7 @@ class RunDir:
         """
         if config.model.chat_template_date is not None or not self.manifest.is_file():
             return config
-        made = json.loads(self.manifest.read_text(encoding="utf-8")).get("created")
+        made = read_json(self.manifest).get("created")
         return replace(config, model=replace(config.model, chat_template_date=made))
 
     @property
@@ -276,8 +275,8 @@ def open_run_dir(path: Path) -> RunDir:
 def run_that_began_as(name: str, folder: Path) -> Path | None:
     """A run in `folder` that has been renamed since it began under `name`."""
     for manifest in sorted(folder.glob("*/manifest.json")):
-        with suppress(OSError, ValueError):
-            if json.loads(manifest.read_text(encoding="utf-8")).get("name") == name:
+        with suppress(OSError, UserError):
+            if read_json(manifest).get("name") == name:
                 return manifest.parent
     return None
 

@@ -135,7 +135,8 @@ def test_one_bad_value_is_said_alike_by_every_reader(
     for name, read in READERS.items():
         with pytest.raises(UserError) as caught:
             read(log)
-        assert str(caught.value) == f"{log}, line 4: not a record of a log ({message})", name
+        said = f"{log}, line 4: not a record of a log ({message}); correct that line, or remove it"
+        assert str(caught.value) == said, name
     index = Index([log.parent])
     index._look_for_broken_lines()
     assert index.status()["broken"] == str(caught.value)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from conftest import Toy, lines
 
-from groupwise.framework.grpo_trainer.output_dir import ARGUMENTS, claim
+from groupwise.framework.grpo_trainer.output_dir import ARGUMENTS, claim, locked
+from groupwise.framework.run.directory import RunDir
 from groupwise.rewards.errors import UserError
 
 ARGS: dict[str, Any] = {
@@ -101,9 +102,17 @@ def test_a_run_in_use_is_left_alone(tmp_path: Path) -> None:
     write(tmp_path / ".lock", "4194999\n")
     with (tmp_path / ".lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="is in use by process 4194999; wait until it ends, or"):
-            claim(tmp_path, True, ARGS)
-    assert claim(tmp_path, True, ARGS) is None
+        said = "is in use by process 4194999; wait until it ends, or"
+        with pytest.raises(UserError, match=said), locked(tmp_path):
+            pytest.fail("it was taken")
+    with RunDir(tmp_path) as run:  # a run of this process, as the command line has it
+        run.lock()
+        with locked(tmp_path):
+            assert RunDir(tmp_path).holder()
+        assert RunDir(tmp_path).holder(), "its lock stays"
+    with locked(tmp_path / "new"):
+        assert RunDir(tmp_path / "new").holder()
+    assert not RunDir(tmp_path / "new").holder()
 
 
 @pytest.mark.stack

@@ -20,10 +20,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from benchmarks.gpu.measure import Result, peak_gb, reset_peak, synchronize, timed
 from benchmarks.gpu.model import SYSTEM_PROMPT, best_dtype, device, make_problems
 from groupwise.framework.config import ExperimentConfig
-from groupwise.framework.config.schema import PROJECTIONS
 from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
 from groupwise.framework.policy import load
 from groupwise.framework.policy.loading import compute_dtype
+from groupwise.framework.policy.targets import PROJECTIONS
 from groupwise.framework.policy.unsloth import load_unsloth
 from groupwise.framework.trainers.common import machine_arguments
 

@@ -45,8 +45,6 @@ HealthName = Literal[
 TOY = "toy"
 """As `model.name` or `data.train`: a tiny model, or its problems, made on the spot."""
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
 
 def _no_bool(value: object) -> object:
     """Refuse `true` where a number belongs: Python would take it as 1."""
@@ -150,8 +148,10 @@ class ModelConfig:
     """LoRA scale: the adapter's output is multiplied by lora_alpha/lora_r."""
     lora_dropout: Float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the adapter's input; 0 is the fast path."""
-    target_modules: Strings = Field(default=PROJECTIONS, min_length=1)
-    """Layers that get an adapter."""
+    target_modules: Strings = Field(default=("all-linear",), min_length=1)
+    """Layers that get an adapter, by the ends of their names; all-linear: every linear layer of
+    the decoder's blocks, in most families q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and
+    down_proj."""
     use_gradient_checkpointing: Literal["auto", "unsloth", True, False] = "auto"
     """Recompute activations instead of keeping them: unsloth (which also moves them to main
     memory), true, or false (faster, needs memory); auto: false where they take less than a

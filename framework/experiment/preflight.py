@@ -36,6 +36,8 @@ from groupwise.framework.experiment.template_check import (
 from groupwise.framework.experiment.toy import toy_in_scratch
 from groupwise.framework.policy.checkpointing import checkpointing
 from groupwise.framework.policy.folders import check_model_folder, read_chat_template
+from groupwise.framework.policy.targets import plan
+from groupwise.framework.policy.vocabulary import check_folder_vocabulary
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards import Rubric, UserError
 from groupwise.rewards.check.probes import spread
@@ -66,6 +68,7 @@ def refuse_early(config: ExperimentConfig, splits: Sequence[Split]) -> RunData:
         with rubric_of(plain) as rubric:
             _check_reward_models(rubric)
         check_model_folder(plain.model)
+        check_folder_vocabulary(plain.model)
         _read_files(data, splits)
     return data
 
@@ -115,6 +118,7 @@ class Preflight:
     max_completion_length: int
     step_seconds: float  # of the rewards alone
     step_completions: int
+    adapter: str  # what is trained; empty where the model's config does not say it
     proof: Proof
     problems: tuple[str, ...]
     notices: tuple[str, ...]
@@ -137,8 +141,10 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
             references = _references(data, rubric)
             proof = _prove(config, rubric, prompts, tokenizer, references, stage.update)
             stage.summary = f"{len(proof.parts)} rewards on {proof.num_examples} examples"
-        notices = (*data.notices, *template_notices_of(data.config, tokenizer))
-    return _judge(config, tokenizer, rubric, prompts, proof, notices)
+        notices = [*data.notices, *template_notices_of(data.config, tokenizer)]
+        planned = plan(data.config.model)
+        notices += planned.notices if planned else ()
+    return _judge(config, tokenizer, rubric, prompts, proof, notices, str(planned or ""))
 
 
 def check_sample(
@@ -228,6 +234,7 @@ def _judge(
     prompts: RenderedPrompts,
     proof: Proof,
     more_notices: Sequence[str],
+    adapter: str = "",
 ) -> Preflight:
     problems = [problem for part in proof.parts for problem in part.problems]
     problems += proof.problems
@@ -254,6 +261,7 @@ def _judge(
         limit,
         proof.seconds_per_completion * completions,
         completions,
+        adapter,
         proof,
         tuple(problems),
         tuple(notices),
@@ -322,6 +330,7 @@ class DryRun:
     num_demonstrations: int
     batch_shape: str
     checkpointing: str  # gradient checkpointing: on or off, and why
+    adapter: str  # what is trained; empty where the model's config does not say it
     first_prompt: str
     problems: tuple[str, ...]  # what makes training meaningless, as `groupwise check` finds it
     notices: tuple[str, ...]
@@ -358,15 +367,17 @@ def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsDryR
             problems = check_sample(config, data, tokenizer, rubric).problems
             check_data_size(len(train.examples), training.prompts_per_step)
         memory = str(checkpointing(data.config))
+        planned = plan(data.config.model)
     return DryRun(
         train,
         held_out,
         num_demonstrations,
         str(training.batch_shape),
         memory,
+        str(planned or ""),
         train.examples[0].prompt,
         problems,
-        (*config_notices(config), *notices),
+        (*config_notices(config), *notices, *(planned.notices if planned else ())),
     )
 
 

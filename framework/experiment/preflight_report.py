@@ -49,6 +49,7 @@ def check_json(found: Preflight) -> dict[str, Any]:
         "rewards": {part.name: _part_json(part) for part in found.proof.parts},
         "totals": dict(found.proof.totals),
         "batch_shape": found.batch_shape,
+        "adapter": found.adapter,
         "step": {"completions": found.step_completions, "reward_seconds": found.step_seconds},
     }
 
@@ -98,6 +99,7 @@ def check_table(found: Preflight) -> str:
         f"up to {longest}, completions are cut off at {found.max_completion_length}",
         f"rewards of a step: about {_duration(found.step_seconds)} for {found.step_completions} "
         "completions",
+        *([f"trained: {found.adapter}"] if found.adapter else []),
         "",
     ]
     lines += [f"note: {printable(notice, lines=True)}" for notice in found.notices]
@@ -169,6 +171,7 @@ def dry_run_json(found: DryRun | GroupsDryRun) -> dict[str, Any]:
         "demonstrations": found.num_demonstrations,
         "batch_shape": found.batch_shape,
         "memory": found.checkpointing,
+        "adapter": found.adapter,
         "first_prompt": found.first_prompt,
         "notices": list(found.notices),
         "problems": list(found.problems),
@@ -187,6 +190,7 @@ def dry_run_table(found: DryRun | GroupsDryRun) -> str:
     lines += [
         f"batch:     {found.batch_shape}",
         f"memory:    {found.checkpointing}",
+        *([f"trained:   {found.adapter}"] if found.adapter else []),
         "first prompt, as the model will see it:",
     ]
     shown = found.first_prompt[:_SHOWN_IN_DRY_RUN].splitlines()

@@ -182,7 +182,13 @@ def load_policy(
         model = as_saved(model, warm_started(run_dir))
     needs_template = config.training.method != "group_scores" or evaluates(config)
     with terminal.stage("Load the model"):
-        return load(model, config.seed, needs_chat_template=needs_template)
+        policy = load(model, config.seed, needs_chat_template=needs_template)
+    if not trained:
+        adapted = policy.adapted
+        terminal.line(f"  {adapted}")
+        for notice in adapted.notices:
+            terminal.notice(notice)
+    return policy
 
 
 def lacks_samples(config: ExperimentConfig, run_dir: RunDir) -> bool:

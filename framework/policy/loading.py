@@ -23,7 +23,16 @@ from groupwise.framework.policy.folders import (
     follow_moved_base,
     read_chat_template,
 )
-from groupwise.framework.policy.unsloth import load_unsloth
+from groupwise.framework.policy.targets import (
+    Adapted,
+    Targets,
+    adapted,
+    find_targets,
+    missing_notices,
+    plan,
+)
+from groupwise.framework.policy.unsloth import load_unsloth, without_router_logits
+from groupwise.framework.policy.vocabulary import check_vocabulary
 from groupwise.framework.run.errors import unwritable_as_user_error
 from groupwise.rewards.errors import UserError, as_user_error
 
@@ -36,12 +45,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A loaded model with its tokenizer. `is_adapter`: only LoRA weights are trained and saved."""
+    """A loaded model with its tokenizer. `is_adapter`: only LoRA weights are trained and saved.
+
+    `notices` say which of the wanted layers the model does not have.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     config: ModelConfig
     is_adapter: bool
+    notices: tuple[str, ...] = ()
+
+    @property
+    def adapted(self) -> Adapted:
+        """What of the model is trained."""
+        return adapted(self.model, self.notices)
 
     @property
     def device(self) -> torch.device:
@@ -83,8 +101,8 @@ def load(
     Without `needs_chat_template` a tokenizer may lack one: prompts are then complete texts.
 
     Raises:
-        UserError: a folder is missing or has no tokenizer, the tokenizer has no chat template, or
-            this machine does not have the precision.
+        UserError: a folder is missing or has no tokenizer, the tokenizer has no chat template, the
+            model has none of `target_modules`, or this machine does not have the precision.
     """
     check_model_folder(config)
     if config.adapter_mode == "merge":
@@ -107,6 +125,8 @@ def load(
         _refuse_gpu_only(config)
     if config.adapter is not None:
         follow_moved_base(Path(config.adapter), config.name)
+    if for_training:
+        plan(config)  # refuses layers that the model does not have before its weights are read
     model, tokenizer = _from_pretrained(fast_model, config, seed)
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # a processor of a vision model
     if config.load_in_4bit and not _is_quantised(model):
@@ -114,15 +134,19 @@ def load(
             f"model.load_in_4bit: {config.name} could not be quantised here (bitsandbytes on a CPU "
             "takes no layer narrower than 64). Set model.load_in_4bit: false."
         )
+    check_vocabulary(model, tokenizer, named_model(config))
+    without_router_logits(model)
     _set_chat_template(tokenizer, config, needed=needs_chat_template)
     _end_as_the_template_does(model, tokenizer)
     is_adapter = hasattr(model, "peft_config")
+    notices: tuple[str, ...] = ()
     if for_training and not is_adapter and not config.full_finetuning:
-        model = _with_new_adapter(fast_model, model, config, seed)
-        is_adapter = True
+        targets = find_targets(model, config)
+        model = _with_new_adapter(fast_model, model, targets, config, seed)
+        is_adapter, notices = True, missing_notices(targets, config)
     if for_training and is_adapter:
         _check_adapter(model)
-    return Policy(model, tokenizer, config, is_adapter)
+    return Policy(model, tokenizer, config, is_adapter, notices)
 
 
 def _from_pretrained(fast_model: Any, config: ModelConfig, seed: int) -> Any:
@@ -153,17 +177,21 @@ def _from_pretrained(fast_model: Any, config: ModelConfig, seed: int) -> Any:
         )
 
 
-def _with_new_adapter(fast_model: Any, model: Any, config: ModelConfig, seed: int) -> Any:
+def _with_new_adapter(
+    fast_model: Any, model: Any, targets: Targets, config: ModelConfig, seed: int
+) -> Any:
     with as_user_error(
-        f"model.target_modules: {', '.join(config.target_modules)}: {config.name} has no such "
-        'layers. "q_proj" and "v_proj" exist in most families.',
-        ValueError,
-        when=lambda error: "Target modules" in str(error),
+        lambda error: (
+            f"model.target_modules: {', '.join(config.target_modules)}: {config.name} cannot be "
+            f"adapted there: {_reason(error, '')}"
+        ),
+        *(ValueError, RuntimeError),
+        when=_is_refusal,
     ):
         return fast_model.get_peft_model(
             model,
             r=config.lora_r,
-            target_modules=list(config.target_modules),
+            target_modules=targets.for_peft,
             lora_alpha=config.lora_alpha,
             lora_dropout=config.lora_dropout,
             bias="none",
@@ -199,16 +227,17 @@ def unusable_as_user_error(what: str) -> AbstractContextManager[None]:
     """
     from safetensors import SafetensorError  # a compiled library: not at start-up
 
-    def is_refusal(error: Exception) -> bool:
-        if isinstance(error, RuntimeError | ImportError):
-            return bool(_REFUSALS.match(str(error).strip()))
-        return True
-
     return as_user_error(
         lambda error: f"{what} cannot be loaded: {_reason(error, what)}",
         *(OSError, ValueError, SafetensorError, RuntimeError, ImportError),
-        when=is_refusal,
+        when=_is_refusal,
     )
+
+
+def _is_refusal(error: Exception) -> bool:
+    if isinstance(error, RuntimeError | ImportError):
+        return bool(_REFUSALS.match(str(error).strip()))
+    return True
 
 
 def _reason(error: Exception, what: str) -> str:

@@ -16,6 +16,7 @@ The workarounds, each with the version it was written for and what would make it
 | `add_reference` | Unsloth 2026.10.9, models/rl.py, "Skip add_adapter" | on a GPU TRL's "ref" adapter is cut out, and the KL of an adapter that is trained further is measured from the base model | Unsloth leaves it in |
 | `plain_precision` | Unsloth 2026.10.9, models/rl.py, `mixed_precision_dtype`; transformers 5.17, training_args.py, "ACCELERATE_MIXED_PRECISION" | a trainer of a float32 model gets autocast in 16 bits, and leaves it in the environment for every later trainer of the process | Unsloth's config keeps `bf16=False, fp16=False` |
 | `stock_checkpoint` | unsloth_zoo 2026.10.9, gradient_checkpointing.py, `unsloth_checkpoint` | a model loaded with checkpointing "unsloth" makes every checkpoint of torch reentrant, whose result has no gradient unless an input has one | it keeps `use_reentrant=False` where that is asked for |
+| `without_router_logits` | TRL 1.15, sft_trainer.py; transformers 5.17, `load_balancing_loss_func` | a mixture of experts whose config asks for router logits, as TRL's SFTTrainer leaves it, cannot `generate` from a cache: the loss wants a mask of the new tokens alone | that loss is left out without labels |
 | `drop_reference` | TRL 1.15, GRPOTrainer | a second training of one model is refused, because its "ref" adapter is still there | TRL replaces its own adapter |
 | `GroupwiseTrainer._load_from_checkpoint` (`grpo_trainer/trl_subclass.py`) | transformers 5.17, `Trainer._load_from_checkpoint` | of a checkpoint with adapters in sub-folders, the one beside them is not loaded | transformers loads all of them |
 | `GroupwiseTrainer.create_model_card` (also in `trainers/group_scores.py`) | TRL 1.15, transformers 5.17 | the model card of each checkpoint may look up the hub | there is an option for it |
@@ -129,6 +130,16 @@ def adapter_precision(model: PreTrainedModel) -> Iterator[None]:
     for name, parameter in model.named_parameters():
         if name in trained:
             parameter.data = trained[name]
+
+
+def without_router_logits(model: PreTrainedModel) -> None:
+    """Sets a mixture of experts not to return its router logits unless a call asks for them.
+
+    TRL's trainers ask in the call, where they add the loss that balances the experts.
+    """
+    config = model.config.get_text_config()
+    if getattr(config, "output_router_logits", False):
+        config.output_router_logits = False
 
 
 def drop_reference(model: Any) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ import yaml
 
 from groupwise.evaluation.log.files import write_text
 from groupwise.framework.policy.loading import compute_dtype
+from groupwise.framework.policy.targets import adapted
 from groupwise.framework.run import processes
 
 if TYPE_CHECKING:
@@ -96,6 +97,6 @@ def _model(model: PreTrainedModel) -> dict[str, Any]:
             "r": adapter.r,
             "lora_alpha": adapter.lora_alpha,
             "lora_dropout": adapter.lora_dropout,
-            "target_modules": sorted(adapter.target_modules),
+            "target_modules": sorted(adapted(model).layers),
         },
     }

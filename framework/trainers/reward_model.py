@@ -25,6 +25,7 @@ from groupwise.framework.data.preferences import Pair, load_pairs, split_pairs
 from groupwise.framework.policy.folders import check_model_folder
 from groupwise.framework.policy.loading import unusable_as_user_error
 from groupwise.framework.policy.unsloth import load_unsloth, plain_precision
+from groupwise.framework.policy.vocabulary import check_folder_vocabulary
 from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.framework.run.terminal import Stage, Terminal
 from groupwise.framework.trainers.common import half_precision, machine_arguments
@@ -127,6 +128,7 @@ def train_reward(
 
 def _check_model(name: str) -> None:
     check_model_folder(ModelConfig(name=name), "--model")
+    check_folder_vocabulary(ModelConfig(name=name), "--model")
     if (Path(name) / "adapter_config.json").is_file():
         raise UserError(
             f"--model {name}: is a LoRA adapter; merge it into its base model first, or name the "

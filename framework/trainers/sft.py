@@ -19,6 +19,7 @@ from groupwise.framework.policy.unsloth import (
     adapter_precision,
     load_unsloth,
     plain_precision,
+    without_router_logits,
 )
 from groupwise.framework.run import processes
 from groupwise.framework.run.metrics import TrainingLog
@@ -130,6 +131,7 @@ def _trainer(
                 **machine_arguments(dtype, "adamw_8bit"),
             ),
         )
+    without_router_logits(policy.model)
     # Unsloth's wish; nothing is evaluated by this trainer.
     trainer.args.bf16_full_eval = trainer.args.fp16_full_eval = False
     return trainer

@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,6 +145,16 @@ class Problems:
         return np.array([problem.mean_score for problem in self.problems])
 
 
+def _category(metadata: Mapping[str, Any], name: str) -> str:
+    """The value of a field, whose name may lead into nested ones with dots: `extra_info.split`."""
+    if name in metadata:
+        return str(metadata[name])
+    value: Any = metadata
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return "(none)" if value is None else str(value)
+
+
 def collect(
     records: Iterable[SampleRecord],
     *,
@@ -161,7 +172,7 @@ def collect(
     for record in without_repeats(records):
         problem = problems.get(record.example_id)
         if problem is None:
-            groups = (str(record.metadata.get(name, "(none)")) for name in category_fields)
+            groups = (_category(record.metadata, name) for name in category_fields)
             problem = Problem(
                 record.example_id,
                 hash(record.prompt),

@@ -13,6 +13,7 @@ from typing import Literal
 
 from groupwise.framework.config import DataConfig
 from groupwise.framework.data.conversations import SYSTEM
+from groupwise.framework.data.fields import MISSING, field_of, listed, nearest, nested_names
 from groupwise.framework.data.rows import SourceExample, digest, read_examples
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
@@ -54,6 +55,22 @@ def overlap(train: Iterable[Example], evaluation: Iterable[Example]) -> list[str
     """Ids of evaluation examples that are asked in train too, ignoring case and spaces."""
     seen = {_normalised(example) for example in train}
     return [example.id for example in evaluation if _normalised(example) in seen]
+
+
+def check_categories(names: Iterable[str], examples: Sequence[Example]) -> None:
+    """Refuses `evaluation.category_fields` that no problem has.
+
+    Raises:
+        UserError: with the field that was probably meant.
+    """
+    rows = [example.metadata for example in examples]
+    for name in names if rows else ():
+        if all(field_of(row, name) is MISSING for row in rows):
+            close = nearest(name, rows)
+            hint = (
+                f"did you mean {close!r}?" if close else f"fields are {listed(nested_names(rows))}"
+            )
+            raise UserError(f"evaluation.category_fields: no problem has a field {name!r}; {hint}")
 
 
 def load_items(data: DataConfig, split: Split, read: Reader = read_examples) -> list[SourceExample]:

@@ -24,7 +24,7 @@ from groupwise.framework.config import notices as config_notices
 from groupwise.framework.config.locations import where_now
 from groupwise.framework.config.paths import is_missing_file, nearby
 from groupwise.framework.data.conversations import SYSTEM
-from groupwise.framework.data.examples import Split, check_data_size
+from groupwise.framework.data.examples import Split, check_categories, check_data_size
 from groupwise.framework.data.prompts import RenderedPrompts
 from groupwise.framework.data.scored_groups import ScoredGroup
 from groupwise.framework.experiment.data import RunData
@@ -101,7 +101,9 @@ def _read_files(data: RunData, splits: Sequence[Split]) -> None:
         if is_offline and source == config.data.train:
             _ = data.groups  # read now, for its errors; the run uses them later
         elif Path(source).is_file():
-            data.examples(split)
+            found = data.examples(split)
+            if split == "eval":
+                check_categories(config.evaluation.category_fields, found)
     if warms and Path(warm_start.data or config.data.train).is_file():
         _ = data.demonstrations
 

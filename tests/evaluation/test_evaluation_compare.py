@@ -9,6 +9,7 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -342,6 +343,17 @@ def test_a_field_with_too_many_values_keeps_the_largest_groups(tmp_path: Path) -
     assert groups["000"].num_examples == 2
     nothing = summarise(path, ks=(1,), category_fields=("no",), resamples=100).by_category["no"]
     assert list(nothing) == ["(none)"]
+
+
+def test_a_category_may_be_nested(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    line = json.loads(records({"x": [True]}))
+    kinds: list[Any] = [{"info": {"kind": "a"}}, {"info": {"kind": None}}, {"info": "text"}, {}]
+    rows = [{**line, "example_id": str(i), "metadata": kind} for i, kind in enumerate(kinds)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = summarise(path, ks=(1,), category_fields=("info.kind",), resamples=100).by_category
+    counts = {name: group.num_examples for name, group in found["info.kind"].items()}
+    assert counts == {"a": 1, "(none)": 3}
 
 
 def test_pipes_get_plain_text_and_terminals_colours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 from groupwise.framework.config import DataConfig, WarmStartConfig
 from groupwise.framework.data.conversations import NoConversationError, conversation
 from groupwise.framework.data.demonstrations import load_demonstrations
-from groupwise.framework.data.examples import load_examples, overlap
+from groupwise.framework.data.examples import check_categories, load_examples, overlap
 from groupwise.framework.data.fields import MISSING, field_of, text_of
 from groupwise.framework.data.rows import answer_of, read_examples
 from groupwise.framework.grpo_trainer.inputs import as_examples
@@ -238,6 +238,16 @@ def test_a_data_set_of_verl(tmp_path: Path) -> None:
     )
     assert (example.id, example.answer, example.messages) == ("7", "4", (USER,))
     assert example.metadata == {"data_source": "made", "extra_info.split": "train"}
+
+
+def test_categories_may_be_nested(tmp_path: Path) -> None:
+    found, _ = read(tmp_path, [VERL], answer_field="a.b")
+    check_categories(("data_source", "extra_info.split"), found)
+    with pytest.raises(
+        UserError, match=r"no problem has a field 'extra.split'; did you mean 'extra_"
+    ):
+        check_categories(("extra.split",), found)
+    check_categories(("anything",), ())
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from groupwise.framework.data.conversations import (
     conversation,
     last_answer,
 )
+from groupwise.framework.data.fields import opened
 from groupwise.framework.data.files import Notice, ignored, read_rows
 from groupwise.framework.data.rows import digest
 from groupwise.framework.data.tables import Row
@@ -58,8 +59,8 @@ def load_pairs(source: str, notice: Notice = ignored) -> list[Pair]:
             continue
         question = _question(source, row)
         answers = scored.setdefault(question, [])
-        if isinstance(fields.get("completions"), Sequence):
-            answers += [_scored(source, row, item) for item in fields["completions"]]
+        if isinstance(completions := opened(fields.get("completions")), list | tuple):
+            answers += [_scored(source, row, item) for item in completions]
         else:
             answers.append(_scored(source, row, fields))
     for question, answers in scored.items():
@@ -144,6 +145,9 @@ def _scored(source: str, row: Row, item: Any) -> tuple[float, str]:
         )
     text = next((item[name] for name in _COMPLETION if isinstance(item.get(name), str)), None)
     score = item.get("score")
+    if isinstance(score, str):  # of a CSV
+        with suppress(ValueError):
+            score = float(score)
     if text is None or isinstance(score, str | list | dict) or score is None:
         raise UserError(
             f"{source}: {row.where} has no preference: it needs 'chosen' and 'rejected', or "

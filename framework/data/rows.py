@@ -11,6 +11,7 @@ decided in `examples.py`.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,7 +22,6 @@ from groupwise.framework.data.conversations import (
     NoConversationError,
     conversation,
     last_answer,
-    messages_as_text,
     plain_question,
 )
 from groupwise.framework.data.fields import (
@@ -37,7 +37,7 @@ from groupwise.framework.data.fields import (
 )
 from groupwise.framework.data.files import Notice, ignored, read_rows
 from groupwise.framework.data.tables import Row
-from groupwise.framework.data.templates import Template, read_template
+from groupwise.framework.data.templates import Template, read_template, shown
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.options import gold_letters, labels_of, option_fields, options_of
 from groupwise.rewards.types import Example, Message
@@ -119,7 +119,7 @@ def _prompts(
     data: DataConfig,
     notice: Notice,
 ) -> tuple[list[tuple[Message, ...]], list[str]]:
-    """The messages of each row, and its key."""
+    """The messages of each row, and its key: of what the row says, whatever the template says."""
     template = read_template(
         data.prompt_template,
         dict.fromkeys(("question", data.question_field)),
@@ -140,7 +140,8 @@ def _prompts(
         if template.text != "{question}":
             text = template.fill(dict.fromkeys(template.own, turns[last]["content"]), row.fields)
             turns[last] = {**turns[last], "content": text}
-        keys.append(messages_as_text(turns) if template.columns else found.key)
+        filled = [shown(field_of(row.fields, column)) for column in template.columns]
+        keys.append(json.dumps([found.key, *filled]) if filled else found.key)
         if data.system_prompt is not None and not found.has_system:
             turns.insert(0, {"role": "system", "content": data.system_prompt})
         prompts.append(tuple(turns))
@@ -169,8 +170,7 @@ def _say_of_chats(
 def refuse_unfilled(rows: Sequence[Row], source: str, template: Template, key: str) -> None:
     """Raises UserError if rows have null where a template wants a column."""
     for column in template.columns:
-        only = Template(template.text, (), (column,))
-        if bad := [row for row in rows if only.missing_in(row.fields)]:
+        if bad := [row for row in rows if shown(field_of(row.fields, column)) is None]:
             remedy = f"; {key} asks for it: fix or remove them"
             raise unusable(source, bad, len(rows), f"null in {column!r}", remedy)
 
@@ -179,8 +179,13 @@ def refuse_unfilled(rows: Sequence[Row], source: str, template: Template, key: s
 
 
 def answer_of(value: Any) -> str | None:
-    """A reference answer as text: of messages the assistant's last turn, of a list with one element
-    that element."""
+    """A reference answer as text; None if there is none.
+
+    Of messages it is the assistant's last turn, of a list with one element that element.
+
+    Raises:
+        NoConversationError: messages that cannot be read.
+    """
     value = only_one(value)
     text = text_of(value)
     if text is not None and text[0] not in "[{":

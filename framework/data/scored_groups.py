@@ -32,6 +32,7 @@ from groupwise.evaluation.log.records import (
     without_repeats,
 )
 from groupwise.framework.data.conversations import NoConversationError, conversation
+from groupwise.framework.data.fields import opened
 from groupwise.framework.data.files import Notice, ignored, read_rows
 from groupwise.framework.data.tables import Row
 from groupwise.rewards.errors import UserError
@@ -78,7 +79,7 @@ class Export:
 
 
 def read_groups(source: str, notice: Notice = ignored) -> list[ScoredGroup]:
-    """The groups of a file (.jsonl, .json, .parquet) or of a hub data set.
+    """The groups of a file or of a hub data set; in a table, nested cells are JSON.
 
     Raises:
         UserError: there is no such source, or a row is no group; the message says which and why.
@@ -90,9 +91,9 @@ def _group(row: Row, source: str) -> ScoredGroup:
     def wrong(what: str) -> UserError:
         return UserError(f"{source}, {row.where}: {what}")
 
-    prompt, completions = row.fields.get("prompt"), row.fields.get("completions")
+    prompt, completions = row.fields.get("prompt"), opened(row.fields.get("completions"))
     try:
-        asked = None if isinstance(prompt, str) else conversation(prompt)
+        asked = conversation(prompt)
     except NoConversationError as error:
         raise wrong(f"`prompt` has {error}") from None
     if asked is not None and asked.solution is None:

@@ -57,10 +57,6 @@ class Template:
 
         return _BRACES.sub(put, self.text)
 
-    def missing_in(self, fields: Mapping[str, Any]) -> str | None:
-        """The first column that the row has no value for: null, or not there at all."""
-        return next((c for c in self.columns if shown(field_of(fields, c)) is None), None)
-
 
 def with_question(text: str, question_field: str, question: str) -> str:
     """The template of prompts around a question that has no row: the question alone where the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,16 @@ TWO = [{"text": "4", "score": 1}, {"text": "5", "score": 0.5, "finished": False,
 MESSAGES = [{"role": "user", "content": "2+2=?"}]
 
 
-@pytest.mark.parametrize("form", ["jsonl", "json"])
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv"])
 def test_read(tmp_path: Path, form: str) -> None:
     rows = [{"prompt": "2+2=?", "completions": TWO}, {"prompt": MESSAGES, "completions": TWO}]
     path = tmp_path / f"groups.{form}"
     text = json.dumps(rows) if form == "json" else "\n".join(map(json.dumps, rows))
     path.write_text(text, encoding="utf-8")
+    if form == "csv":
+        with path.open("w", newline="") as lines:
+            cells = [["2+2=?", json.dumps(TWO)], [json.dumps(MESSAGES), json.dumps(TWO)]]
+            csv.writer(lines, delimiter=";").writerows([["prompt", "completions"], *cells])
     completions = (ScoredCompletion("4", 1.0), ScoredCompletion("5", 0.5, False, -3.0))
     assert read_groups(str(path)) == [
         ScoredGroup("2+2=?", completions),

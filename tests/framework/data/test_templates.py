@@ -107,6 +107,8 @@ def test_problems_that_differ_in_a_column_are_different(tmp_path: Path) -> None:
     assert ids[0] == ids[1][::-1]
     assert not any("-" in example_id for example_id in ids[0])
     assert len(set(ids[0])) == 3
+    keys["prompt_template"] = "{input}: {instruction}"
+    assert [e.id for e in read(tmp_path, rows, **keys)[0]] == ids[0], "whatever its wording"
 
 
 @pytest.mark.parametrize(

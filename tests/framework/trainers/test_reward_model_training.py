@@ -55,6 +55,14 @@ def test_forms_of_preferences(
     assert load_pairs(write(tmp_path / "data.jsonl", rows)) == pairs
 
 
+def test_preferences_of_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("question;completion;score\nQ;bad;0.1\nQ;good;1\n;;\n")
+    said: list[str] = []
+    assert load_pairs(str(path), said.append) == [Pair("Q", "good", "bad")]
+    assert said == [f"{path}: 1 blank row (row 4) is left out"]
+
+
 BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"question": "Q", "chosen": "same", "rejected": "same"}, "line 1: 'chosen' and 'rejected'"),
     ({"question": "Q", "chosen": "good", "rejected": None}, "line 1 has no text in 'rejected'"),

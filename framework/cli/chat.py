@@ -33,5 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         with_base=arguments.compare == "base",
         temperature=arguments.temperature,
         max_tokens=arguments.max_tokens or config.eval_max_completion_length,
+        terminal=terminal,
+        log=run_dir.log,
     )
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,19 +67,16 @@ def run(arguments: argparse.Namespace) -> int:
         config = config.with_values(settings)
     if arguments.label is not None:
         run_dir.evaluation(arguments.label)  # refuses what cannot name a folder
-    data = refuse_early(config, ("eval",))
-    config = config.standing_alone()
-
     terminal = Terminal(quiet=arguments.quiet)
+    with terminal.libraries_to():
+        data = refuse_early(config, ("eval",))
+    config = config.standing_alone()
     for notice in data.notices:
         terminal.notice(notice)
     given = arguments.label is not None
     label = arguments.label if given else f"{target.model}-{data_label(config.data)}"
     config = dated_as_before(config, run_dir, label)
-    with (
-        tempfile.TemporaryDirectory() as scratch,  # what is refused leaves no folder behind
-        terminal.libraries_to(Path(scratch) / "libraries.log"),
-    ):
+    with terminal.libraries_to():  # what is refused leaves no folder behind
         config = make_toy_in(toy_folder(run_dir), config, terminal)
         data = data.of(config)
         load_unsloth()  # has to be imported before transformers, which the tokenizer needs

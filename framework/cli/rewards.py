@@ -11,6 +11,7 @@ from groupwise.framework.cli.options import add_json, add_overrides
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 from groupwise.framework.experiment.rescore import find_logs, rescore_all, sections_of_log
 from groupwise.framework.experiment.score_change import change_table
+from groupwise.framework.run.terminal import Terminal
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         for log in logs
     }
     output = Path(arguments.output) if arguments.output else None
-    changes = rescore_all(configs, output)
+    with Terminal().libraries_to():
+        changes = rescore_all(configs, output)
     if arguments.json:
         print_json({"logs": [change.to_json() for change in changes]})
         return 0

@@ -76,7 +76,8 @@ def train(
 
     def opened() -> tuple[ExperimentConfig, RunDir, RunData]:
         asked = _asked(arguments, config_name, terminal, name_if_taken=name_if_taken)
-        data = refuse_early(asked.config, ("train", "eval"))
+        with terminal.libraries_to():  # rewards may import some
+            data = refuse_early(asked.config, ("train", "eval"))
         config = asked.config.standing_alone()
         for notice in (*notices(config), *data.notices):
             terminal.notice(notice)

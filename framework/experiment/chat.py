@@ -6,10 +6,12 @@ in the model's output are shown escaped.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from groupwise.evaluation.text import printable
 from groupwise.framework.config import ExperimentConfig
@@ -17,16 +19,18 @@ from groupwise.framework.data.prompts import apply_chat_template, template_varia
 from groupwise.framework.data.templates import with_question
 from groupwise.framework.policy import Policy
 from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
+from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Message
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-HELP = (
-    "Ask something. Earlier turns are kept, although the training had single questions only: "
-    "/reset drops them. /quit or Ctrl-D ends."
-)
+COMMANDS = {
+    "/reset": "drop the earlier questions and answers, which are otherwise kept",
+    "/help": "list these commands",
+    "/quit": "end, as Ctrl-D does",
+}
 
 
 def chat(
@@ -36,8 +40,10 @@ def chat(
     with_base: bool,
     temperature: float,
     max_tokens: int,
+    terminal: Terminal,
+    log: Path,
 ) -> None:
-    """Runs the conversation until standard input ends.
+    """Runs the conversation until standard input ends; what libraries print goes to `log`.
 
     With `with_base` each question is answered twice, by the base model first; the conversation
     continues with the tuned model's answer.
@@ -54,26 +60,32 @@ def chat(
     system = config.data.system_prompt
     opening: list[Message] = [{"role": "system", "content": system}] if system else []
     turns: list[Message] = []  # question, answer, question, …
-    for question in _questions():
+    for question in _questions(terminal):
         if question == "/reset":
             turns = []
             continue
         text = with_question(config.data.prompt_template, config.data.question_field, question)
-        asked = _that_fit(policy, opening, [*turns, {"role": "user", "content": text}], max_tokens)
-        if not asked:
-            continue
-        turns, answer = asked, ""
-        for name in ("base", "tuned") if with_base else ("tuned",):
-            print(f"{name}> ", end="", flush=True)
-            with _adapter_off(policy) if name == "base" else nullcontext():
-                said = [*opening, *turns]
-                answer = _answer(policy, said, temperature, max_tokens, stop)
-            print(flush=True)
+        with terminal.libraries_to(log) as out:
+            new: Message = {"role": "user", "content": text}
+            asked = _that_fit(policy, opening, [*turns, new], max_tokens, terminal)
+            if not asked:
+                continue
+            turns, answer = asked, ""
+            for name in ("base", "tuned") if with_base else ("tuned",):
+                print(f"{name}> ", end="", file=out, flush=True)
+                with _adapter_off(policy) if name == "base" else nullcontext():
+                    said = [*opening, *turns]
+                    answer = _answer(policy, said, temperature, max_tokens, stop, out)
+                print(file=out, flush=True)
         turns.append({"role": "assistant", "content": answer})
 
 
 def _that_fit(
-    policy: Policy, opening: list[Message], turns: list[Message], max_tokens: int
+    policy: Policy,
+    opening: list[Message],
+    turns: list[Message],
+    max_tokens: int,
+    terminal: Terminal,
 ) -> list[Message]:
     """The turns that leave room for an answer: all, or all but the earliest, or none.
 
@@ -91,23 +103,19 @@ def _that_fit(
         if length + max_tokens > limit.tokens:
             continue
         if first:
-            _say(
-                f"questions dropped from the start of the conversation: {first // 2}; with them "
-                f"and --max-tokens {max_tokens} it would be more than {limit.words}"
+            terminal.line(
+                f"[questions dropped from the start of the conversation: {first // 2}; with them "
+                f"and --max-tokens {max_tokens} it would be more than {limit.words}]"
             )
         return kept
     remedies = "ask a shorter one"
     if length < limit.tokens:
         remedies += f", or start again with --max-tokens {limit.tokens - length}"
-    _say(
-        f"the question has {length} tokens; with --max-tokens {max_tokens} that is more than "
-        f"{limit.words}: {remedies}"
+    terminal.line(
+        f"[the question has {length} tokens; with --max-tokens {max_tokens} that is more than "
+        f"{limit.words}: {remedies}]"
     )
     return []
-
-
-def _say(notice: str) -> None:
-    print(f"[{notice}]", file=sys.stderr, flush=True)
 
 
 def _tokens(policy: Policy, messages: Sequence[Message]) -> list[int]:
@@ -117,10 +125,11 @@ def _tokens(policy: Policy, messages: Sequence[Message]) -> list[int]:
     return ids
 
 
-def _questions() -> Iterator[str]:
+def _questions(terminal: Terminal) -> Iterator[str]:
+    """What is asked, and `/reset`; the other commands are carried out here."""
     is_terminal = sys.stdin.isatty()
     if is_terminal:
-        print(HELP, file=sys.stderr)
+        terminal.line(f"Ask something. Commands: {', '.join(COMMANDS)}; /help says what they do.")
     while True:
         try:
             line = input("you> " if is_terminal else "").strip()
@@ -128,7 +137,12 @@ def _questions() -> Iterator[str]:
             return
         if line == "/quit":
             return
-        if line:
+        if line == "/help":
+            for command, what in COMMANDS.items():
+                terminal.line(f"{command:<8} {what}")
+        elif line not in COMMANDS and re.fullmatch(r"/[A-Za-z]+", line):
+            terminal.line(f"[there is no command {line}; there are {', '.join(COMMANDS)}]")
+        elif line:
             yield line
 
 
@@ -143,8 +157,9 @@ def _answer(
     temperature: float,
     max_tokens: int,
     stop: Sequence[str],
+    out: TextIO,
 ) -> str:
-    """One answer, printed as it is generated; returns its text, which ends before a stop string."""
+    """One answer, printed to `out` as it is made; its text, which ends before a stop string."""
     import torch  # slow, as the others are: not at start-up
     from transformers import TextStreamer
 
@@ -154,7 +169,7 @@ def _answer(
         """Prints what is decoded so far, escaped."""
 
         def on_finalized_text(self, text: str, **_: Any) -> None:
-            print(printable(text, lines=True), end="", flush=True)
+            print(printable(text, lines=True), end="", file=out, flush=True)
 
     def has_ended(rows: Any, _scores: Any, **_: Any) -> Any:  # (1, T) -> (1,)
         return torch.tensor([ends.ended(rows[0, ids.shape[1] :].tolist())], device=rows.device)

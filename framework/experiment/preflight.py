@@ -12,7 +12,6 @@ model is. How the results are shown is in `preflight_report.py`.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -164,11 +163,9 @@ def check_sample(
 def _without_model(
     config: ExperimentConfig, terminal: Terminal, splits: Sequence[Split]
 ) -> Iterator[tuple[RunData, Any]]:
-    """Data and tokenizer of a config, with the output of libraries sent to a scratch file."""
-    with toy_in_scratch(config) as plain, tempfile.TemporaryDirectory() as scratch:
-        data = refuse_early(plain, splits)
-        with terminal.libraries_to(Path(scratch) / "library.log"):
-            yield data, load_tokenizer(plain.model)
+    """Data and tokenizer of a config; what libraries print is dropped."""
+    with terminal.libraries_to(), toy_in_scratch(config) as plain:
+        yield refuse_early(plain, splits), load_tokenizer(plain.model)
 
 
 def load_tokenizer(model: ModelConfig) -> Any:
@@ -353,7 +350,8 @@ def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsDryR
         UserError: what `train` would refuse.
     """
     if config.training.method == "group_scores":
-        return _count_groups(refuse_early(config, ("train", "eval")).groups)
+        with terminal.libraries_to():
+            return _count_groups(refuse_early(config, ("train", "eval")).groups)
     training = config.training
     with (
         _without_model(config, terminal, ("train", "eval")) as (data, tokenizer),

@@ -39,7 +39,7 @@ def tune_rows(config: ExperimentConfig, terminal: Terminal) -> dict[str, RowsMea
     found: dict[str, RowsMeasured] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        with terminal.libraries_to(folder / "library.log"):
+        with terminal.libraries_to():
             config = make_toy_in(folder / "toy", config, terminal)
             data = RunData(config)
             with terminal.stage("Load the model"):

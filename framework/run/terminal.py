@@ -12,9 +12,9 @@ at every quarter of each stage.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _NUMBERS = 64  # columns beside the bar: how far it is, the time left, and the stage's numbers
+_MOST_BEFORE_A_RUN = 1_000_000  # bytes
 _ERASE = "\r\x1b[2K"  # the line of the cursor
 
 
@@ -91,6 +92,7 @@ class Terminal:
         )
         self._console: Console | None = None
         self.has_bar = False
+        self._before_the_run = b""  # what libraries printed before there was a log
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -161,28 +163,49 @@ class Terminal:
         return progress
 
     @contextmanager
-    def libraries_to(self, log: Path) -> Iterator[None]:
-        """Sends what libraries print (also from C) to `log`; this object keeps the terminal."""
-        log.parent.mkdir(parents=True, exist_ok=True)
+    def libraries_to(self, log: Path | None = None) -> Iterator[TextIO]:
+        """Sends what libraries print (also from C) to `log`; this object keeps the terminal.
+
+        Without `log`, before there is a run, it is kept for the next log, at whose head it comes;
+        where there is none, it is dropped. Yields standard output as it was, for results.
+        """
         sys.stdout.flush()
         while_there(sys.stderr).flush()
         own = os.fdopen(os.dup(self._stream.fileno()), "w", encoding="utf-8", buffering=1)
         kept = [os.dup(1), os.dup(2)]
-        sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         before, self._stream, self._console = self._stream, while_there(own), None
-        os.dup2(sink, 1)
-        os.dup2(sink, 2)
-        logging.captureWarnings(True)
-        try:
-            with warnings.catch_warnings():
-                yield
-        finally:
-            logging.captureWarnings(False)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            for descriptor in (*kept, sink):
-                os.close(descriptor)
-            self._stream.close()
-            self._stream, self._console = before, None
+        with self._library_log(log) as sink, _standard_output() as results:
+            os.dup2(sink, 1)
+            os.dup2(sink, 2)
+            try:
+                # The filters of warnings, which libraries change, are the caller's again at the end
+                with warnings.catch_warnings():
+                    yield results
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os.dup2(kept[0], 1)
+                os.dup2(kept[1], 2)
+                for descriptor in kept:
+                    os.close(descriptor)
+                self._stream.close()
+                self._stream, self._console = before, None
+
+    @contextmanager
+    def _library_log(self, log: Path | None) -> Iterator[int]:
+        """A descriptor to write to: of the log, or of a file that is kept in memory."""
+        if log is None:
+            with tempfile.TemporaryFile() as scratch:
+                yield scratch.fileno()
+                scratch.seek(0)
+                self._before_the_run += scratch.read(_MOST_BEFORE_A_RUN)
+            return
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab", buffering=0) as file:
+            file.write(self._before_the_run)
+            self._before_the_run = b""
+            yield file.fileno()
+
+
+def _standard_output() -> TextIO:
+    return os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace", buffering=1)

@@ -95,20 +95,18 @@ def train_reward(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output {output}: exists and is not empty; choose another folder")
     _check_model(model_name)
-    train, held_out = split_pairs(load_pairs(data, terminal.notice), settings.eval_fraction)
-    terminal.line(f"groupwise: {len(train)} pairs to train on, {len(held_out)} held out")
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        with terminal.libraries_to(folder / "library.log"):
-            with terminal.stage("Load the model"):
-                model, tokenizer = _load(model_name, settings)
-            rows = [_tokenized(tokenizer, pair, settings.max_length) for pair in train]
-            tests = [_tokenized(tokenizer, pair, settings.max_length) for pair in held_out]
-            with terminal.stage("Train the reward") as stage, _out_of_memory(settings):
-                before = pairwise_accuracy(model, tests, settings.batch_size)
-                model, steps = _train(model, tokenizer, rows, settings, folder, stage)
-                after = pairwise_accuracy(model, tests, settings.batch_size)
-                stage.summary = f"accuracy {percent(before, 1)} before, {percent(after, 1)} after"
+    with tempfile.TemporaryDirectory() as scratch, terminal.libraries_to():
+        train, held_out = split_pairs(load_pairs(data, terminal.notice), settings.eval_fraction)
+        terminal.line(f"groupwise: {len(train)} pairs to train on, {len(held_out)} held out")
+        with terminal.stage("Load the model"):
+            model, tokenizer = _load(model_name, settings)
+        rows = [_tokenized(tokenizer, pair, settings.max_length) for pair in train]
+        tests = [_tokenized(tokenizer, pair, settings.max_length) for pair in held_out]
+        with terminal.stage("Train the reward") as stage, _out_of_memory(settings):
+            before = pairwise_accuracy(model, tests, settings.batch_size)
+            model, steps = _train(model, tokenizer, rows, settings, Path(scratch), stage)
+            after = pairwise_accuracy(model, tests, settings.batch_size)
+            stage.summary = f"accuracy {percent(before, 1)} before, {percent(after, 1)} after"
         result = RewardResult(
             str(output),
             len(train),

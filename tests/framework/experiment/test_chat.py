@@ -28,6 +28,14 @@ def test_chat_answers_twice_and_escapes(
     assert starts == ["base", "tuned", "base", "tuned"]
     assert "\x1b" not in ended.out
 
+    monkeypatch.setattr("sys.stdin", io.StringIO("/help\n/exit\n/usr/bin?\n/reset now?\n"))
+    ended = cli("chat", run, "--max-tokens", "4")
+    assert ended.out.count("tuned> ") == 2, (
+        "no word with a slash is lost, commands are no questions"
+    )
+    for said in ("/reset   drop", "/help    list", "/quit    end", "no command /exit; there are"):
+        assert said in ended.err
+
     missing = cli("chat", tmp_path / "nowhere")
     assert missing.code == 2
     assert "there is no such run" in missing.err

@@ -103,13 +103,15 @@ def free_evaluation(
         terminal.notice(
             f"{EVALUATIONS}/{label} is of another model or other problems; this one is {name}"
         )
+    there = run_dir.evaluation(name)
     try:
-        check_log(examples, settings, run_dir.evaluation(name))
+        check_log(examples, settings, there)
     except UserError as error:
         while run_dir.evaluation(name).exists():
             number += 1
             name = f"{label}-{number}"
         raise UserError(
-            f"{error}\nTo keep both: --label {name}. A table of what is there: `groupwise table`."
+            f"{error}\nTo keep both: --label {name}. A table of what is there: "
+            f"groupwise table {there}"
         ) from None
     return name

@@ -150,5 +150,6 @@ def test_other_settings_are_refused_with_the_way_out(
         placed(tmp_path, **changes)
     assert said in str(refused.value)
     assert "To keep both: --label m-exam-2." in str(refused.value)
+    assert str(refused.value).endswith(f"groupwise table {tmp_path}/evaluations/m-exam")
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     assert placed(tmp_path, label="m-exam-2", **{**changes, "is_given": True}) == "m-exam-2"

@@ -101,17 +101,14 @@ def _end_notices(config: ExperimentConfig, tokenizer: Any, declared: frozenset[i
             f"config end a text with {others}: samples end at either, and a warm start teaches "
             f"{end.text!r}; a program that loads a tuned adapter has to stop there too"
         ]
-    what = (
-        "ends a turn with the text"
-        if not end.is_header
-        else ("writes nothing behind an answer, and the next question begins with")
-    )
+    what = "ends a turn with the text"
+    if end.is_header:
+        what = "writes nothing behind an answer, and the next question begins with"
     if end.token_id is not None:
         return [f"the chat template {what} {end.text!r}: samples end there, too"]
-    line = end.text.splitlines()[0]
-    stop = config.eval_sampling_params.stop
-    if any(text in end.text for text in stop):
+    if any(text in end.text for text in config.training.stop):
         return []
+    line = end.text.splitlines()[0]
     return [
         f"the chat template {what} {line!r}, which is no token of its own: a model that writes it "
         f"is sampled on until {others}; training.stop: {json.dumps([line])} ends samples there, "

@@ -83,7 +83,12 @@ def _without_result(path: Path, sheet: Any) -> set[tuple[int, int]]:
 
 
 def _shown(value: Any) -> Any:
-    """A cell's value as Excel shows it: 15 digits, no point in a whole number, a day as a day."""
+    """A cell's value as Excel shows it: 15 digits, no point in a whole number, a day as a day.
+
+    A blank cell is blank text, as in a CSV.
+    """
+    if value is None:
+        return ""
     if isinstance(value, float):
         value = float(f"{value:.15g}")
         return int(value) if value.is_integer() and abs(value) < 1e15 else value

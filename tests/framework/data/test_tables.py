@@ -159,7 +159,7 @@ def test_a_workbook(tmp_path: Path) -> None:
     assert rows == [
         ("row 2", {"question": "a", "answer": 3, "when": dt.date(2024, 3, 5)}),
         ("row 4", {"question": "b", "answer": 0.3, "when": dt.datetime(2024, 3, 5, 12, 30)}),
-        ("row 5", {"question": "c", "answer": "2,50", "when": None}),
+        ("row 5", {"question": "c", "answer": "2,50", "when": ""}),
         ("row 6", {"question": "d", "answer": True, "when": "#N/A"}),
     ]
     assert notes == [

@@ -25,6 +25,10 @@ def same_module(name: str) -> None:
         sys.meta_path.insert(0, _Finder())
 
 
+_MOVED = {"framework.toy": "groupwise.framework.data.toy"}
+"""Modules that were elsewhere, where scripts still look for them."""
+
+
 class _Finder(MetaPathFinder):
     """Finds `framework.config` as `groupwise.framework.config`, where `framework` is ours."""
 
@@ -40,7 +44,11 @@ class _Finder(MetaPathFinder):
             return None
         real = importlib.util.find_spec(f"groupwise.{fullname}")
         if real is None:
-            return _of_the_user(fullname)
+            users = _of_the_user(fullname)
+            if users is not None or fullname not in _MOVED:
+                return users
+            real = importlib.util.find_spec(_MOVED[fullname])
+            assert real is not None, f"{_MOVED[fullname]} has moved again"
         spec = ModuleSpec(fullname, _SameModule(real), origin=real.origin)
         spec.submodule_search_locations = real.submodule_search_locations
         return spec

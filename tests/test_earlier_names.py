@@ -76,11 +76,12 @@ def test_the_lines_run_as_they_stand(
 SAME = """
 import sys
 import framework.config, groupwise.framework.config, groupwise.rewards
-import rewards.math.grade, evaluation
+import rewards.math.grade, evaluation, framework.toy
 assert framework.config is groupwise.framework.config
 assert framework.config.__spec__.name == "groupwise.framework.config"
 assert rewards.math.grade.grade is groupwise.rewards.grade
 assert evaluation is sys.modules["groupwise.evaluation"]
+assert framework.toy is sys.modules["groupwise.framework.data.toy"]
 assert len({id(m) for name, m in sys.modules.items() if name.endswith("rewards.types")}) == 1
 """
 

@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from groupwise.evaluation.log.jsonl import whole
 from groupwise.rewards.errors import UserError, as_user_error
 
 _BESIDE = re.compile(r"^\..+\.(\d+)\.tmp$")
@@ -88,9 +89,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replaces the file by strict JSON, indented, keys in the order given, all or nothing.
 
-    NaN raises ValueError: it is not JSON. Callers write null where a number is undefined.
+    NaN raises ValueError: it is not JSON. Callers write null where a number is undefined. Half a
+    character (of a file's name that is not UTF-8) becomes U+FFFD.
     """
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, whole(text) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -93,12 +93,17 @@ def number_or_null(name: str, value: Any) -> float | None:
     raise ValueError(f"{name} is {value!r:.50}, no number")
 
 
+def whole(text: str) -> str:
+    """The text with U+FFFD for half characters, which no file can hold."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
 def clean(value: Any) -> Any:
     """The same value, made of types and numbers that every JSON reader accepts."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+        return value if value.isascii() else whole(value)
     if isinstance(value, int):
         return int(value) if -INT64 <= value < INT64 else str(value)
     if isinstance(value, float):

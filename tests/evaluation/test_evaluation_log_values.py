@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from groupwise.evaluation.comparison import compare
 from groupwise.evaluation.log.export import export
+from groupwise.evaluation.log.files import read_json, write_json
 from groupwise.evaluation.log.jsonl import dumps_line
 from groupwise.evaluation.log.metrics_log import from_metrics_line, numbers_of, to_metrics_line
 from groupwise.evaluation.log.records import (
@@ -350,6 +351,11 @@ def test_reviews(tmp_path_factory: pytest.TempPathFactory, text: str, name: str)
     append_review(log, Review(name, 0, None, "right", text, "d"))
     (found,) = read_reviews(log).values()
     assert found.mark == "right"
+
+
+def test_half_a_character_in_a_file_s_name_is_written(tmp_path: Path) -> None:
+    write_json(tmp_path / "manifest.json", {"command": ["train", "\udce9.yaml"]})
+    assert read_json(tmp_path / "manifest.json") == {"command": ["train", "\ufffd.yaml"]}
 
 
 def test_half_a_character_in_an_id_is_resumed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@
     index, store           all logs as DuckDB tables, kept up to date in the background
     queries, filters, overview   the answers to the page's requests
     reviews                a reviewer's marks and notes
+    broken                 the first line of a run that cannot be read
     server, bundle         HTTP; the page as one file
     static                 the page itself
 

@@ -8,6 +8,7 @@ trl_config, trl_subclass       what TRL is told, and the methods of it that are 
 rollouts, rollout_batch, rollout_metrics   completions of a step: made, kept, in numbers
 batching, prefix_sharing       fewer and shorter forwards with the same gradient
 dynamic_sampling               other problems in place of zero-variance groups
+output_dir                     no earlier run in it is written over
 memory_trial                   the longest step, tried before the first one
 """
 

@@ -140,7 +140,7 @@ def _prompts(
         if template.text != "{question}":
             text = template.fill(dict.fromkeys(template.own, turns[last]["content"]), row.fields)
             turns[last] = {**turns[last], "content": text}
-        filled = [shown(field_of(row.fields, column)) for column in template.columns]
+        filled = [shown(column, row.fields) for column in template.columns]
         keys.append(json.dumps([found.key, *filled]) if filled else found.key)
         if data.system_prompt is not None and not found.has_system:
             turns.insert(0, {"role": "system", "content": data.system_prompt})
@@ -170,7 +170,7 @@ def _say_of_chats(
 def refuse_unfilled(rows: Sequence[Row], source: str, template: Template, key: str) -> None:
     """Raises UserError if rows have null where a template wants a column."""
     for column in template.columns:
-        if bad := [row for row in rows if shown(field_of(row.fields, column)) is None]:
+        if bad := [row for row in rows if shown(column, row.fields) is None]:
             remedy = f"; {key} asks for it: fix or remove them"
             raise unusable(source, bad, len(rows), f"null in {column!r}", remedy)
 

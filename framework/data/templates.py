@@ -22,7 +22,6 @@ from groupwise.framework.data.fields import (
     nearest,
     nested_names,
     only_one,
-    opened,
     plain_text,
     text_of,
 )
@@ -46,9 +45,9 @@ class Template:
     def fill(self, own: Mapping[str, str], fields: Mapping[str, Any]) -> str:
         """The text with all values in their places. Every column must have a value."""
         values = {name: own[name] for name in self.own}
-        values |= {name: shown(field_of(fields, name)) or "" for name in self.columns}
-
-        own_ones = re.compile(r"\{(" + "|".join(self.own) + r")\}")  # these count in LaTeX as well
+        values |= {name: shown(name, fields) or "" for name in self.columns}
+        # These count inside LaTeX as well
+        own_ones = re.compile(r"\{(" + "|".join(map(re.escape, self.own)) + r")\}")
 
         def put(found: re.Match[str]) -> str:
             if found["name"] is not None:
@@ -94,16 +93,18 @@ def read_template(
     return Template(text, tuple(own), tuple(dict.fromkeys(columns)))
 
 
-def shown(value: Any) -> str | None:
-    """A value as it stands in a prompt; None for null.
+def shown(column: str, fields: Mapping[str, Any]) -> str | None:
+    """A column's value as it stands in a prompt; None for null.
 
-    Text stays as it is, also blank; a list of options (in a CSV its JSON) is written as lines
-    "A. …", what else is nested as JSON.
+    Text stays as it is, also blank. Options (`choices`, `options`, in a CSV as JSON) are written as
+    lines "A. …", what else is nested as JSON.
     """
-    value = only_one(value)
-    is_nested = isinstance(opened(value), Mapping | list | tuple)
-    if is_nested and (options := options_of({"choices": value})):
+    value = only_one(field_of(fields, column))
+    has_options = column.rpartition(".")[2].casefold() in ("choices", "options")
+    if has_options and (options := options_of({"choices": value})):
         return "\n".join(f"{LETTERS[i]}. {option}" for i, option in enumerate(options))
     if isinstance(value, str):
         return plain_text(value)
-    return json.dumps(value, ensure_ascii=False, default=str) if is_nested else text_of(value)
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return text_of(value)

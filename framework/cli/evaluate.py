@@ -9,6 +9,7 @@ from typing import Any
 
 from groupwise.evaluation.export import export
 from groupwise.evaluation.log.files import write_json
+from groupwise.evaluation.log.settings import load_settings
 from groupwise.evaluation.tables import print_table, summary_table
 from groupwise.framework.cli.common import is_run, overrides_of, print_json, tuned_run
 from groupwise.framework.cli.options import add_run_options
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         label = free_evaluation(run_dir, label, held_out, asked, terminal, is_given=given)
     made = run_dir.evaluation(label)
     with terminal.libraries_to(run_dir.log):
-        if not (made / EVALUATION_CONFIG).exists():
+        if load_settings(made) is None:  # nothing is sampled yet
             made.mkdir(parents=True, exist_ok=True)
             write_json(made / EVALUATION_CONFIG, config.to_dict())
         with terminal.stage("Load the model"):

@@ -17,6 +17,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import CodeType, ModuleType
 
+_MOVED = {"framework.toy": "framework.data.toy"}
+
 
 def same_module(name: str) -> None:
     """Puts `groupwise.<name>` in the place of the module `name`, which is being imported."""
@@ -42,7 +44,7 @@ class _Finder(MetaPathFinder):
         ours = sys.modules.get(f"groupwise.{top}")
         if not dot or ours is None or sys.modules.get(top) is not ours:
             return None
-        real = importlib.util.find_spec(f"groupwise.{fullname}")
+        real = importlib.util.find_spec(f"groupwise.{_MOVED.get(fullname, fullname)}")
         if real is None:
             users = _of_the_user(fullname)
             if users is not None or fullname not in _MOVED:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Toy, lines, run_python
+from conftest import ROOT, Toy, lines, run_python
 
 SCRIPT = """
 from framework.config import ExperimentConfig
@@ -113,3 +113,13 @@ def test_a_users_folder_of_that_name_wins(tmp_path: Path, name: str, init: str) 
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stdout == "the user\n", done.stderr
+
+
+def test_a_module_that_has_moved(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from framework.toy import make_problems\n"
+        "from groupwise.framework.data import toy\n"
+        "print(make_problems is toy.make_problems)"
+    )
+    assert run_python(code, ROOT, cwd=tmp_path) == "True\n"

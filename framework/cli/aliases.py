@@ -129,10 +129,12 @@ def fitting_forward(
     if not options or any(text.startswith(f"{key}=") for text in arguments.overrides):
         return None
     training = raw_values(path, overrides).get("training") or {}
+    if not isinstance(training, dict):
+        return None  # the config's own message says so
     keys = ("prompts_per_step", "num_generations", "completions_per_forward")
     prompts, generations, forward = (training.get(k, getattr(TrainingConfig, k)) for k in keys)
     if not all(isinstance(n, int) and n > 0 for n in (prompts, generations, forward)):
-        return None  # the config's own message says so
+        return None
     total = prompts * generations
     if total % forward == 0:
         return None

@@ -107,6 +107,13 @@ FORWARDS: list[tuple[tuple[int, int, int], str, int | None]] = [
 ]
 
 
+def test_older_batch_options_with_a_config_that_has_no_section(cli: RunCli) -> None:
+    Path("my.yaml").write_text("model: {name: toy}\ndata: {train: toy}\ntraining: [1]\n")
+    ended = cli("train", "my.yaml", "--num-samples", "3")
+    assert ended.code == 2
+    assert "training is a value, not a section" in ended.err
+
+
 @pytest.mark.parametrize(("shape", "options", "expected"), FORWARDS)
 def test_older_batch_options_derive_what_goes_through_the_model_at_once(
     cli: RunCli, shape: tuple[int, int, int], options: str, expected: int | None
@@ -215,7 +222,7 @@ class Judge(RewardModel):
     def compute_reward(self, questions, answers, references):
         assert all(text.endswith("=?") for text in questions)
         assert all(text.startswith("The sum is") for text in references)
-        return [float(len(answer) % 4) for answer in answers]
+        return [float(len(answer) % 5) for answer in answers]
 """
 
 

@@ -303,6 +303,9 @@ class GroupScoresConfig:
     max_ratio: Float = Field(default=3.0, gt=1)
     """For advantage: a bad answer that has become this many times likelier has no gradient, so that
     answers far from the model cannot push without bound."""
+    prompt_format: Literal["text", "chat"] = "text"
+    """What a prompt is that is a text, not messages. text: exactly what the model sees; chat: the
+    user's message, put into the chat template after data.system_prompt, as evaluations do."""
     logging_steps: Int = Field(default=20, gt=0)
     """Steps between lines of the log."""
     save_steps: Int = Field(default=500, gt=0)

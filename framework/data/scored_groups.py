@@ -7,7 +7,8 @@ One JSON object per group, as JSON Lines or as a JSON list:
 
     {"prompt": "<|im_start|>user\\n2+2=?…", "completions": [{"text": "4", "score": 1.0}, …]}
 
-`prompt` is a text exactly as the model sees it, or a list of messages for the chat template. A
+`prompt` is a text exactly as the model sees it (or, with `prompt_format: chat`, the user's
+message), or a list of messages for the chat template. A
 completion that was cut off has `finished: false`: no end-of-text token is added to it, so the model
 does not learn to stop there. `logprob` (optional) is the log-probability of the whole completion
 under the model that wrote it. Groups may differ in size; each needs two completions.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,12 @@ from groupwise.evaluation.log.records import (
 from groupwise.framework.data.conversations import NoConversationError, conversation
 from groupwise.framework.data.fields import opened
 from groupwise.framework.data.files import Notice, ignored, read_rows
+from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.framework.data.tables import Row
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example, Message
+
+_PROBE = "What is 1+1?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,42 @@ def notice_known_problems(
             f"{repeated} of the held-out problems are answered in the training data: their Pass@K "
             "is not measured on new problems"
         )
+
+
+def as_chat(groups: Sequence[ScoredGroup], system: str | None) -> list[ScoredGroup]:
+    """Groups whose prompts that are texts become the user's message, after the system prompt."""
+    first: list[Message] = [{"role": "system", "content": system}] if system else []
+    return [
+        replace(group, prompt=(*first, {"role": "user", "content": group.prompt}))
+        if isinstance(group.prompt, str)
+        else group
+        for group in groups
+    ]
+
+
+def plain_prompts_notice(
+    groups: Sequence[ScoredGroup], tokenizer: Any, variables: Mapping[str, Any]
+) -> str:
+    """A notice on prompts that are texts outside the chat template, which evaluations use.
+
+    Empty where there are none, and where the tokenizer has no template. A text that has what the
+    template writes after a question (as exported ones do) is inside it.
+    """
+    texts = [group.prompt for group in groups if isinstance(group.prompt, str)]
+    if not texts or not getattr(tokenizer, "chat_template", None):
+        return ""
+    asked: Message = {"role": "user", "content": _PROBE}
+    before, _, after = apply_chat_template(tokenizer, [asked], variables).partition(_PROBE)
+    marks = [part.split()[0] for part in (after, before) if part.split()]
+    plain = [text for text in texts if marks and marks[0] not in text]
+    if not plain:
+        return ""
+    return (
+        f"{len(plain)} of {len(groups)} prompts are plain texts, as {plain[0]!r:.60}: the model is "
+        "trained on them as they are, while evaluations (and `chat`) put a question into the chat "
+        "template. Set training.group_scores.prompt_format: chat to train in the template too, or "
+        'write each prompt as messages: [{"role": "user", "content": "…"}]'
+    )
 
 
 def export_groups(

@@ -3,6 +3,7 @@
 run                    the stages of a run, in order
 data                   its problems, demonstrations and groups, each read and tokenised once
 preflight, preflight_report   checks before the model is loaded; how they are shown
+groups_preflight       the same for scored groups
 evaluate               Pass@K as a config asks for it
 periodic_evaluation    Pass@K during training: the best model, early stopping
 rescore, score_change  a log under other rewards, and what that changes

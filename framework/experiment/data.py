@@ -36,7 +36,13 @@ from groupwise.framework.data.prompts import (
     template_variables,
 )
 from groupwise.framework.data.rows import SourceExample, read_examples
-from groupwise.framework.data.scored_groups import ScoredGroup, notice_known_problems, read_groups
+from groupwise.framework.data.scored_groups import (
+    ScoredGroup,
+    as_chat,
+    notice_known_problems,
+    plain_prompts_notice,
+    read_groups,
+)
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
@@ -87,7 +93,10 @@ class RunData:
     @cached_property
     def groups(self) -> list[ScoredGroup]:
         """The scored completions that method `group_scores` trains on."""
-        return read_groups(self.config.data.train, self.notices.append)
+        groups = read_groups(self.config.data.train, self.notices.append)
+        if self.config.training.group_scores.prompt_format == "chat":
+            return as_chat(groups, self.config.data.system_prompt)
+        return groups
 
     def prompts(self, split: Split, tokenizer: Any) -> RenderedPrompts:
         """The problems of a split with prompts; those whose prompt is too long are left out."""
@@ -158,6 +167,9 @@ def _load_groups(data: RunData, tokenizer: Any, terminal: Terminal) -> Problems:
     completions = sum(len(group.completions) for group in data.groups)
     terminal.line(f"  {len(data.groups)} groups with {completions} completions to train on")
     notice_known_problems(data.groups, held_out, terminal.notice)
+    variables = template_variables(data.config.model)
+    if plain := plain_prompts_notice(data.groups, tokenizer, variables):
+        terminal.notice(plain)
     return Problems((), held_out, tuple(data.groups))
 
 

@@ -12,7 +12,7 @@ model is. How the results are shown is in `preflight_report.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +25,9 @@ from groupwise.framework.config.paths import is_missing_file, nearby
 from groupwise.framework.data.conversations import SYSTEM
 from groupwise.framework.data.examples import Split, check_categories, check_data_size
 from groupwise.framework.data.prompts import RenderedPrompts
-from groupwise.framework.data.scored_groups import ScoredGroup
 from groupwise.framework.experiment.data import RunData
 from groupwise.framework.experiment.evaluate import evaluation_rubric, rubric_of
+from groupwise.framework.experiment.groups_preflight import GroupsPreflight, check_groups
 from groupwise.framework.experiment.template_check import (
     switches_thinking_on,
     template_notices_of,
@@ -125,12 +125,14 @@ class Preflight:
     notices: tuple[str, ...]
 
 
-def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
-    """`groupwise check`: all training prompts, and every reward on all of them.
+def check(config: ExperimentConfig, terminal: Terminal) -> Preflight | GroupsPreflight:
+    """`groupwise check`: all training prompts, and every reward on all of them; or all groups.
 
     Raises:
         UserError: data, tokenizer or rewards cannot be read at all.
     """
+    if config.training.method == "group_scores":
+        return _check_groups(config, terminal)
     with (
         _without_model(config, terminal, _splits(config)) as (data, tokenizer),
         evaluation_rubric(config, len(data.examples("train"))) as rubric,
@@ -146,6 +148,11 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight:
         planned = plan(data.config.model)
         notices += planned.notices if planned else ()
     return _judge(config, tokenizer, rubric, prompts, proof, notices, str(planned or ""))
+
+
+def _check_groups(config: ExperimentConfig, terminal: Terminal) -> GroupsPreflight:
+    with _without_model(config, terminal, _splits(config)) as (data, tokenizer):
+        return check_groups(data, tokenizer)
 
 
 def check_sample(
@@ -335,23 +342,14 @@ class DryRun:
     notices: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class GroupsDryRun:
-    """The result of a dry run with scored groups: numbers by name, as they are shown."""
-
-    numbers: Mapping[str, float]
-    problems: tuple[str, ...] = ()
-
-
-def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsDryRun:
+def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsPreflight:
     """Everything short of loading the model: data, prompts, rewards, batch shape, memory.
 
     Raises:
         UserError: what `train` would refuse.
     """
     if config.training.method == "group_scores":
-        with terminal.libraries_to():
-            return _count_groups(refuse_early(config, ("train", "eval")).groups)
+        return _check_groups(config, terminal)
     training = config.training
     with (
         _without_model(config, terminal, ("train", "eval")) as (data, tokenizer),
@@ -378,19 +376,4 @@ def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsDryR
         train.examples[0].prompt,
         problems,
         (*config_notices(config), *notices, *(planned.notices if planned else ())),
-    )
-
-
-def _count_groups(groups: Sequence[ScoredGroup]) -> GroupsDryRun:
-    sizes = [len(group.completions) for group in groups]
-    scores = [completion.score for group in groups for completion in group.completions]
-    return GroupsDryRun(
-        {
-            "groups": len(groups),
-            "completions": sum(sizes),
-            "smallest_group": min(sizes),
-            "largest_group": max(sizes),
-            "lowest_score": min(scores),
-            "highest_score": max(scores),
-        }
     )

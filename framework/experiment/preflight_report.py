@@ -12,7 +12,12 @@ from typing import Any
 
 from groupwise.evaluation.tables import aligned
 from groupwise.evaluation.text import printable
-from groupwise.framework.experiment.preflight import DryRun, GroupsDryRun, Preflight
+from groupwise.framework.experiment.groups_preflight import (
+    GroupsPreflight,
+    groups_json,
+    groups_table,
+)
+from groupwise.framework.experiment.preflight import DryRun, Preflight
 from groupwise.rewards.check.parts import PartProof
 from groupwise.rewards.check.prove import SAMPLE
 
@@ -25,8 +30,10 @@ _FINE = "Everything short of loading the model is fine."
 # --- groupwise check -------------------------------------------------------------------------
 
 
-def check_json(found: Preflight) -> dict[str, Any]:
+def check_json(found: Preflight | GroupsPreflight) -> dict[str, Any]:
     """For scripts: what `groupwise check --json` prints."""
+    if isinstance(found, GroupsPreflight):
+        return groups_json(found)
     return {
         "ok": not found.problems,
         "problems": list(found.problems),
@@ -68,8 +75,10 @@ def _part_json(part: PartProof) -> dict[str, Any]:
     }
 
 
-def check_table(found: Preflight) -> str:
+def check_table(found: Preflight | GroupsPreflight) -> str:
     """For people: prompts, one row per reward, failures, problems, notices; ends in a newline."""
+    if isinstance(found, GroupsPreflight):
+        return groups_table(found)
     proof = found.proof
     lines = [f"{found.prompts}"]
     for number, example in enumerate(found.prompts.examples[:SHOWN_PROMPTS], start=1):
@@ -158,10 +167,10 @@ def _duration(seconds: float) -> str:
 # --- groupwise train --dry-run ---------------------------------------------------------------
 
 
-def dry_run_json(found: DryRun | GroupsDryRun) -> dict[str, Any]:
+def dry_run_json(found: DryRun | GroupsPreflight) -> dict[str, Any]:
     """For scripts: what `groupwise train --dry-run --json` prints."""
-    if isinstance(found, GroupsDryRun):
-        return dict(found.numbers)
+    if isinstance(found, GroupsPreflight):
+        return groups_json(found)
     return {
         "train": len(found.train.examples),
         "train_left_out": len(found.train.left_out),
@@ -178,12 +187,10 @@ def dry_run_json(found: DryRun | GroupsDryRun) -> dict[str, Any]:
     }
 
 
-def dry_run_table(found: DryRun | GroupsDryRun) -> str:
+def dry_run_table(found: DryRun | GroupsPreflight) -> str:
     """For people: counts, batch shape, memory, the first prompt, notices, problems."""
-    if isinstance(found, GroupsDryRun):
-        numbers = found.numbers.items()
-        lines = [f"{name.replace('_', ' ') + ':':<16} {number:g}" for name, number in numbers]
-        return "\n".join([*lines, _FINE]) + "\n"
+    if isinstance(found, GroupsPreflight):
+        return groups_table(found)
     lines = [f"train:     {found.train}", f"held out:  {found.held_out}"]
     if found.num_demonstrations:
         lines.append(f"warm start: {found.num_demonstrations} demonstrations")

@@ -18,7 +18,7 @@ from groupwise.rewards.check import commas, missing
 from groupwise.rewards.check.missing import MissingReference
 from groupwise.rewards.math.grade import Correctness
 from groupwise.rewards.missing import is_label
-from groupwise.rewards.options import LETTERS, options_of
+from groupwise.rewards.options import LETTERS, letter_of_text, options_of
 from groupwise.rewards.rubric import GradedReward, Rubric
 from groupwise.rewards.types import Example
 
@@ -26,6 +26,7 @@ _SHOWN = 5
 # choice_a, optionB, opc, option_1: columns of which at least three share a stem
 _OPTION_COLUMN = re.compile(r"((?:choice|option|opt|op|answer)[ _-]?)(?:[a-h]|[0-8])", re.I)
 _FEWEST_COLUMNS = 3
+_LETTER = re.compile(r"[(\[]?([A-Ja-j])[)\].:]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,10 @@ def _impossible_letters(examples: Sequence[Example], places: Mapping[str, str]) 
     bad = []
     for example in examples:
         options, answer = options_of(example.metadata), example.answer.strip()
-        if options and answer in tuple(LETTERS[len(options) : 10]) and answer not in options:
+        letter = _LETTER.fullmatch(answer)
+        if not options or letter is None or letter_of_text(answer, options) is not None:
+            continue
+        if LETTERS.index(letter[1].upper()) >= len(options):
             bad.append(example)
     if not bad:
         return ""

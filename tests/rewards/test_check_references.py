@@ -80,6 +80,9 @@ def test_letters_of_options_that_are_not_there() -> None:
         "2 of 4 references are letters of options that are not there, such as E of 4 options: row "
         "3, row 5; no answer can be right there: mend these rows"
     )
+    for spelled in ("(E)", "e", "E.", "f)"):
+        assert "options that are not there" in judged(["A", spelled], choices=options).problems[0]
+    assert not judged(["D", "(d)", "a."], choices=options).problems
     assert not judged(["E"], choices=["E", "F", "G", "H"]).problems, "an option's text"
     assert not judged(["E"]).problems
 

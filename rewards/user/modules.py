@@ -56,10 +56,10 @@ class UserFolders:
                     sys.path.remove(path)
             sys.dont_write_bytecode = bytecode
             for name in sys.modules.keys() - before:
-                if self._has(sys.modules[name.partition(".")[0]]):
+                if self._has(sys.modules.get(name.partition(".")[0])):
                     self.modules[name] = sys.modules[name]
             for name in aside.keys() & self.modules.keys():
-                del sys.modules[name]
+                sys.modules.pop(name, None)
             sys.modules.update(aside)
 
     def _has(self, module: ModuleType | None) -> bool:
@@ -79,10 +79,14 @@ class UserFolders:
         own = {name for path in self.paths for name in _modules_in(path)}
         tops = {
             name
-            for name in own & sys.modules.keys()
-            if not self._has(sys.modules[name]) and not _is_library(name, sys.modules[name])
+            for name in own
+            if name in sys.modules
+            and not self._has(sys.modules[name])
+            and not _is_library(name, sys.modules[name])
         }
-        return [name for name in sys.modules if name in others or name.partition(".")[0] in tops]
+        # A list: another thread may import meanwhile
+        names = list(sys.modules)
+        return [name for name in names if name in others or name.partition(".")[0] in tops]
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,15 @@ def test_a_run_does_not_find_what_only_another_has(tmp_path: Path) -> None:
     assert values(one) == [1.0, 1.0]
 
 
+def test_a_module_that_is_in_none_of_the_folders_does_no_harm(tmp_path: Path) -> None:
+    """As `six` and others make them: without the package that its name says."""
+    odd = "import sys, types\nsys.modules['odd.part'] = types.ModuleType('odd.part')\n" + INSIDE
+    folder = write(tmp_path, {"r.py": odd, "helpers.py": HELPERS}, 4)
+    rubric = build_rubric({"part": {"use": "r.py:reward"}}, base_dir=folder)
+    assert values(rubric) == [4.0, 4.0]
+    assert sys.modules.pop("odd.part").__name__ == "odd.part"
+
+
 def test_one_file_with_the_helpers_of_two_configs(tmp_path: Path) -> None:
     shared = write(tmp_path / "shared", {"r.py": AT_THE_TOP}, 0) / "r.py"
     found = [

@@ -165,10 +165,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """The toy model and its problems; nobody changes them."""
     from groupwise.framework.data.toy import make_toy
 
-    with pytest.MonkeyPatch.context() as patch:
-        if EMULATES_GPU:  # where other code has made the model, it is not for other sessions
-            patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        paths = make_toy(tmp_path_factory.mktemp("toy"), 0, steps=PRETRAINING_STEPS)
+    paths = make_toy(tmp_path_factory.mktemp("toy"), 0, steps=PRETRAINING_STEPS)
     return Toy(paths.model, paths.train, paths.eval)
 
 

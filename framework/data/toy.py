@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -107,6 +108,8 @@ def _made_with() -> dict[str, str]:
     return {
         "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        # Unsloth's GPU code replaces the model's forward, where it was loaded before.
+        "forward": "Unsloth" if "unsloth.models.llama" in sys.modules else "transformers",
         **{name: version(name) for name in ("torch", "transformers", "tokenizers")},
     }
 

@@ -134,6 +134,14 @@ def test_older_batch_options_derive_what_goes_through_the_model_at_once(
         assert "data.train: there is no file none.json" in ended.err, "the batch is in order"
 
 
+def test_the_seed_is_an_option_of_quickstart_too(cli: RunCli) -> None:
+    assert config_of("quickstart", "--seed", "7").seed == 7
+    assert config_of("quickstart", "--seed", "7").data.toy_seed == 42
+    ended = cli("quickstart", "--seed", "-1")
+    assert ended.code == 2
+    assert "--seed -1: seed: -1 must be greater than or equal to 0" in ended.err
+
+
 def test_an_adapter_brings_its_base(tmp_path: Path) -> None:
     settings = {"base_model_name_or_path": "org/base"}
     (tmp_path / "adapter_config.json").write_text(json.dumps(settings))

@@ -67,6 +67,24 @@ def test_problems_are_made_once_and_kept(tmp_path: Path) -> None:
     assert Path(made.data.train).read_text() == "as it was made"
 
 
+def test_several_seeds_share_a_toy_whose_seed_is_named(tmp_path: Path) -> None:
+    def problems(name: str, seed: int, toy_seed: int | None) -> str:
+        asked = ExperimentConfig.from_dict(
+            {
+                "seed": seed,
+                "model": {"name": "me/m"},
+                "data": {"train": "toy", "toy_seed": toy_seed},
+            }
+        )
+        made = make_toy_in(tmp_path / name, asked, Terminal(quiet=True))
+        with toy_in_scratch(asked) as plain:
+            assert Path(plain.data.train).read_text() == Path(made.data.train).read_text()
+        return Path(made.data.train).read_text()
+
+    assert problems("a", 42, None) == problems("b", 1, 42) == problems("c", 2, 42)
+    assert problems("d", 1, None) != problems("a", 42, None)
+
+
 def test_what_is_made_for_a_check_is_removed() -> None:
     asked = ExperimentConfig.from_dict(CASES[-1][0])
     with toy_in_scratch(asked) as plain:

@@ -87,7 +87,7 @@ def test_the_warm_start_learns_from_completions_only(toy: Toy) -> None:
     config, tokenizer = toy.config(), make_tokenizer()
     pairs = load_demonstrations(config.data, config.training.warm_start)
     for example, completion in render_demonstrations(pairs[:20], tokenizer, 48):
-        row = tokenized(tokenizer, example, completion, tokenizer.eos_token_id)
+        row = tokenized(tokenizer, example, completion)
         learned = [i for i, label in enumerate(row["labels"]) if label != IGNORED]
         assert tokenizer.decode(row["input_ids"][: learned[0]]) == example.prompt
         assert tokenizer.decode([row["labels"][i] for i in learned]) == f"{completion}<|im_end|>"

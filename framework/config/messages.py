@@ -94,10 +94,10 @@ def probably(keys: tuple[str, ...]) -> str:
     if parents == ["rewards"]:
         return f"did you mean rewards.parts.{key}?"
     by_last = {path.rpartition(".")[2]: path for path in reversed(_plain_first())}
-    meanings = {name: str(meaning) for name, meaning in OTHER_NAMES.items()}
-    meanings |= {name: f"did you mean {path}?" for name, path in by_last.items()}
-    close = get_close_matches(snake(key), meanings, 1, 0.75)
-    return meanings[close[0]] if close else ""
+    if close := get_close_matches(snake(key), by_last, 1, 0.75):
+        return f"did you mean {by_last[close[0]]}?"
+    close = get_close_matches(snake(key), OTHER_NAMES, 1, 0.85)
+    return str(OTHER_NAMES[close[0]]) if close else ""
 
 
 def _by_name(keys: tuple[str, ...]) -> str:

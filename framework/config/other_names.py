@@ -52,6 +52,8 @@ def _read(table: str) -> Iterator[tuple[str, Meant]]:
 # Each key (or -, where there is none) with a note, and below it the names that stand for it. A name
 # with a dot is meant in a section of that name only.
 _TABLE = """
+-: the config is an argument by itself: groupwise train CONFIG
+    config config_file config_path recipe
 -: a section of another tool; what it sets is in several sections here
     trainer algorithm actor_rollout_ref rollout actor critic ref trl grpo lora peft generation
 training.prompts_per_step: problems in a step; the memory knob is completions_per_forward
@@ -66,9 +68,9 @@ training.completions_per_forward: completions in one pass
     generation_batch_size
 training.num_generations: completions of each problem; an evaluation has evaluation.num_samples
     num_samples group_size rollout.n n_samples_per_prompt num_rollouts num_return_sequences
-    samples_per_prompt rollouts_per_example num_completions
+    samples_per_prompt rollouts_per_example num_completions training.n sampling.n
 evaluation.num_samples
-    num_generations_eval val_kwargs.n n_samples_eval
+    num_generations_eval val_kwargs.n n_samples_eval evaluation.n
 training.learning_rate
     lr learning_rate_rl actor_learning_rate optim.lr
 training.num_train_epochs
@@ -214,12 +216,14 @@ data.train_split
 data.eval_split
     dataset_test_split dataset_eval_split test_split val_split
 data.config_name
-    dataset_config dataset_config_name subset
+    dataset_config dataset_config_name subset data.name
 data.question_field
     dataset_prompt_column prompt_column prompt_key prompt_field input_key question_key
     question_column problem_field dataset_text_field
+    data.prompt data.question data.problem data.input data.instruction
 data.answer_field
     answer_key answer_column label_key solution_field reward_fn_key
+    data.answer data.response data.output data.solution data.label data.ground_truth
 data.system_prompt
     system system_message system_content
 data.max_train_examples: and data.max_eval_examples

@@ -52,6 +52,11 @@ KEYS = {
     "actor_rollout_ref.rollout.n": "did you mean training.num_generations",
     "actor_rollout_ref.actor.optim.lr": "did you mean training.learning_rate?",
     "actor_rollout_ref.model.path": "did you mean model.name?",
+    "data.prompt": "did you mean data.question_field?",
+    "data.ground_truth": "did you mean data.answer_field?",
+    "data.name": "did you mean data.config_name?",
+    "evaluation.n": "did you mean evaluation.num_samples?",
+    "grpo_config.bf16": "did you mean model.dtype",
     "trainer.total_epochs": "did you mean training.num_train_epochs?",
     # right keys in the wrong place
     "num_generations": "did you mean training.num_generations?",
@@ -184,6 +189,7 @@ OPTIONS = {
     "evaluate some --max-new-tokens 3": "set by --set training.max_completion_length=3",
     "compare one --allow-diferences": "did you mean --allow-differences?",
     "compare one --lora-r 3": "error: there is no option --lora-r",
+    "train --config default": "the config is an argument by itself: groupwise train CONFIG",
     "train default --zzz": "error: there is no option --zzz",
 }
 

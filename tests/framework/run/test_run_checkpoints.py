@@ -233,10 +233,17 @@ def _run_with_inputs(folder: Path) -> ExperimentConfig:
     )
 
 
-@pytest.mark.parametrize("case", INPUTS)
-@pytest.mark.parametrize("version", ["this", "earlier"])
+# A run of an earlier version kept no hashes: of these it cannot tell.
+UNKNOWN = ("edited", "a folder for a hub name")
+
+
+@pytest.mark.parametrize(
+    ("version", "case"),
+    [("this", case) for case in INPUTS]
+    + [("earlier", case) for case in INPUTS if case not in UNKNOWN],
+)
 def test_files_may_move_and_not_change(
-    case: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: str, case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`earlier`: a run that kept its paths as they were given, and no hashes, in its folder."""
     change, said, is_refused = INPUTS[case]
@@ -251,8 +258,6 @@ def test_files_may_move_and_not_change(
         manifest = json.loads((folder / "manifest.json").read_text())
         del manifest["inputs"]
         (folder / "manifest.json").write_text(json.dumps(manifest))
-        if case in ("edited", "a folder for a hub name"):
-            pytest.skip("it cannot be known")
         if case in ("moved", "a model that moved", "a reward that moved"):
             said = said.replace("HERE/", "", 1)  # a path that names nothing stays as it is
     changed = config.with_values(change(tmp_path))

@@ -155,7 +155,6 @@ def test_no_prompt_of_the_peaks_is_left_out(card: int, tmp_path: Path) -> None:
 
 @pytest.mark.stack
 @pytest.mark.long
-@pytest.mark.timeout(2 * HANG_S + 60)
 def test_every_part_runs_in_emulation(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu", "--tiny", "--output", str(tmp_path)],
@@ -163,7 +162,7 @@ def test_every_part_runs_in_emulation(tmp_path: Path) -> None:
         env={**gpu_emulation.outside(), **ENVIRONMENT},
         capture_output=True,
         text=True,
-        timeout=2 * HANG_S,
+        timeout=HANG_S,
         check=False,
     )
     report = (tmp_path / "gpu.md").read_text()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, HANG_S, ROOT, lines
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(2 * HANG_S)]
+pytestmark = pytest.mark.long
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from conftest import HANG_S
 
 from groupwise.evaluation.log import lock as locks
 from groupwise.evaluation.log.writer import JsonlWriter, cut_log
@@ -76,7 +77,7 @@ def test_a_kill_loses_no_line_and_leaves_no_lock(tmp_path: Path) -> None:
     written = context.Event()
     other = context.Process(target=write_for_ever, args=(str(log), written))
     other.start()
-    assert written.wait(120)
+    assert written.wait(HANG_S)
     with pytest.raises(UserError, match="another process is writing this log"):
         JsonlWriter(log, lock="refuse")
     other.kill()
@@ -99,7 +100,7 @@ def test_a_writer_may_wait_for_its_turn(tmp_path: Path) -> None:
     assert thread.is_alive(), "it waits"
     first.append(['{"n": 1}\n'])
     first.close()
-    thread.join(timeout=60)
+    thread.join(timeout=HANG_S)
     assert log.read_text() == '{"n": 1}\n{"n": 2}\n'
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from groupwise.rewards.missing import MISSING, is_missing, missing_spelling
@@ -65,10 +67,11 @@ def test_the_end_of_a_reference(reference: str, spelling: str | None) -> None:
     assert missing_spelling(reference) == spelling
 
 
-@pytest.mark.timeout(10)
 @pytest.mark.parametrize(
     "piece", ["(", r"\text{", "$", "<", "{", r"\boxed{", r"\boxed{}", '"', "-"]
 )
 def test_long_texts_are_read_at_once(piece: str) -> None:
+    start = time.process_time()
     for text in (piece * 50_000, piece * 40, "####" + piece * 40):
         missing_spelling(text)
+    assert time.process_time() - start < 10

@@ -359,7 +359,7 @@ def has_begun(stage: str, folder: Path) -> bool:
 
 @stack
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(2 * 3600)
 def test_killed_at_25_random_moments_it_ends_as_if_it_had_not_been(
     toy: Toy, runs: ForkedRuns, tmp_path: Path
 ) -> None:

@@ -113,10 +113,11 @@ def test_nothing_of_ours_imports_the_users_files(tmp_path: Path) -> None:
             "script.py": (
                 "from groupwise.framework.cli.main import main\n"
                 "import groupwise.framework.config, groupwise.evaluation\n"
-                "from groupwise.rewards import grade\n"
+                "from groupwise.rewards import Correctness, grade\n"
+                "slow = Correctness(timeout_s=60)\n"
                 "from groupwise.rewards.user.modules import load_module\n"
                 "load_module('fine', None)\n"
-                "print(grade(r'\\boxed{\\int_0^1 2x dx}', r'\\int_0^1 3x^2 dx').status)\n"
+                "print(grade(r'\\boxed{\\int_0^1 2x dx}', r'\\int_0^1 3x^2 dx', slow).status)\n"
             ),
         },
     )

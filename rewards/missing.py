@@ -21,15 +21,18 @@ MISSING: frozenset[str] = frozenset(
         "",
         *("nan", "none", "null", "nil"),
         *("n/a", "n\\a", "na", "n.a", "n.a.", "n / a", "#n/a", "#na"),
+        *("n. a", "n. a.", "n.d", "n.d.", "k.a", "k.a.", "k. a", "k. a.", "keine angabe"),
+        *("nicht verfügbar", "non disponible", "non renseigné", "no disponible"),
         *("not available", "not applicable", "unavailable", "missing", "unknown"),
         *("not found", "notfound", "not_found", "answer not found", "not provided"),
         *("no answer", "noanswer", "no_answer", "no final answer"),
         *("no answer found", "no answer provided", "no answer given"),
         *("proof", "see proof", "see the proof", "see solution", "see the solution"),
         *("tbd", "tba", "todo", "to be determined"),
-        # errors of a spreadsheet, in English, German and French
+        # errors of a spreadsheet, in English, German, French, Spanish and Italian
         *("#ref", "#div/0", "#value", "#name", "#num", "#null", "#spill", "#calc"),
         *("#bezug", "#wert", "#zahl", "#nv", "#überlauf", "#valeur", "#nom", "#nombre"),
+        *("#n/d", "#valor", "#¡valor", "#¡div/0", "#¡ref", "#¡num", "#¿nombre", "#valore", "#rif"),
     }
 )
 """Marks of a missing answer, casefolded, without quote marks and final punctuation."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ Notice = Callable[[str], None]
 """Takes what a user should know and is no error: an encoding that was guessed, rows left out."""
 
 _OTHER_SHEETS = (".xls", ".xlsm", ".xlsb", ".ods", ".numbers")
+_PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
+_IS_JSON = "; one list of all objects is JSON: name it .json"
 _HUB_NAME = re.compile(r"^[\w.-]{1,96}(/[\w.-]{1,96})?$")
 
 
@@ -73,6 +76,8 @@ def _not_data(source: str, path: Path) -> str:
         return f"{source}: is a folder; name a file ({kinds}){hint}"
     if path.suffix.lower() in _OTHER_SHEETS:
         return f"{source}: save it as .xlsx, or as .csv in UTF-8; {path.suffix} is not read"
+    if path.suffix.lower() in _PACKED:
+        return f"{source}: unpack it first; {path.suffix} is not read"
     if path.exists():
         return f"{source}: unknown format {path.suffix!r}; name it {kinds}"
     return f"{source}: there is no such file{nearby(path)}, and it is not a hub name (owner/name)"
@@ -103,9 +108,10 @@ def _encoding(path: Path, error: UnicodeDecodeError) -> str:
     return f" {what}; convert it: iconv -f {name} -t UTF-8 {path.name} > new{path.suffix}"
 
 
-def _object(value: Any, path: Path, where: str) -> Row:
+def _object(value: Any, path: Path, where: str, hint: str = "") -> Row:
     if not isinstance(value, dict):
-        raise UserError(f"{path}: {where} holds {_kind(value)}, where an object is expected")
+        hint = hint if isinstance(value, list) else ""
+        raise UserError(f"{path}: {where} holds {_kind(value)}, where an object is expected{hint}")
     return Row(where, value)
 
 
@@ -118,10 +124,12 @@ def _jsonl(path: Path) -> Iterator[Row]:
                 continue
             try:
                 value = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                reason = getattr(error, "msg", "nested too deeply")
-                raise UserError(f"{path}:{number}: is not JSON: {reason}: {_cut(line)}") from None
-            yield _object(value, path, f"line {number}")
+            except (ValueError, RecursionError) as error:
+                hint = _IS_JSON if line.lstrip()[0] == "[" else ""
+                raise UserError(
+                    f"{path}:{number}: is not JSON: {_reason(error)}: {_cut(line)}{hint}"
+                ) from None
+            yield _object(value, path, f"line {number}", _IS_JSON)
 
 
 def _json(path: Path) -> Iterator[Row]:
@@ -135,12 +143,33 @@ def _json(path: Path) -> Iterator[Row]:
         if error.msg == "Extra data" and text.lstrip().startswith("{"):
             hint = "; with one object a line it is JSONL: name it .jsonl"
         raise UserError(f"{path}:{error.lineno}: is not JSON: {error.msg}{hint}") from None
-    except RecursionError:
-        raise UserError(f"{path}: is not JSON that can be read: nested too deeply") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not JSON that can be read: {_reason(error)}") from None
     if not isinstance(values, list):
-        raise UserError(f"{path}: holds {_kind(values)}, where a list of objects is expected")
+        raise UserError(
+            f"{path}: holds {_kind(values)}, where a list of objects is expected"
+            f"{_rows_inside(path, values)}"
+        )
     for number, value in enumerate(values, start=1):
         yield _object(value, path, f"row {number}")
+
+
+def _reason(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return f"a number has more than {sys.get_int_max_str_digits()} digits; write it as text"
+
+
+def _rows_inside(path: Path, values: Any) -> str:
+    """How to get at the rows of `{"data": [{…}, …]}`; empty if there are none."""
+    inside = values.items() if isinstance(values, dict) else ()
+    for name, rows in inside:
+        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+            command = f"jq '.[{json.dumps(name)}]' {path.name} > rows.json"
+            return f"; the rows seem to be under {name!r}: take them out, as by {command}"
+    return ""
 
 
 def _parquet(path: Path) -> Iterator[Row]:

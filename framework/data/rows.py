@@ -75,9 +75,7 @@ def read_examples(
     kept = _kept_fields(rows, source, data)
     names = field_names(row.fields for row in rows)
     metadata = [_metadata(row, kept) for row in rows]
-    if option_fields(kept):
-        options = [options_of(fields) for fields in metadata]
-        answers = gold_letters(answers, options, [labels_of(fields) for fields in metadata])
+    answers = with_letters(answers, metadata)
     return [
         SourceExample(
             Example(
@@ -127,12 +125,7 @@ def _prompts(
         f"{source}: data.prompt_template",
     )
     refuse_unfilled(rows, source, template, "data.prompt_template")
-    if data.answer_field in template.columns:
-        raise UserError(
-            f"data.prompt_template: {{{data.answer_field}}} is data.answer_field, and the prompt "
-            "would give the answer away; braces that are to stay need a space inside: "
-            f"{{ {data.answer_field} }}"
-        )
+    _refuse_the_answer(template, data.answer_field)
     prompts, keys = [], []
     for row, found in zip(rows, asked, strict=True):
         turns = list(found.messages)
@@ -147,6 +140,21 @@ def _prompts(
         prompts.append(tuple(turns))
     _say_of_chats(source, asked, data, notice)
     return prompts, keys
+
+
+def _refuse_the_answer(template: Template, answer_field: str) -> None:
+    """Raises UserError if a column of the template is, or holds, the reference answer."""
+    for column in template.columns:
+        if column == answer_field:
+            what = "is data.answer_field"
+        elif answer_field.startswith(f"{column}.") and not option_fields([column]):
+            what = f"holds data.answer_field {answer_field}"
+        else:
+            continue
+        raise UserError(
+            f"data.prompt_template: {{{column}}} {what}, and the prompt would give the answer "
+            f"away; braces that are to stay need a space inside: {{ {column} }}"
+        )
 
 
 def _say_of_chats(
@@ -176,6 +184,12 @@ def refuse_unfilled(rows: Sequence[Row], source: str, template: Template, key: s
 
 
 # --- fields ----------------------------------------------------------------------------------
+
+
+def with_letters(answers: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The answers of a source; one that is the position or label of an option is its letter."""
+    options = [options_of(fields) for fields in metadata]
+    return gold_letters(answers, options, [labels_of(fields) for fields in metadata])
 
 
 def answer_of(value: Any) -> str | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from groupwise.framework.data.conversations import Conversation, NoConversationError
 from groupwise.framework.data.fields import field_names, plain, text_of
 from groupwise.framework.data.prompts import apply_chat_template
-from groupwise.framework.data.rows import answer_of, question_of
+from groupwise.framework.data.rows import answer_of, question_of, with_letters
 from groupwise.rewards import Example, RewardSpec, Rubric, UserError
 from groupwise.rewards.user.functions import adapt, name_of
 
@@ -30,17 +30,23 @@ def as_rubric(reward_funcs: Rubric | Sequence[Any]) -> Rubric:
     """A rubric with equal weights from a function or a list of them, as TRL takes them."""
     if isinstance(reward_funcs, Rubric):
         return reward_funcs
-    if callable(reward_funcs):
+    if callable(reward_funcs) or isinstance(reward_funcs, str):
         reward_funcs = [reward_funcs]
     if not reward_funcs:
         raise UserError("reward_funcs: at least one reward is needed")
     rewards: dict[str, Any] = {}
     for function in reward_funcs:
         if not callable(function) and not hasattr(function, "score_batch"):
-            raise UserError(f"reward_funcs: a function is expected, not {function!r}")
+            raise UserError(
+                f"reward_funcs: a function is expected, not {function!r}; rewards by name and "
+                "reward models come as a rubric: build_rubric({'correctness': 1.0})"
+            )
         name = name_of(function)
         if name in rewards:
-            raise UserError(f"reward_funcs: two of them are called {name!r}; names must differ")
+            raise UserError(
+                f"reward_funcs: two of them are called {name!r}; give one another `__name__`, "
+                "under which it is logged"
+            )
         rewards[name] = adapt(function)
     return Rubric(rewards, {name: RewardSpec() for name in rewards})
 
@@ -49,30 +55,70 @@ def as_examples(
     rows: Iterable[Any],
     tokenizer: PreTrainedTokenizerBase,
     variables: Mapping[str, Any] | None = None,
+    *,
+    source: str = "train_dataset",
 ) -> list[Example]:
     """Examples with rendered prompts, from examples or from rows as TRL's data sets have them.
 
     A row has `prompt` (text, or messages), `question` or `messages`, and `answer`; without one, the
     assistant's turn that ends `messages` is the answer. Other columns become metadata. Functions in
-    TRL's form get all columns, None where a row lacks one. `variables` are the chat template's.
+    TRL's form get all columns, None where a row lacks one. As in files, an answer that is the
+    position of an option is read as its letter. `variables` are the chat template's, `source` is
+    for messages.
+
+    Raises:
+        UserError: these are no rows, one of them cannot be used, or two have the same id.
     """
+    _refuse_other_tables(rows, source)
     rows = list(rows)
     names = field_names(row for row in rows if isinstance(row, Mapping))
     examples = [
-        row if isinstance(row, Example) else _example_of_row(i, row, names)
+        row if isinstance(row, Example) else _example_of_row(f"{source}: row {i}", i, row, names)
         for i, row in enumerate(rows)
     ]
+    _refuse_equal_ids(examples, source)
+    read = [i for i, row in enumerate(rows) if not isinstance(row, Example) and examples[i].answer]
+    letters = with_letters([examples[i].answer for i in read], [examples[i].metadata for i in read])
+    for i, letter in zip(read, letters, strict=True):
+        examples[i] = replace(examples[i], answer=letter)
     given = variables or {}
     return [e if e.prompt else _rendered(e, tokenizer, given) for e in examples]
 
 
-def _example_of_row(number: int, row: Any, names: Sequence[str]) -> Example:
+_OTHER_TABLES = {
+    "DatasetDict": "; take one of its splits",
+    "DataFrame": "; give .to_dict('records')",
+    "str": "; read the file first, as by datasets.load_dataset",
+}
+
+
+def _refuse_other_tables(rows: Any, source: str) -> None:
+    """What yields names, not rows, when it is iterated."""
+    kind = type(rows).__name__
+    if kind in _OTHER_TABLES or isinstance(rows, Mapping):
+        raise UserError(
+            f"{source}: is a {kind}, where a list of rows or a Dataset is expected"
+            f"{_OTHER_TABLES.get(kind, '')}"
+        )
+
+
+def _refuse_equal_ids(examples: Sequence[Example], source: str) -> None:
+    first: dict[str, int] = {}
+    for number, example in enumerate(examples):
+        if (other := first.setdefault(example.id, number)) != number:
+            raise UserError(
+                f"{source}: the id {example.id!r} appears twice (row {other} and row {number}); "
+                "ids must differ; without a column `id`, rows are numbered"
+            )
+
+
+def _example_of_row(where: str, number: int, row: Any, names: Sequence[str]) -> Example:
     if isinstance(row, tuple) and len(row) == 2:
         row = {"question": row[0], "answer": row[1]}
     if not isinstance(row, Mapping):
-        raise UserError(f"train_dataset: row {number} is a {type(row).__name__}, not a mapping")
+        raise UserError(f"{where} is a {type(row).__name__}, not a mapping")
     columns = dict(row)
-    asked = _asked(number, columns)
+    asked = _asked(where, columns)
     answer = columns.pop("answer", asked.solution)
     text = answer_of(answer)
     return Example(
@@ -86,9 +132,8 @@ def _example_of_row(number: int, row: Any, names: Sequence[str]) -> Example:
     )
 
 
-def _asked(number: int, columns: dict[str, Any]) -> Conversation:
+def _asked(where: str, columns: dict[str, Any]) -> Conversation:
     """What a row asks, taken out of its columns."""
-    where = f"train_dataset: row {number}"
     name = next((n for n in _ASKED if not _is_nothing(columns.get(n))), None)
     if name is None:
         raise UserError(f"{where} has none of {', '.join(f'`{n}`' for n in _ASKED)}")

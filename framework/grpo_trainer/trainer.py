@@ -101,7 +101,8 @@ class GRPOTrainer:
         self.config = self.args.training_config()
         self.output_dir = Path(self.args.output_dir)
         self.examples = as_examples(train_dataset, tokenizer, variables)
-        self.eval_examples = as_examples(eval_dataset or (), tokenizer, variables)
+        measured = () if eval_dataset is None else eval_dataset
+        self.eval_examples = as_examples(measured, tokenizer, variables, source="eval_dataset")
         self.shape = shared_batch_shape(self.config, processes.count())
         check_data_size(len(self.examples), self.config.prompts_per_step)
         self.rollouts = Rollouts(

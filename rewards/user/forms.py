@@ -259,7 +259,7 @@ def form_of(function: Callable[..., Any]) -> type[UserFunction] | None:
     names = list(known)
     if "completions" in names:
         return TRLFunction
-    if names[:2] == ["example", "completion"]:
+    if {"example", "completion"} <= known.keys():
         return CompletionFunction
     if "solution_str" in names:
         return VerlFunction
@@ -274,7 +274,14 @@ def form_of(function: Callable[..., Any]) -> type[UserFunction] | None:
 
 
 def _row(example: Example) -> dict[str, Any]:
-    return {**example.metadata, **example.columns}
+    """The columns. What is nested is the function's own: it may change it, also in TRL."""
+    return {name: _own(v) for name, v in {**example.metadata, **example.columns}.items()}
+
+
+def _own(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _own(inner) for key, inner in value.items()}
+    return [_own(inner) for inner in value] if type(value) is list else value
 
 
 def columns_of(examples: Sequence[Example]) -> dict[str, list[Any]]:

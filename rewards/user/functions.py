@@ -30,7 +30,8 @@ from groupwise.rewards.user.forms import (
     takes_any,
 )
 from groupwise.rewards.user.modules import UserFolders, load_module
-from groupwise.rewards.user.places import place_of_function
+from groupwise.rewards.user.places import named, place_of, place_of_function
+from groupwise.rewards.user.returned import described
 
 _SHOWN_NAMES = 5
 
@@ -97,11 +98,7 @@ def _adapt(
 ) -> UserFunction | BatchReward:
     known = parameters(found)
     if isinstance(found, type) or _is_factory(found):
-        try:
-            made = found(**params)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{path}.params: {error}{place_of_function(found)}") from error
-        return _adapt(made, {}, path, completions)
+        return _adapt(_made(found, params, path), {}, path, completions)
     if isinstance(found, BatchReward):
         _refuse_setting(path, completions, "a class with score_batch")
         return found
@@ -120,6 +117,30 @@ def _adapt(
             f"{path}.params.{unknown[0]}: the function has no such parameter; it has {list(known)}"
         )
     return form(found, params, completions)
+
+
+def _made(make: Any, params: Mapping[str, Any], path: str) -> Any:
+    """The reward that a class or a factory makes of its parameters."""
+    try:
+        made = make(**params)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        hint = (
+            "" if isinstance(make, type) else f"; if it makes no reward but is one: {KNOWN_FORMS}"
+        )
+        raise UserError(f"{path}.params: {error}{place_of_function(make)}{hint}") from error
+    except (Exception, SystemExit) as error:  # foreign code: a key, a file or a server is missing
+        what = f"{path}: {name_of(make)}(...) failed: {named(error)}{place_of(error)}"
+        raise UserError(what) from error
+    if not callable(made) and not isinstance(made, BatchReward):
+        lacks = (
+            "has neither __call__ nor score_batch"
+            if isinstance(make, type)
+            else f"returned {described(made)}, where a function is expected"
+        )
+        raise UserError(f"{path}: {name_of(make)} {lacks}{place_of_function(make)}")
+    return made
 
 
 def _refuse_setting(path: str, completions: Given | None, what: str) -> None:
@@ -148,6 +169,6 @@ def adapt(function: Any) -> UserFunction | BatchReward:
 
 def name_of(function: Any) -> str:
     """The name under which a function that was passed from Python is logged."""
-    while isinstance(function, functools.partial):
+    while isinstance(function, functools.partial) and not hasattr(function, "__name__"):
         function = function.func
     return str(getattr(function, "__name__", type(function).__name__))

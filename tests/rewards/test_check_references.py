@@ -181,10 +181,18 @@ def test_choices_may_be_referred_to_by_their_text() -> None:
         "#NULL!",
         "#BEZUG!",
         "#WERT!",
+        "#N/D",
+        "#¡VALOR!",
+        "#¿NOMBRE?",
+        "k. A.",
+        "k.A.",
+        "n. a.",
+        "keine Angabe",
+        "non renseigné",
         "#NV",
     ],
 )
-def test_errors_of_a_spreadsheet(answer: str) -> None:
+def test_errors_and_blanks_of_a_spreadsheet(answer: str) -> None:
     verdict = judged(["1", answer])
     assert [one.place for one in verdict.missing] == ["row 3"]
     assert answer in verdict.problems[0]

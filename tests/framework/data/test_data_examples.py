@@ -250,7 +250,37 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "a.jsonl",
         "[1]\n",
         {},
-        "a.jsonl: line 1 holds a list, where an object is expected",
+        "a.jsonl: line 1 holds a list, where an object is expected; one list of all objects is "
+        "JSON: name it .json",
+    ),
+    "a list over several lines of a .jsonl": (
+        "a.jsonl",
+        '[\n{"question": "a"}\n]',
+        {},
+        "a.jsonl:1: is not JSON: Expecting value: [; one list of all objects is JSON: name it "
+        ".json",
+    ),
+    "a number of 5000 digits": (
+        "a.jsonl",
+        '{"question": "a", "answer": ' + "9" * 5000 + "}",
+        {},
+        "a.jsonl:1: is not JSON: a number has more than 4300 digits; write it as text: "
+        '{"question": "a", "answer": 99999999999999999999999999999...',
+    ),
+    "the same in a .json": (
+        "a.json",
+        '[{"question": "a", "answer": ' + "9" * 5000 + "}]",
+        {},
+        "a.json: is not JSON that can be read: a number has more than 4300 digits; write it as "
+        "text",
+    ),
+    "packed": ("a.jsonl.gz", "x", {}, "a.jsonl.gz: unpack it first; .gz is not read"),
+    "a list inside an object": (
+        "a.json",
+        '{"version": 1, "data": [{"question": "a"}]}',
+        {},
+        "a.json: holds an object, where a list of objects is expected; the rows seem to be under "
+        "'data': take them out, as by jq '.[\"data\"]' a.json > rows.json",
     ),
     "an object, not a list": (
         "a.json",

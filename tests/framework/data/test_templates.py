@@ -89,6 +89,17 @@ def test_placeholders_that_are_refused(template: str, message: str, tmp_path: Pa
     assert message in str(caught.value)
 
 
+def test_a_column_that_holds_the_answer_is_refused(tmp_path: Path) -> None:
+    row = {"question": "Who?", "reward_model": {"style": "rule", "ground_truth": "Ann"}}
+    keys = {"question_field": "question", "answer_field": "reward_model.ground_truth"}
+    with pytest.raises(UserError, match=r"\{reward_model\} holds data\.answer_field reward_model"):
+        read(tmp_path, [row], prompt_template="{question} {reward_model}", **keys)
+    read(tmp_path, [row], prompt_template="{question} {reward_model.style}", **keys)
+    right_first = {"question": "Who?", "choices": ["Ann", "Bob"]}  # options are shown all the same
+    keys["answer_field"] = "choices.0"
+    read(tmp_path, [right_first], prompt_template="{question} {choices}", **keys)
+
+
 def test_rows_without_a_value_are_named(tmp_path: Path) -> None:
     rows = [ROW, {**ROW, "context": None}, {k: v for k, v in ROW.items() if k != "context"}]
     with pytest.raises(UserError) as caught:

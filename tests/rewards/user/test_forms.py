@@ -155,6 +155,7 @@ ONE_ANSWER = [
     ("completion, gold, **kwargs", (MESSAGES, 2, {"example_id": "7"})),
     ("completion, info, task", (MESSAGES, {}, "sum")),
     ("example, completion", (CHAT, SAID)),
+    ("completion, example", (SAID, CHAT)),
 ]
 
 
@@ -166,6 +167,19 @@ def test_forms_of_one_answer(how: str, names: str, values: tuple[Any, ...]) -> N
     found = seen(source)
     for ours, theirs in zip(found, values, strict=True):
         assert ours == theirs if not isinstance(theirs, dict) else ours.items() >= theirs.items()
+
+
+EATERS = [
+    "def look(completions, tests):\n    given.append(tests[0].pop('inputs'))\n    return [0]\n",
+    "def look(completion, tests):\n    given.append(tests.pop('inputs'))\n    return 0\n",
+    "def look(completion, tests):\n    given.append(list(tests['inputs']))\n"
+    "    tests['inputs'].clear()\n    return 0\n",
+]
+
+
+@pytest.mark.parametrize("source", EATERS)
+def test_what_a_function_does_to_a_column_is_gone_at_the_next_call(source: str) -> None:
+    assert [seen(source), seen(source)] == [[[1, 1]], [[1, 1]]]
 
 
 VERL_ROWS = [

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from groupwise.rewards import Completion, Example, RewardError, RewardModel, build_rubric
+from groupwise.rewards import (
+    Completion,
+    Example,
+    RewardError,
+    RewardModel,
+    UserError,
+    build_rubric,
+)
 
 CONFIG = """
 think: {use: "trl.rewards:think_format_reward", weight: 0.5}
@@ -104,6 +111,46 @@ def test_a_model_of_one_s_own(tmp_path: Path):
     [score] = build_rubric(parts, base_dir=tmp_path).score_batch([EXAMPLE], [Completion("four")])
     assert score.parts == {"judge": 2.0}
     assert ByLength().score_batch([EXAMPLE], [Completion("abc")]) == [3.0]
+
+
+UNMADE = [
+    (
+        "class made:\n    def __init__(self):\n        open('no/judge.txt')\n",
+        "rewards.parts.part: made(...) failed: FileNotFoundError: [Errno 2] No such file or "
+        "directory: 'no/judge.txt' ({file}, line 3, in __init__)",
+    ),
+    (
+        "def get_judge():\n    raise KeyError('API_KEY')\nmade = get_judge\n",
+        "rewards.parts.part: get_judge(...) failed: KeyError: 'API_KEY' ({file}, line 2, in "
+        "get_judge)",
+    ),
+    (
+        "class made:\n    def score(self, completions):\n        return 1.0\n",
+        "rewards.parts.part: made has neither __call__ nor score_batch",
+    ),
+    (
+        "def get_judge():\n    def judge(completions): ...\nmade = get_judge\n",
+        "rewards.parts.part: get_judge returned None, where a function is expected (get_judge: "
+        "{file}, line 1)",
+    ),
+    (
+        "def get_score(prompt, response):\n    return 1.0\nmade = get_score\n",
+        "rewards.parts.part.params: get_score() missing 2 required positional arguments: 'prompt' "
+        "and 'response' (get_score: {file}, line 1); if it makes no reward but is one: the known "
+        "forms are (completions, **columns)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "message"), UNMADE)
+def test_classes_and_factories_that_make_no_reward(
+    source: str, message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(source)
+    with pytest.raises(UserError) as caught:
+        build_rubric({"part": {"use": "mine.py:made"}}, base_dir=tmp_path)
+    assert str(caught.value).startswith(message.format(file=file))
 
 
 @pytest.fixture

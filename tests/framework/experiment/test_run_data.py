@@ -1,4 +1,4 @@
-"""The data of a run: each file read once, each prompt tokenised once, by whoever asks first."""
+"""The data of a run: each file parsed once, each prompt tokenised once, by whoever asks first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ names = set(sys.argv[1].split(","))
 
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], str) and arguments[0] in names:
-        opened[arguments[0]] += 1
+        opened[f"{arguments[0]} {arguments[1]}"] += 1
 
 sys.addaudithook(hook)
 from groupwise.framework.policy.unsloth import load_unsloth
@@ -66,7 +66,8 @@ def test_a_whole_run_reads_and_tokenises_once(toy: Toy, tmp_path: Path, held_out
         settings["data"]["eval"] = None
     config = write_yaml(tmp_path / "tiny.yaml", settings)
     found = watched(tmp_path, files, "train", config, "--quiet")
-    assert found["opened"] == {str(file): 1 for file in files}
+    # As text for its rows, and as bytes for the hash that the run's manifest keeps.
+    assert found["opened"] == {f"{file} {mode}": 1 for file in files for mode in ("r", "rb")}
     prompts = {prompt_of(row["question"]) for file in files for row in lines(file)}
     counts = {text: n for text, n in found["tokenised"].items() if text in prompts}
     assert len(counts) >= 1000, "the demonstrations are of most problems"
@@ -80,7 +81,7 @@ def test_a_preflight_reads_and_tokenises_once(toy: Toy, tmp_path: Path, command:
     settings["data"]["eval"] = None
     config = write_yaml(tmp_path / "tiny.yaml", settings)
     found = watched(tmp_path, [toy.train], *command.split(), config, "--json")
-    assert found["opened"] == {str(toy.train): 1}
+    assert found["opened"] == {f"{toy.train} r": 1}
     prompts = {prompt_of(row["question"]) for row in lines(toy.train)}
     counts = Counter(n for text, n in found["tokenised"].items() if text in prompts)
     assert set(counts) == {1}

@@ -13,23 +13,24 @@ from conftest import Toy, lines, run_python, write_yaml
 
 from groupwise.framework.experiment.data import RunData
 
-# `groupwise ARGUMENTS...`, with every opening of a data file and every text that is tokenised
-# before the training counted. Nothing is replaced: the tokenizer's own call is only watched.
+# `groupwise ARGUMENTS...`, with every opening and reading of a data file and every text that is
+# tokenised before the training counted. Nothing is replaced: the calls are only watched.
 WATCHED = """
 import json, sys
 from collections import Counter
-opened, tokenised = Counter(), Counter()
+opened, parsed, tokenised = Counter(), Counter(), Counter()
 names = set(sys.argv[1].split(","))
 
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], str) and arguments[0] in names:
-        opened[f"{arguments[0]} {arguments[1]}"] += 1
+        opened[arguments[0]] += 1
 
 sys.addaudithook(hook)
 from groupwise.framework.policy.unsloth import load_unsloth
 load_unsloth()
 from transformers import PreTrainedTokenizerBase
 from groupwise.framework.cli.main import main
+from groupwise.framework.data import files
 
 call = PreTrainedTokenizerBase.__call__
 
@@ -38,8 +39,16 @@ def counted(self, text=None, *arguments, **options):
     return call(self, text, *arguments, **options)
 
 PreTrainedTokenizerBase.__call__ = counted
+read_file = files._read_file
+
+def counted_file(path, suffix):
+    parsed[str(path)] += 1
+    return read_file(path, suffix)
+
+files._read_file = counted_file
 code = main(sys.argv[2:])
-print("\\n" + json.dumps({"code": code, "opened": opened, "tokenised": tokenised}))
+counts = {"opened": opened, "parsed": parsed, "tokenised": tokenised}
+print("\\n" + json.dumps({"code": code, **counts}))
 """
 
 
@@ -66,8 +75,9 @@ def test_a_whole_run_reads_and_tokenises_once(toy: Toy, tmp_path: Path, held_out
         settings["data"]["eval"] = None
     config = write_yaml(tmp_path / "tiny.yaml", settings)
     found = watched(tmp_path, files, "train", config, "--quiet")
-    # As text for its rows, and as bytes for the hash that the run's manifest keeps.
-    assert found["opened"] == {f"{file} {mode}": 1 for file in files for mode in ("r", "rb")}
+    assert found["parsed"] == {str(file): 1 for file in files}
+    # Once more as bytes, for the hash that the run's manifest keeps.
+    assert found["opened"] == {str(file): 2 for file in files}
     prompts = {prompt_of(row["question"]) for file in files for row in lines(file)}
     counts = {text: n for text, n in found["tokenised"].items() if text in prompts}
     assert len(counts) >= 1000, "the demonstrations are of most problems"
@@ -81,7 +91,7 @@ def test_a_preflight_reads_and_tokenises_once(toy: Toy, tmp_path: Path, command:
     settings["data"]["eval"] = None
     config = write_yaml(tmp_path / "tiny.yaml", settings)
     found = watched(tmp_path, [toy.train], *command.split(), config, "--json")
-    assert found["opened"] == {f"{toy.train} r": 1}
+    assert found["parsed"] == found["opened"] == {str(toy.train): 1}
     prompts = {prompt_of(row["question"]) for row in lines(toy.train)}
     counts = Counter(n for text, n in found["tokenised"].items() if text in prompts)
     assert set(counts) == {1}

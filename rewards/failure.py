@@ -16,7 +16,12 @@ _MOST_CHARS = 500
 
 
 def failure(
-    name: str, reward: object, error: Exception, example: Example, completion: Completion
+    name: str,
+    reward: object,
+    error: Exception,
+    example: Example,
+    completion: Completion,
+    on_error: str,
 ) -> str:
     """Several lines; what the model wrote is escaped in them.
 
@@ -36,6 +41,9 @@ def failure(
         f"reward {name!r} failed on example {example.id!r}: {what}{printable(place)}",
         f"completion: {excerpt(completion.text)}",
         hint,
-        "fix the reward, or set rewards.on_error: skip to leave such values out",
+        "fix the reward"
+        + (
+            ", or set rewards.on_error: skip to leave such values out" if on_error == "stop" else ""
+        ),
     ]
     return "\n  ".join(filter(None, lines))

@@ -247,7 +247,8 @@ class Rubric:
         examples: Sequence[Example],
         completions: Sequence[Completion],
     ) -> None:
-        message = failure(name, self.rewards[name], error, examples[0], completions[0])
+        reward = self.rewards[name]
+        message = failure(name, reward, error, examples[0], completions[0], self.on_error)
         if self.on_error == "stop":
             raise RewardError(message) from error
         self.skipped[name] += len(completions)

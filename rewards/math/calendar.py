@@ -2,6 +2,7 @@
 
     read_date("March 5th, 2024")    # Notation("date", ("2024", "3", "5"))
     read_time("5 a.m.")             # Time(5, 0, 0, "a")
+    read_moment("2024-03-05T14:30") # Notation("moment", ("2024", "3", "5", "14", "30", "0"))
     read_notation("192.168.0.1")    # Notation(".", ("192", "168", "0", "1"))
 
 A date whose day and month could be either way round is a notation with the sign that it has. What
@@ -19,6 +20,7 @@ _CLOCK = re.compile(
     r"(\d{1,2})(?:\s?:\s?([0-5]\d)(?:\s?:\s?([0-5]\d))?)?\s?(?:([ap])\.?\s?m\b\.?|(o'clock))?",
     re.IGNORECASE,
 )
+_MOMENT = re.compile(r"(.{4,40}?\S)(?:T|,? (?:at )?)(\d{1,2}(?::| ?[ap]\.? ?m\b).*)", re.IGNORECASE)
 _YEAR_FIRST = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?")
 _YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})")
 _MONTH_NAMED = re.compile(
@@ -58,6 +60,17 @@ def read_time(text: str) -> Time | None:
     if match is None or int(match[1]) > 24 or not (match[2] or match[4] or match[5]):
         return None
     return Time(int(match[1]), int(match[2] or 0), int(match[3] or 0), (match[4] or "").lower())
+
+
+def read_moment(text: str) -> Notation | None:
+    """A date and a time of it, in twenty-four hours: one that says no half of the day has none."""
+    match = _MOMENT.fullmatch(text)
+    date, time = (read_date(match[1]), read_time(match[2])) if match else (None, None)
+    if date is None or time is None:
+        return None
+    half = time.half if time.hour <= 12 else ""
+    hour = time.hour % 12 + 12 * (half == "p") if half else time.hour
+    return Notation("moment", (*date.parts, str(hour), str(time.minute), str(time.second)))
 
 
 def same_time(gold: Time, answer: Time) -> bool:

@@ -106,9 +106,15 @@ def _named(text: str, _: _Parts) -> Iterator[v.Value]:
 
 def _calendar(text: str, _: _Parts) -> Iterator[v.Value]:
     if len(text) <= 60:
-        moment = calendar.read_date(text) or calendar.read_time(text)
-        if (value := moment or calendar.read_notation(text)) is not None:
-            yield value
+        for reader in (
+            calendar.read_date,
+            calendar.read_time,
+            calendar.read_moment,
+            calendar.read_notation,
+        ):
+            if (value := reader(text)) is not None:
+                yield value
+                return
 
 
 def _numeral(text: str, _: _Parts) -> Iterator[v.Value]:

@@ -133,6 +133,8 @@ _TABLE: tuple[tuple[str, str, str | Callable[[re.Match[str]], str]], ...] = (
     ("\\circ", r"(?<=[\d^{])\s*\\circ(?![a-z])", "°"),
     ("°", r"\s*\^\s*(?:°|\{\s*°\s*\})", "°"),
     ("\\phantom", r"\\phantom\s*\{[^{}]*\}", " "),
+    # Thousands as in Switzerland, 1'250.00; minutes and feet have at most two digits behind
+    ("'", r"(?<![\d.,'])\d{1,3}(?:'\d{3})+(?![\d'])", lambda found: found[0].replace("'", "")),
     ("'", r"\s*\^\s*(?:\{\s*('+)\s*\}|('+))", r"\1\2"),
     (
         "\\overline",

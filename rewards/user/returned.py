@@ -15,6 +15,7 @@ from typing import Any
 
 _EXPECTED = "a list is expected, with a number or None for each completion"
 _SHOWN = 80
+_LARGEST = 1e18  # advantages are float32, where the square of more overflows
 
 
 class ReturnedError(Exception):
@@ -55,6 +56,8 @@ def number_of(value: Any) -> float | None:
         raise ReturnedError(f"it returned {described(value)}, no number") from None
     if not math.isfinite(number):
         raise ReturnedError(f"it returned {number}")
+    if abs(number) > _LARGEST:
+        raise ReturnedError(f"it returned {number}, beyond {_LARGEST:g}; scale it down")
     return number
 
 

@@ -265,6 +265,7 @@ REFUSED = [
     ([1.0, 1j], "a complex, 1j, no number"),
     ([1.0, float("nan")], "it returned nan"),
     ([1.0, float("inf")], "it returned inf"),
+    ([1.0, -1e300], "it returned -1e+300, beyond 1e+18; scale it down"),
 ]
 
 
@@ -366,6 +367,7 @@ def test_an_error_is_named_with_the_users_line(
     assert what in first
     assert str(tmp_path / place) in first
     assert (HINTS.get(name, "nothing") in "".join(rest)) == (name in HINTS)
+    assert ("rewards.on_error: skip" in rest[-1]) == (on_error == "stop")  # else it is set
 
 
 SETTINGS = [

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from groupwise.evaluation.differences import what_differs
 from groupwise.evaluation.log.files import write_json
 from groupwise.evaluation.log.problems import Problems, collect, mean_score, status_counts
-from groupwise.evaluation.log.records import log_of, read_samples
+from groupwise.evaluation.log.records import has_steps, log_of, read_samples
 from groupwise.evaluation.metrics.intervals import (
     CONFIDENCE,
     RESAMPLES,
@@ -194,6 +194,12 @@ def compare(
     if len(runs) < 2:
         raise UserError("comparing takes at least two evaluations")
     logs = {label: log_of(run) for label, run in runs.items()}
+    for log in logs.values():
+        if log.is_file() and has_steps(log):
+            raise UserError(
+                f"{log}: holds rollouts of training, where each step has other weights; name an "
+                "evaluation"
+            )
     sides = {label: collect(read_samples(log), solved_at=solved_at) for label, log in logs.items()}
     differences, notices = what_differs(logs, sides)
     if differences and not allow_differences:

@@ -46,7 +46,8 @@ def what_differs(
         asked = known.get("num_examples", 0) * known.get("num_samples", 0)
         if asked > side.num_samples:
             owed = asked - side.num_samples
-            lines.append(f"{label}: {owed} samples are missing; the evaluation is not finished")
+            missing = "1 sample is" if owed == 1 else f"{owed} samples are"
+            lines.append(f"{label}: {missing} missing; the evaluation is not finished")
     for label in others:
         of_problems = _problems_differ(base, sides[base], label, sides[label])
         lines += of_problems

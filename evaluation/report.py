@@ -56,6 +56,8 @@ def write_report(run: str | Path, path: str | Path | None = None) -> Path:
 
     run = Path(run)
     path = (run if run.is_dir() else run.parent) / REPORT if path is None else Path(path)
+    if path.suffix not in (".html", ".htm") and not path.is_dir():
+        raise UserError(f"{path}: a report is an HTML page; end the file's name in .html")
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name the file to write, such as {path / REPORT}")
     index = Index([run])

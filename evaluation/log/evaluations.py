@@ -35,6 +35,8 @@ class FoundEvaluation:
 def find_evaluations(path: str | Path) -> list[FoundEvaluation]:
     """All evaluations that a path means: base first, steps by their number, tuned last.
 
+    The folder `evaluations` of a run means those of the run.
+
     Raises:
         UserError: there is none.
     """
@@ -43,7 +45,8 @@ def find_evaluations(path: str | Path) -> list[FoundEvaluation]:
         return [_found(path)]
     if (path / SAMPLES).is_file():
         return [_found(path / SAMPLES)]
-    found = [_found(log) for log in sorted(path.glob(f"{EVALUATIONS}/*/{SAMPLES}"))]
+    logs = f"*/{SAMPLES}" if path.name == EVALUATIONS else f"{EVALUATIONS}/*/{SAMPLES}"
+    found = [_found(log) for log in sorted(path.glob(logs))]
     if found:
         return sorted(found, key=lambda one: place_of(one.label))
     if not path.exists():

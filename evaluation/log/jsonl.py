@@ -79,9 +79,14 @@ def read_lines(
 
 def broken_line(path: Path, number: int, what: str, reason: Exception) -> UserError:
     """What every reader says of a line that cannot be read."""
-    return UserError(
-        f"{path}, line {number}: not {what} ({reason}); correct that line, or remove it"
-    )
+    text = str(reason)
+    if isinstance(reason, json.JSONDecodeError):  # its own text counts lines within this one
+        blank = not reason.doc.strip()
+        text = "it is empty" if blank else f"{reason.msg}, at character {reason.pos + 1}"
+    remedy = "correct that line, or remove it"
+    if number == 1:
+        remedy = "correct that line, remove it, or name another file"
+    return UserError(f"{path}, line {number}: not {what} ({text}); {remedy}")
 
 
 def number_or_null(name: str, value: Any) -> float | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from groupwise.evaluation.log.evaluations import EVALUATIONS, place_of
-from groupwise.evaluation.log.records import ROLLOUTS, SAMPLES
+from groupwise.evaluation.log.records import ROLLOUTS, SAMPLES, has_steps
 from groupwise.rewards.errors import UserError
 
 METRICS = "metrics.jsonl"
@@ -88,7 +88,7 @@ def _run_folders(path: Path) -> Iterable[tuple[Path, Path]]:
 def _run(name: str, folder: Path, root: Path) -> FoundRun:
     candidates: list[tuple[str, Kind, Path]] = []
     if folder.is_file():
-        kind: Kind = "rollouts" if folder.name.startswith("rollouts") else "samples"
+        kind: Kind = "rollouts" if has_steps(folder) else "samples"
         candidates.append((folder.stem, kind, folder))
         folder = folder.parent
     elif (folder / SAMPLES).exists():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from groupwise.rewards.errors import UserError
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +21,18 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+
+
+def refuse_to_replace(output: Path, *, overwrite: bool) -> None:
+    """Raises UserError where a command would write over a file, or a folder."""
+    if output.is_dir():
+        raise UserError(f"{output}: is a folder; name the file to write")
+    if output.exists() and not overwrite:
+        raise UserError(f"{output}: is there already; name another file, or add --overwrite")
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:

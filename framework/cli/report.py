@@ -10,7 +10,9 @@ from groupwise.rewards.errors import as_user_error
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="run directory, evaluation, or folder of runs")
-    parser.add_argument("--output", metavar="FILE", help="default: report.html in the run")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="x.html; default: report.html in the run"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

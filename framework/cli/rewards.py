@@ -7,7 +7,12 @@ from pathlib import Path
 
 from groupwise.evaluation.tables import print_table
 from groupwise.framework.cli.common import print_json
-from groupwise.framework.cli.options import add_json, add_overrides
+from groupwise.framework.cli.options import (
+    add_json,
+    add_overrides,
+    add_overwrite,
+    refuse_to_replace,
+)
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 from groupwise.framework.experiment.rescore import find_logs, rescore_all, sections_of_log
 from groupwise.framework.experiment.score_change import change_table
@@ -24,7 +29,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG",
         help="the rewards; sections that it leaves out are those that the log was made with",
     )
-    parser.add_argument("--output", metavar="FILE", help="write the re-scored log to this file")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="write the re-scored log to this file"
+    )
+    add_overwrite(parser)
     add_overrides(parser)
     add_json(parser)
 
@@ -37,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         for log in logs
     }
     output = Path(arguments.output) if arguments.output else None
+    if output is not None:
+        refuse_to_replace(output, overwrite=arguments.overwrite)
     with Terminal().libraries_to():
         changes = rescore_all(configs, output)
     if arguments.json:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from groupwise.evaluation.export import export
 from groupwise.framework.cli.common import print_json
-from groupwise.framework.cli.options import add_json
+from groupwise.framework.cli.options import add_json, add_overwrite, refuse_to_replace
 from groupwise.rewards.errors import UserError, as_user_error
 
 DEFAULT = "samples.csv"
@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"x.csv or x.parquet; default: {DEFAULT} in RUN, or beside the log",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    add_overwrite(parser)
     add_json(parser)
 
 
@@ -33,10 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(
             f"{output}: is a folder; name the file to write, such as {output / DEFAULT}"
         )
-    if output.exists() and not arguments.overwrite:
-        raise UserError(
-            f"{output}: is there already; name another file with -o, or add --overwrite"
-        )
+    refuse_to_replace(output, overwrite=arguments.overwrite)
     with as_user_error(lambda error: f"{output}: {error}", FileExistsError, NotADirectoryError):
         rows = export(source, output)
     if arguments.json:

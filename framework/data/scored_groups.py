@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from groupwise.evaluation.log.evaluations import EVALUATIONS, find_evaluations
 from groupwise.evaluation.log.files import replacing
 from groupwise.evaluation.log.jsonl import dumps_line
 from groupwise.evaluation.log.records import (
@@ -29,6 +30,7 @@ from groupwise.evaluation.log.records import (
     SAMPLES,
     RolloutRecord,
     SampleRecord,
+    has_steps,
     read_records,
     without_repeats,
 )
@@ -202,7 +204,9 @@ def export_groups(
         raise UserError(f"{to}: groups are written as JSON Lines; end the name in .jsonl")
     groups: dict[tuple[int, str, str], list[dict[str, Any]]] = {}
     unscored, names = 0, set[str]()
-    kind = RolloutRecord if log.name == ROLLOUTS else SampleRecord
+    if to.exists() and log.exists() and to.samefile(log):
+        raise UserError(f"{to}: is the log itself; name another file")
+    kind = RolloutRecord if log.is_file() and has_steps(log) else SampleRecord
     for record in without_repeats(read_records(log, kind, log.name)):
         names |= record.parts.keys()
         step = record.step if isinstance(record, RolloutRecord) else 0
@@ -246,7 +250,12 @@ def _log(run: Path) -> Path:
     for name in (SAMPLES, ROLLOUTS):
         if (run / name).is_file():
             return run / name
-    raise UserError(
-        f"{run}: has neither {SAMPLES} nor {ROLLOUTS}; the samples of a run are in "
-        f"{run / 'evaluations'}/LABEL"
-    )
+    raise UserError(f"{run}: has neither {SAMPLES} nor {ROLLOUTS}; {_instead(run)}")
+
+
+def _instead(run: Path) -> str:
+    try:
+        logs = [str(found.log.parent) for found in find_evaluations(run)]
+    except UserError:
+        return f"name a folder that has one of them, such as RUN/{EVALUATIONS}/LABEL"
+    return f"name one of {', '.join(logs)}"

@@ -19,6 +19,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
+from groupwise.evaluation.log.evaluations import EVALUATIONS
 from groupwise.evaluation.log.files import replacing
 from groupwise.evaluation.log.records import (
     ROLLOUTS,
@@ -54,7 +55,8 @@ def find_logs(target: Path) -> list[Path]:
     """
     if target.is_file():
         return [target]
-    found = [target / SAMPLES, target / ROLLOUTS, *sorted(target.glob(f"evaluations/*/{SAMPLES}"))]
+    below = f"*/{SAMPLES}" if target.name == EVALUATIONS else f"{EVALUATIONS}/*/{SAMPLES}"
+    found = [target / SAMPLES, target / ROLLOUTS, *sorted(target.glob(below))]
     logs = [path for path in found if path.is_file()]
     if not logs:
         raise UserError(

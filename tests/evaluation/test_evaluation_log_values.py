@@ -144,6 +144,32 @@ def test_one_bad_value_is_said_alike_by_every_reader(
     index.close()
 
 
+# a line, where it stands, and what is said of it
+NO_RECORD = {
+    '{"a": 1': (4, "Expecting ',' delimiter, at character 9); correct that line, or remove it"),
+    "": (4, "it is empty); correct that line, or remove it"),
+    "   ": (4, "it is empty); correct that line, or remove it"),
+    "name: r": (
+        1,
+        "Expecting value, at character 1); correct that line, remove it, or name another file",
+    ),
+}
+
+
+@pytest.mark.parametrize("line", NO_RECORD)
+def test_a_line_that_is_no_record_is_placed_within_the_file(line: str, tmp_path: Path) -> None:
+    number, message = NO_RECORD[line]
+    log = an_evaluation(tmp_path / "e")
+    rows = log.read_text().splitlines(keepends=True)
+    log.write_text("".join([*rows[: number - 1], line + "\n", *rows[number - 1 :]]))
+    for name, read in READERS.items():
+        with pytest.raises(UserError) as caught:
+            read(log)
+        start = f"{log}, line {number}: not a"
+        assert str(caught.value).startswith(start), name
+        assert str(caught.value).endswith(f"({message}"), name
+
+
 @pytest.mark.parametrize(("field", "value"), GOOD)
 def test_what_may_be_null(field: str, value: str, tmp_path: Path) -> None:
     log = an_evaluation(tmp_path / "e")

@@ -54,6 +54,8 @@ COMPARED = {
     "runs/r/evaluations/tuned runs/eval-m/evaluations/m-exam": ["r/tuned -> eval-m/m-exam"],
     "runs/r/evaluations/base runs/r/evaluations/tuned": ["r/base -> r/tuned"],
     "runs/r/evaluations/base/samples.jsonl runs/r": ["r/base -> r/tuned"],
+    "runs/r/evaluations": ["base -> tuned"],
+    "runs/r/evaluations runs/eval-m/evaluations": ["r/tuned -> eval-m/m-exam"],
     "runs/r elsewhere/r": ["runs/r/tuned -> elsewhere/r/tuned"],
     "mine.jsonl runs/r": ["mine.jsonl -> r/tuned"],
     "runs/r runs/s runs/eval-m": ["r/tuned -> s/tuned", "r/tuned -> eval-m/m-exam"],
@@ -153,9 +155,53 @@ def test_a_table_replaces_a_file_only_when_told(cli: RunCli, tmp_path: Path) -> 
     mine.write_text("a,b\n")
     ended = cli("table", "runs/r", "-o", "mine.csv")
     assert (ended.code, mine.read_text()) == (2, "a,b\n")
-    assert "mine.csv: is there already; name another file with -o, or add --overwrite" in ended.err
+    assert "mine.csv: is there already; name another file, or add --overwrite" in ended.err
     assert cli("table", "runs/r", "-o", "mine.csv", "--overwrite").code == 0
     assert len(rows_of(mine)) == 72
+
+
+@pytest.mark.usefixtures("runs")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "export-groups mine.jsonl --to kept.jsonl",
+        "export-groups mine.jsonl -o kept.jsonl",
+        "rewards --log mine.jsonl --config rewards.yaml -o kept.jsonl",
+    ],
+)
+def test_a_log_that_is_made_anew_replaces_a_file_only_when_told(
+    cli: RunCli, tmp_path: Path, line: str
+) -> None:
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text("mine\n")
+    (tmp_path / "rows.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n' * 20)
+    (tmp_path / "rewards.yaml").write_text(
+        "model: {name: m}\ndata: {train: rows.jsonl}\nrewards: {parts: {format: 1.0}}\n"
+    )
+    ended = cli(*line.split())
+    assert (ended.code, ended.out, kept.read_text()) == (2, "", "mine\n")
+    assert "kept.jsonl: is there already; name another file, or add --overwrite" in ended.err
+    ended = cli(*line.split(), "--overwrite")
+    assert ended.code == 0, ended.err
+    assert kept.read_text().startswith("{")
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_log_is_not_replaced_by_its_groups(cli: RunCli, tmp_path: Path) -> None:
+    before = (tmp_path / "mine.jsonl").read_bytes()
+    ended = cli("export-groups", "mine.jsonl", "--to", "mine.jsonl", "--overwrite")
+    assert ended.code == 2
+    assert "mine.jsonl: is the log itself; name another file" in ended.err
+    assert (tmp_path / "mine.jsonl").read_bytes() == before
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_report_replaces_no_file_of_a_run(cli: RunCli, tmp_path: Path) -> None:
+    settings = tmp_path / "runs" / "r" / "evaluations" / "base" / "settings.json"
+    before = settings.read_bytes()
+    ended = cli("report", "runs/r", "-o", settings)
+    assert (ended.code, settings.read_bytes()) == (2, before)
+    assert f"{settings}: a report is an HTML page; end the file's name in .html" in ended.err
 
 
 # arguments of `table` that cannot be -> what is said

@@ -131,7 +131,9 @@ def test_a_log_of_rollouts_has_a_group_a_step(tmp_path: Path) -> None:
         for index, score in enumerate((1.0, 0.0, 0.5))
     ]
     write(tmp_path / "run" / "rollouts.jsonl", records)
+    write(tmp_path / "night.jsonl", records)
     to = tmp_path / "groups.jsonl"
+    assert export_groups(tmp_path / "night.jsonl", to).groups == 2, "by its lines, not by its name"
     assert export_groups(tmp_path / "run", to).groups == 2
     assert [len(group.completions) for group in read_groups(str(to))] == [3, 3]
 
@@ -152,4 +154,9 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"neither samples\.jsonl nor rollouts\.jsonl"):
         export_groups(tmp_path / "empty", tmp_path / "g.jsonl")
+    write(tmp_path / "run" / "evaluations" / "base" / "samples.jsonl", SAMPLES)
+    for folder in ("run", "run/evaluations"):
+        with pytest.raises(UserError) as caught:
+            export_groups(tmp_path / folder, tmp_path / "g.jsonl")
+        assert str(caught.value).endswith(f"name one of {tmp_path}/run/evaluations/base")
     assert not list(tmp_path.glob("g.*"))

@@ -44,7 +44,7 @@ class _Finder(MetaPathFinder):
         ours = sys.modules.get(f"groupwise.{top}")
         if not dot or ours is None or sys.modules.get(top) is not ours:
             return None
-        real = importlib.util.find_spec(f"groupwise.{_MOVED.get(fullname, fullname)}")
+        real = importlib.util.find_spec(f"groupwise.{fullname}")
         if real is None:
             users = _of_the_user(fullname)
             if users is not None or fullname not in _MOVED:

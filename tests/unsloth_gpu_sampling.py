@@ -24,6 +24,7 @@ from groupwise.evaluation.sampler import Prompt, SamplingParams
 from groupwise.framework.config import ExperimentConfig, ModelConfig
 from groupwise.framework.experiment.chat import chat
 from groupwise.framework.policy import Policy, load
+from groupwise.framework.run.terminal import Terminal
 from groupwise.framework.sampling import (
     CheckedSampler,
     Engine,
@@ -271,7 +272,15 @@ def too_long(folder: Path) -> dict[str, Any]:
     out, err = io.StringIO(), io.StringIO()
     sys.stdin = io.StringIO("\n".join(lines))
     with redirect_stdout(out), redirect_stderr(err):
-        chat(config, policy, with_base=True, temperature=0.0, max_tokens=8)
+        chat(
+            config,
+            policy,
+            with_base=True,
+            temperature=0.0,
+            max_tokens=8,
+            terminal=Terminal(),
+            log=folder / "libraries.log",
+        )
     return said | {
         "answered": [line.split(">")[0] for line in out.getvalue().splitlines() if "> " in line],
         "said": [line for line in err.getvalue().splitlines() if line.startswith("[")],

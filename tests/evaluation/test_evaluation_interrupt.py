@@ -27,6 +27,7 @@ def evaluate(config: Path, model: Path, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "groupwise.framework.cli", "evaluate", str(model),
          "--config", str(config),
+         "--name", "eval-model", "--label", "base",
          "--num-samples", str(NUM_SAMPLES), "--k", "1,4", "--json"],
         cwd=folder, env={**os.environ, **ENVIRONMENT},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -14,6 +14,7 @@ from groupwise.evaluation.sampler import Prompt, SamplingParams
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.experiment.data import RunData
 from groupwise.framework.run.directory import create_run_dir
+from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.types import Example
 
 pytestmark = pytest.mark.stack
@@ -322,7 +323,11 @@ def test_a_stop_string_ends_a_completion_that_is_trained_on(
 
 
 def test_chat_ends_at_the_end_of_a_turn_and_at_a_stop_string(
-    base_like: Any, toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    base_like: Any,
+    toy: Toy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import io
 
@@ -333,7 +338,15 @@ def test_chat_ends_at_the_end_of_a_turn_and_at_a_stop_string(
     for stop in ((), ("</answer>",), ("1",)):
         monkeypatch.setattr("sys.stdin", io.StringIO("10+1=?\n"))
         made = config.with_values({"evaluation.stop": list(stop)})
-        chat(made, base_like, with_base=False, temperature=0.0, max_tokens=40)
+        chat(
+            made,
+            base_like,
+            with_base=False,
+            temperature=0.0,
+            max_tokens=40,
+            terminal=Terminal(),
+            log=tmp_path / "libraries.log",
+        )
         shown[stop] = capsys.readouterr().out.removeprefix("tuned> ").strip()
     assert len(base_like.tokenizer(shown[()]).input_ids) < 40
     assert shown[("1",)] == shown[()].partition("1")[0] + "1"

@@ -52,9 +52,10 @@ def evaluation(config: ExperimentConfig, policy: Policy, folder: Path) -> None:
 
 
 def evaluation_in_training(config: ExperimentConfig, policy: Policy, folder: Path) -> None:
+    from groupwise.framework.experiment.data import Problems
     from groupwise.framework.experiment.evaluate import periodic_evaluation
 
-    held_out = problems(config, policy)[:8]
+    held_out = Problems((), tuple(problems(config, policy)[:8]))
     run_dir, terminal = RunDir(folder), Terminal(quiet=True)
     made = periodic_evaluation(config, policy, held_out, run_dir, terminal)
     assert made is not None
@@ -69,12 +70,20 @@ def evaluation_of_a_trainer(config: ExperimentConfig, policy: Policy, folder: Pa
     trainer.evaluate(num_samples=4, k=(1,))
 
 
-def chat(config: ExperimentConfig, policy: Policy, folder: Path) -> None:  # noqa: ARG001
+def chat(config: ExperimentConfig, policy: Policy, folder: Path) -> None:
     from groupwise.framework.experiment.chat import chat
 
     # Unsloth's decoding calls no layer after the first token: it has code of its own for them.
     run_short_after(policy, 0 if EMULATES_GPU else 3)
-    chat(config, policy, with_base=False, temperature=0.0, max_tokens=8)
+    chat(
+        config,
+        policy,
+        with_base=False,
+        temperature=0.0,
+        max_tokens=8,
+        terminal=Terminal(),
+        log=folder / "libraries.log",
+    )
 
 
 def warm_start(config: ExperimentConfig, policy: Policy, folder: Path) -> None:

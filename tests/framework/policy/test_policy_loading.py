@@ -161,7 +161,8 @@ BAD: dict[str, tuple[Callable[[Toy, Path], Path], dict[str, Any], str]] = {
     "missing folder": (
         lambda _, folder: folder,
         {},
-        "model.name: no such folder: {folder}",
+        "model.name: no such folder: {folder}; if it has moved, say where it is: "
+        "--set model.name=PATH",
     ),
     "no model": (
         _other_folder,

@@ -11,7 +11,8 @@ import io
 import json
 import os
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,20 @@ def answers(policy: Policy, max_rows: int) -> list[tuple[int, int, tuple[int, ..
     return sorted((m.prompt_index, m.sample_index, m.token_ids) for m in made)
 
 
+@contextmanager
+def standard_output_to(file: Path) -> Iterator[None]:
+    """By its descriptor, as the results of commands are written past Python's own stream."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with file.open("w") as out:
+        os.dup2(out.fileno(), 1)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
 def too_long(folder: Path) -> dict[str, Any]:
     """A prompt that leaves no room, one without, and a conversation that outgrows the model."""
     policy = policy_of(folder)
@@ -269,21 +284,21 @@ def too_long(folder: Path) -> dict[str, Any]:
     config = ExperimentConfig.from_dict(
         {"model": {"name": str(folder)}, "data": {"train": "none", "system_prompt": None}}
     )
-    out, err = io.StringIO(), io.StringIO()
     sys.stdin = io.StringIO("\n".join(lines))
-    with redirect_stdout(out), redirect_stderr(err):
+    out, err = folder / "out.txt", folder / "err.txt"
+    with err.open("w") as notices, standard_output_to(out):
         chat(
             config,
             policy,
             with_base=True,
             temperature=0.0,
             max_tokens=8,
-            terminal=Terminal(),
+            terminal=Terminal(notices),
             log=folder / "libraries.log",
         )
     return said | {
-        "answered": [line.split(">")[0] for line in out.getvalue().splitlines() if "> " in line],
-        "said": [line for line in err.getvalue().splitlines() if line.startswith("[")],
+        "answered": [line.split(">")[0] for line in out.read_text().splitlines() if "> " in line],
+        "said": [line for line in err.read_text().splitlines() if line.startswith("[")],
     }
 
 

@@ -327,7 +327,7 @@ def test_chat_ends_at_the_end_of_a_turn_and_at_a_stop_string(
     toy: Toy,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     import io
 
@@ -347,6 +347,6 @@ def test_chat_ends_at_the_end_of_a_turn_and_at_a_stop_string(
             terminal=Terminal(),
             log=tmp_path / "libraries.log",
         )
-        shown[stop] = capsys.readouterr().out.removeprefix("tuned> ").strip()
+        shown[stop] = capfd.readouterr().out.removeprefix("tuned> ").strip()
     assert len(base_like.tokenizer(shown[()]).input_ids) < 40
     assert shown[("1",)] == shown[()].partition("1")[0] + "1"

@@ -33,7 +33,7 @@ from groupwise.framework.run.directory import (
     open_run_dir,
 )
 from groupwise.framework.run.health import read_findings
-from groupwise.framework.run.resume import resume_run_dir
+from groupwise.framework.run.resume import check_resumable, resume_run_dir
 from groupwise.framework.run.screen import say
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
@@ -72,6 +72,9 @@ def train(
         if not processes.is_main():
             return 0
         asked = _asked(arguments, config_name, terminal, name_if_taken=name_if_taken)
+        if arguments.resume:
+            for line in check_resumable(asked.config, asked.run)[1]:
+                terminal.notice(f"would resume with {line}")
         return _dry_run(asked.config, terminal, as_json=arguments.json)
 
     def opened() -> tuple[ExperimentConfig, RunDir, RunData]:

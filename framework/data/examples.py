@@ -86,6 +86,10 @@ def load_items(data: DataConfig, split: Split, read: Reader = read_examples) -> 
         items = [item for item in everything if (item.key in for_eval) == (split == "eval")]
         if not items and data.eval_fraction:
             rows = f"{len(everything)} row{'s are' if len(everything) > 1 else ' is'}"
+            different = len({item.key for item in everything})
+            if different < len(everything):  # the same problem is never on both sides
+                problems = f"different problem{'s' if different > 1 else ''}"
+                rows = f"{len(everything)} rows with {different} {problems} are"
             raise UserError(
                 f"{source}: {rows} too few to hold data.eval_fraction {data.eval_fraction:g} of "
                 "them out for evaluation; name a file under data.eval"

@@ -50,6 +50,26 @@ def resume_run_dir(
         UserError: there is no such run, it is in use, or the config differs in a key that a run
             cannot change.
     """
+    run_dir, changes = check_resumable(config, folder)
+    run_dir.lock()
+    remove_torn(run_dir.path)
+    for line in changes:
+        notify(f"resuming with {line}")
+    manifest = read_json(run_dir.manifest)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest.setdefault("resumed", []).append({"at": now, "changes": changes})
+    write_json(run_dir.manifest, manifest)
+    write_json(run_dir.config_resolved, config.standing_alone().to_dict())
+    return run_dir
+
+
+def check_resumable(
+    config: ExperimentConfig, folder: Path | None = None
+) -> tuple[RunDir, list[str]]:
+    """The run that would be resumed, and what differs from how it began; nothing is written.
+
+    Raises UserError as `resume_run_dir` does, but for a run in use.
+    """
     path = folder or Path(config.output_dir).expanduser() / config.name
     if not path.exists() and (renamed := run_that_began_as(config.name, path.parent)):
         raise UserError(
@@ -58,23 +78,15 @@ def resume_run_dir(
         )
     run_dir = open_run_dir(path)
     manifest = read_json(run_dir.manifest)
-    config = config.standing_alone()
-    changes, refused = _changes(run_dir.config().standing_alone(), config, manifest)
+    began = run_dir.config().standing_alone()
+    changes, refused = _changes(began, config.standing_alone(), manifest)
     if refused:
         raise UserError(
             f"{run_dir.path}: a run cannot be resumed with another config:\n"
             + "\n".join(f"  {line}" for line in refused)
             + "\nUndo these changes, or start a new run with another --name."
         )
-    run_dir.lock()
-    remove_torn(run_dir.path)
-    for line in changes:
-        notify(f"resuming with {line}")
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    manifest.setdefault("resumed", []).append({"at": now, "changes": changes})
-    write_json(run_dir.manifest, manifest)
-    write_json(run_dir.config_resolved, config.to_dict())
-    return run_dir
+    return run_dir, changes
 
 
 def _changes(

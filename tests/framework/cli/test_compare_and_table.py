@@ -174,9 +174,10 @@ def test_a_log_that_is_made_anew_replaces_a_file_only_when_told(
 ) -> None:
     kept = tmp_path / "kept.jsonl"
     kept.write_text("mine\n")
-    (tmp_path / "rows.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n' * 20)
+    (tmp_path / "rows.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n')
     (tmp_path / "rewards.yaml").write_text(
-        "model: {name: m}\ndata: {train: rows.jsonl}\nrewards: {parts: {format: 1.0}}\n"
+        "model: {name: m}\ndata: {train: rows.jsonl, eval: rows.jsonl}\n"
+        "rewards: {parts: {format: 1.0}}\n"
     )
     ended = cli(*line.split())
     assert (ended.code, ended.out, kept.read_text()) == (2, "", "mine\n")

@@ -362,6 +362,13 @@ BROKEN: dict[str, tuple[str, str, dict[str, Any], str]] = {
         {"metadata_fields": ["levle"]},
         "a.jsonl: no row has data.metadata_fields 'levle'; did you mean 'level'?",
     ),
+    "too few different ones to hold out": (
+        "a.jsonl",
+        '{"question": "a", "answer": 1}\n' * 20,
+        {"eval": None},
+        "a.jsonl: 20 rows with 1 different problem are too few to hold data.eval_fraction 0.1 of "
+        "them out for evaluation; name a file under data.eval",
+    ),
     "too few to hold out": (
         "a.jsonl",
         '{"question": "a", "answer": 1}\n',

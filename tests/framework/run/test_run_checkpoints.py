@@ -13,7 +13,7 @@ import pytest
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.run.checkpoints import latest_checkpoint, step_of
 from groupwise.framework.run.directory import create_run_dir
-from groupwise.framework.run.resume import resume_run_dir
+from groupwise.framework.run.resume import check_resumable, resume_run_dir
 from groupwise.rewards.errors import UserError
 
 
@@ -100,18 +100,23 @@ def test_a_run_is_resumed_with_what_makes_sense(tmp_path: Path, change: str) -> 
     said: list[str] = []
     changed = config.with_values(changes)
     if refusal is None:
+        before = (tmp_path / "first" / "manifest.json").read_bytes()
+        _, differences = check_resumable(changed)  # what a dry run shows; it writes nothing
+        assert (tmp_path / "first" / "manifest.json").read_bytes() == before
         with resume_run_dir(changed, said.append) as run:
+            assert said == [f"resuming with {line}" for line in differences]
             assert run.config() == changed
             assert len(said) == len(changes)
             (resumed,) = json.loads(run.manifest.read_text())["resumed"]
             assert len(resumed["changes"]) == len(changes)
         return
-    with pytest.raises(UserError) as caught:
-        resume_run_dir(changed, said.append)
-    assert str(caught.value) == (
-        f"{tmp_path / 'first'}: a run cannot be resumed with another config:\n  {refusal}\n"
-        "Undo these changes, or start a new run with another --name."
-    )
+    for resume in (check_resumable, lambda config: resume_run_dir(config, said.append)):
+        with pytest.raises(UserError) as caught:
+            resume(changed)
+        assert str(caught.value) == (
+            f"{tmp_path / 'first'}: a run cannot be resumed with another config:\n  {refusal}\n"
+            "Undo these changes, or start a new run with another --name."
+        )
 
 
 def test_what_decides_about_the_best_model_stays(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ _TEXT_FIELDS = ("text", "value", "content")
 _LABEL_FIELDS = ("label", "labels", "key", "letter")
 _PREFIX = re.compile(r"\s*[(\[]?\s*([A-Za-z])\s*[.):\]]+\s*")
 _INTEGER = re.compile(r"\d{1,2}")
+_POINT_ZERO = re.compile(r"(?<=^\d)\.0+$|(?<=^\d\d)\.0+$")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _MOST_CHARS = 100_000  # of options that are written as JSON
 
@@ -91,22 +92,30 @@ def gold_letters(
     They are positions if all references without a label are integers in the range of their options,
     and one of them at least is no option's text or number: counted from 0, or from 1 if there is no
     0 and the range from 0 does not hold them. Positions are then letters, also in rows where an
-    option's text is that integer. Rows without options, and columns of another kind, stay.
+    option's text is that integer. 1.0 is one, as pandas writes a column that had gaps. A letter
+    may be small. Rows without options, and columns of another kind, stay.
     """
+    plain = [_POINT_ZERO.sub("", gold.strip()) for gold in golds]
     named = [
-        _by_label(gold.strip(), known)
-        for gold, known in zip(golds, labels or [()] * len(golds), strict=True)
+        _by_label(gold, known) or _small_letter(gold, texts)
+        for gold, texts, known in zip(plain, options, labels or [()] * len(golds), strict=True)
     ]
     asked = [
-        (gold.strip(), texts)
-        for gold, texts, letter in zip(golds, options, named, strict=True)
+        (gold, texts)
+        for gold, texts, letter in zip(plain, options, named, strict=True)
         if texts and letter is None
     ]
     base = _base(asked)
     return [
-        letter or (_at(gold.strip(), texts, base) if base is not None else None) or gold
-        for gold, texts, letter in zip(golds, options, named, strict=True)
+        letter or (_at(one, texts, base) if base is not None else None) or gold
+        for gold, one, texts, letter in zip(golds, plain, options, named, strict=True)
     ]
+
+
+def _small_letter(gold: str, options: Sequence[str]) -> str | None:
+    """The letter of an option that is written small, and is no option's text."""
+    is_one = gold.upper() in tuple(LETTERS[: len(options)]) and not _stands_in(gold, options)
+    return gold.upper() if is_one else None
 
 
 def _by_label(gold: str, labels: Sequence[str]) -> str | None:

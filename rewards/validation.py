@@ -56,6 +56,7 @@ def explain(
             message = f"there is no such key{hint(keys)}"
         else:
             message = _none_of(items) if len(items) > 1 else _message(items[0])
+            message += _bare_function(keys, items[0]["input"])
         messages[".".join(keys)] = message
     return messages
 
@@ -68,6 +69,12 @@ def nearest(known: Sequence[str]) -> Callable[[Keys], str]:
         return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known) or 'none'}"
 
     return hint
+
+
+def _bare_function(keys: Keys, value: Any) -> str:
+    """How to write a function that stands in place of a reward's settings: `mine: my.py:f`."""
+    is_one = keys[:-1] == ("rewards", "parts") and isinstance(value, str) and ":" in value
+    return f"; a function of yours is written {{use: {value}}}" if is_one else ""
 
 
 def _real_keys(loc: tuple[int | str, ...], data: Any) -> Keys:

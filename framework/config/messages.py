@@ -68,6 +68,10 @@ def _neighbours(keys: tuple[str, ...]) -> list[str]:
     return [key for key in inside if "." not in key]
 
 
+_FUNCTION = ("function", "func", "fn", "callable", "path", "file", "module", "import", "target")
+"""How others call the key `use` of a reward."""
+
+
 def probably(keys: tuple[str, ...]) -> str:
     """What was meant by a key that does not exist: `did you mean …?`, or why there is none.
 
@@ -79,7 +83,8 @@ def probably(keys: tuple[str, ...]) -> str:
         names = [f.name for f in fields(RewardSpec)]
         close = get_close_matches(snake(key), names, 1, 0.6)
         inside = f"params.{key} (parameters of a reward go there)"
-        return f"did you mean {prefix}{close[0] if close else inside}?"
+        own = "use" if snake(key) in _FUNCTION else close[0] if close else inside
+        return f"did you mean {prefix}{own}?"
     neighbours = _neighbours(keys)
     if snake(key) in neighbours:
         return f"did you mean {prefix}{snake(key)}?"

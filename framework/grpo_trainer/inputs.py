@@ -17,8 +17,9 @@ from groupwise.framework.data.conversations import Conversation, NoConversationE
 from groupwise.framework.data.fields import field_names, plain, text_of
 from groupwise.framework.data.prompts import apply_chat_template
 from groupwise.framework.data.rows import answer_of, question_of, with_letters
-from groupwise.rewards import Example, RewardSpec, Rubric, UserError
+from groupwise.rewards import Correctness, Example, RewardSpec, Rubric, UserError
 from groupwise.rewards.user.functions import adapt, name_of
+from groupwise.rewards.user.returned import described
 
 _ASKED = ("prompt", "question", "messages")
 
@@ -100,6 +101,26 @@ def _refuse_other_tables(rows: Any, source: str) -> None:
             f"{source}: is a {kind}, where a list of rows or a Dataset is expected"
             f"{_OTHER_TABLES.get(kind, '')}"
         )
+
+
+def refuse_ungradable(examples: Sequence[Example], rubric: Rubric, source: str) -> None:
+    """Raises UserError if a reward compares with answers, and one is no text, or there is none."""
+    graded = [n for n, reward in rubric.rewards.items() if isinstance(reward, Correctness)]
+    if not graded or not examples:
+        return
+    if not any(example.answer for example in examples):
+        columns = ", ".join(examples[0].columns) or "none"
+        raise UserError(
+            f"{source}: the reward {graded[0]!r} compares with the column `answer`, and no row has "
+            f"one; the columns are {columns}"
+        )
+    for number, example in enumerate(examples):
+        answer = example.columns.get("answer")
+        if answer_of(answer) is None and example.answer == str(answer):
+            raise UserError(
+                f"{source}: row {number}: `answer` is {described(answer)}; the reward "
+                f"{graded[0]!r} compares with a text or a number"
+            )
 
 
 def _refuse_equal_ids(examples: Sequence[Example], source: str) -> None:

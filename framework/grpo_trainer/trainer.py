@@ -24,7 +24,7 @@ from groupwise.framework.config import shared_batch_shape
 from groupwise.framework.data.examples import check_data_size
 from groupwise.framework.data.prompts import template_variables
 from groupwise.framework.grpo_trainer.arguments import GRPOArguments
-from groupwise.framework.grpo_trainer.inputs import as_examples, as_rubric
+from groupwise.framework.grpo_trainer.inputs import as_examples, as_rubric, refuse_ungradable
 from groupwise.framework.grpo_trainer.output_dir import Resume, claim, locked
 from groupwise.framework.grpo_trainer.rollout_metrics import training_numbers
 from groupwise.framework.grpo_trainer.rollouts import Rollouts
@@ -103,11 +103,13 @@ class GRPOTrainer:
         self.examples = as_examples(train_dataset, tokenizer, variables)
         measured = () if eval_dataset is None else eval_dataset
         self.eval_examples = as_examples(measured, tokenizer, variables, source="eval_dataset")
+        rubric = as_rubric(reward_funcs)
+        refuse_ungradable(self.examples, rubric, "train_dataset")
         self.shape = shared_batch_shape(self.config, processes.count())
         check_data_size(len(self.examples), self.config.prompts_per_step)
         self.rollouts = Rollouts(
             sampler=sampler or self._make_sampler(),
-            rubric=as_rubric(reward_funcs),
+            rubric=rubric,
             examples=self.examples,
             tokenizer=tokenizer,
             config=self.config,

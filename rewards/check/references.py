@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 from groupwise.rewards.check import commas, missing
 from groupwise.rewards.check.missing import MissingReference
-from groupwise.rewards.math.grade import Correctness
-from groupwise.rewards.missing import is_label
+from groupwise.rewards.math.grade import Correctness, grade
+from groupwise.rewards.missing import is_label, is_missing
 from groupwise.rewards.options import LETTERS, letter_of_text, options_of
 from groupwise.rewards.rubric import GradedReward, Rubric
+from groupwise.rewards.text import excerpt
 from groupwise.rewards.types import Example
 
 _SHOWN = 5
@@ -62,6 +63,8 @@ def judge_references(
             is_rule = 2 * len(found) >= len(examples)
             said = commas.summary(found, len(examples), name)
             (problems if is_rule else notices).append(said)
+    if is_graded and (said := _no_options(examples, places)):
+        notices.append(said)
     if said := _unread_options(examples):
         notices.append(said)
     return ReferenceVerdict(tuple(problems), tuple(notices), absent)
@@ -115,6 +118,28 @@ def _impossible_letters(examples: Sequence[Example], places: Mapping[str, str]) 
         f"as {bad[0].answer.strip()} of {count} options: {_named(bad, places)}; no answer can be "
         "right there: mend these rows"
     )
+
+
+def _no_options(examples: Sequence[Example], places: Mapping[str, str]) -> str:
+    """References that stand beside options and are none of them, neither letter nor text."""
+    bad = [example for example in examples if not _names_an_option(example)]
+    if not bad:
+        return ""
+    return (
+        f"{len(bad)} of {len(examples)} references are none of the options beside them, such as "
+        f"{excerpt(bad[0].answer, 40)}: {_named(bad, places)}; an answer that picks an option is "
+        "wrong there: mend these rows, or call the column something else than choices or options"
+    )
+
+
+def _names_an_option(example: Example) -> bool:
+    options, answer = options_of(example.metadata), example.answer.strip()
+    if not options or letter_of_text(answer, options) is not None or is_missing(answer):
+        return True  # a missing one is said by itself
+    if _LETTER.fullmatch(answer):
+        return True  # one that is not there is a problem of its own
+    letters = LETTERS[: len(options)]
+    return any(grade(f"<answer>{one}</answer>", answer, choices=options).correct for one in letters)
 
 
 def _unread_options(examples: Sequence[Example]) -> str:

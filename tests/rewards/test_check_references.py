@@ -213,3 +213,25 @@ def test_what_is_said_of_an_evaluation(answers: list[str], said: list[str]) -> N
         assert part in sentence
     with build_rubric({"format": 1.0}) as rubric:
         assert broken_references(rubric, examples(answers), PLACES) == ()
+
+
+BESIDE_OPTIONS = [
+    (
+        ["Rome", "Lima"],
+        "1 of 2 references are none of the options beside them, such as 'Rome': row",
+    ),
+    (["True", "False"], "2 of 2 references are none of the options beside them, such as 'True': "),
+    (["B", "Lima"], ""),
+    (["(b)", "lima"], ""),
+    (["The answer is Oslo.\n#### A", "B. Lima"], ""),
+]
+
+
+@pytest.mark.parametrize(("answers", "said"), BESIDE_OPTIONS)
+def test_references_that_are_none_of_the_options(answers: list[str], said: str) -> None:
+    notices = "\n".join(judged(answers, choices=["Oslo", "Lima"]).notices)
+    assert said in notices if said else "none of the options" not in notices
+
+
+def test_numbers_beside_options_in_another_spelling() -> None:
+    assert not judged(["21.50", "22"], choices=["$21.5$", "22 cm"]).notices

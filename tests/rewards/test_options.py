@@ -159,6 +159,12 @@ def test_a_reference_that_names_an_option(
 COLUMNS: list[tuple[list[str], list[tuple[str, ...]], list[str]]] = [
     (["0", "3", "1"], [CITIES] * 3, ["A", "D", "B"]),
     (["1", "4", "2"], [CITIES] * 3, ["A", "D", "B"]),
+    (["0.0", "3.0"], [CITIES] * 2, ["A", "D"]),  # of a column that had gaps
+    (["2.0", "1.5"], [CITIES] * 2, ["2.0", "1.5"]),
+    (["2.0"], [("1.0", "2.0")], ["2.0"]),
+    (["a", "D", " b"], [CITIES] * 3, ["A", "D", "B"]),
+    (["a"], [("b", "a")], ["a"]),  # an option's text
+    (["a", "x"], [(), CITIES], ["a", "x"]),
     (["0", "4"], [CITIES] * 2, ["0", "4"]),  # from 0 or from 1: neither
     (["0", "2"], [CITIES, NUMBERED], ["A", "C"]),  # the column says that 2 is a position
     (["3", "2"], [NUMBERED] * 2, ["3", "2"]),  # each is an option's text

@@ -79,6 +79,11 @@ BAD_SPECS = [
     ({"correctness": {"params": {"extract": ["box"]}}}, "unknown extraction rule 'box'"),
     ({"correctness": {"params": {"timeout_s": -1}}}, "timeout_s: -1 must be greater than 0"),
     ({"format": "x"}, 'rewards.parts.format: "x" is not a section of key: value lines'),
+    (
+        {"mine": "my.py:f"},
+        'rewards.parts.mine: "my.py:f" is not a section of key: value lines; a function of yours '
+        "is written {use: my.py:f}",
+    ),
     ({"correctness": {"params": {"mode": "maths"}}}, 'mode: "maths" is none of auto, math, number'),
     (
         {"format": {"params": {"think_opened": "often"}}},

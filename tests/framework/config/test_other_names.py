@@ -69,6 +69,8 @@ KEYS = {
     "mask_truncated_completions": "did you mean training.mask_truncated_completions?",
     "warm_start": "did you mean training.warm_start?",
     "rewards.parts.correctness.timeout_s": "mean rewards.parts.correctness.params.timeout_s (",
+    "rewards.parts.brevity.function": "did you mean rewards.parts.brevity.use?",
+    "rewards.parts.brevity.path": "did you mean rewards.parts.brevity.use?",
     "rewards.correctness": "did you mean rewards.parts.correctness?",
     # other spellings
     "model.lora-alpha": "did you mean model.lora_alpha?",

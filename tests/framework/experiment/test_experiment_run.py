@@ -384,7 +384,7 @@ BAD_REWARDS: dict[str, tuple[list[Callable[..., Any]], str]] = {
     "wrong length": ([short_reward], r"short_reward.* 1 .*8"),
     "the same twice": ([format_reward, format_reward], r"two of them are called 'format_reward'"),
     "none": ([], r"at least one reward is needed"),
-    "no function": ([3], r"^reward_funcs: a function is expected, not 3$"),
+    "no function": ([3], r"^reward_funcs: a function is expected, not 3; "),
 }
 
 

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
-from groupwise.framework.grpo_trainer.inputs import as_examples, as_rubric
-from groupwise.rewards import Example, UserError
+from groupwise.framework.grpo_trainer.inputs import (
+    as_examples,
+    as_rubric,
+    refuse_ungradable,
+)
+from groupwise.rewards import Example, UserError, build_rubric
 
 
 class Template:
@@ -68,6 +72,31 @@ def test_a_data_frame_is_refused_with_the_way_to_its_rows() -> None:
     with pytest.raises(UserError, match=r"is a DataFrame, .* give \.to_dict\('records'\)"):
         examples(frame)
     assert examples(frame.to_dict("records"))[0].answer == "b"
+
+
+UNGRADABLE = [
+    ({}, "compares with the column `answer`, and no row has one; the columns are prompt"),
+    ({"solution": "4"}, "no row has one; the columns are prompt, solution"),
+    ({"answer": None}, "no row has one"),
+    ({"answer": ["4", "5"]}, "row 0: `answer` is a list, ['4', '5']; the reward 'correctness'"),
+    ({"answer": {"value": 4}}, "row 0: `answer` is a dict, {'value': 4}; "),
+    ({"answer": float("nan")}, "row 0: `answer` is a float, nan; "),
+]
+
+
+@pytest.mark.parametrize(("answer", "message"), UNGRADABLE)
+def test_correctness_needs_answers(answer: dict[str, Any], message: str) -> None:
+    rows = examples([{"prompt": "2+2?", **answer}])
+    with build_rubric({"correctness": 1.0}) as rubric, pytest.raises(UserError) as caught:
+        refuse_ungradable(rows, rubric, "train_dataset")
+    assert message in str(caught.value)
+    refuse_ungradable(rows, as_rubric(scaled), "train_dataset")  # functions get the column itself
+
+
+@pytest.mark.parametrize("answer", ["4", 4, ["4"], [{"role": "assistant", "content": "4"}]])
+def test_answers_that_can_be_compared_with(answer: Any) -> None:
+    with build_rubric({"correctness": 1.0}) as rubric:
+        refuse_ungradable(examples([{"prompt": "2+2?", "answer": answer}]), rubric, "train_dataset")
 
 
 def scaled(completions: list[str], scale: float) -> list[float]:

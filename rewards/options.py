@@ -95,27 +95,51 @@ def gold_letters(
     option's text is that integer. 1.0 is one, as pandas writes a column that had gaps. A letter
     may be small. Rows without options, and columns of another kind, stay.
     """
-    plain = [_POINT_ZERO.sub("", gold.strip()) for gold in golds]
-    named = [
-        _by_label(gold, known) or _small_letter(gold, texts)
-        for gold, texts, known in zip(plain, options, labels or [()] * len(golds), strict=True)
-    ]
-    asked = [
-        (gold, texts)
-        for gold, texts, letter in zip(plain, options, named, strict=True)
-        if texts and letter is None
-    ]
-    base = _base(asked)
+    plain, named = _named(golds, labels)
+    base = _base(_unnamed(plain, options, named))
     return [
-        letter or (_at(one, texts, base) if base is not None else None) or gold
+        letter
+        or (_at(one, texts, base) if base is not None else None)
+        or _small_letter(one, texts)
+        or gold
         for gold, one, texts, letter in zip(golds, plain, options, named, strict=True)
     ]
 
 
+def may_count_from_one(
+    golds: Sequence[str],
+    options: Sequence[Sequence[str]],
+    labels: Sequence[Sequence[str]] | None = None,
+) -> bool:
+    """Whether `gold_letters` counts positions from 0 that, as far as they go, could be from 1."""
+    plain, named = _named(golds, labels)
+    asked = _unnamed(plain, options, named)
+    return bool(asked) and _base(asked) == 0 and all(_at(gold, texts, 1) for gold, texts in asked)
+
+
+def _named(
+    golds: Sequence[str], labels: Sequence[Sequence[str]] | None
+) -> tuple[list[str], list[str | None]]:
+    """The references without .0, and the letter of each that is a label."""
+    plain = [_POINT_ZERO.sub("", gold.strip()) for gold in golds]
+    return plain, [
+        _by_label(gold, known)
+        for gold, known in zip(plain, labels or [()] * len(golds), strict=True)
+    ]
+
+
+def _unnamed(
+    golds: Sequence[str], options: Sequence[Sequence[str]], letters: Sequence[str | None]
+) -> list[tuple[str, Sequence[str]]]:
+    """The references that may be positions, with their options."""
+    rows = zip(golds, options, letters, strict=True)
+    return [(gold, texts) for gold, texts, letter in rows if texts and letter is None]
+
+
 def _small_letter(gold: str, options: Sequence[str]) -> str | None:
     """The letter of an option that is written small, and is no option's text."""
-    is_one = gold.upper() in tuple(LETTERS[: len(options)]) and not _stands_in(gold, options)
-    return gold.upper() if is_one else None
+    is_letter = gold.islower() and gold.upper() in tuple(LETTERS[: len(options)])
+    return gold.upper() if is_letter and not _stands_in(gold, options) else None
 
 
 def _by_label(gold: str, labels: Sequence[str]) -> str | None:

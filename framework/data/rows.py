@@ -39,7 +39,13 @@ from groupwise.framework.data.files import Notice, ignored, read_rows
 from groupwise.framework.data.tables import Row
 from groupwise.framework.data.templates import Template, read_template, shown
 from groupwise.rewards.errors import UserError
-from groupwise.rewards.options import gold_letters, labels_of, option_fields, options_of
+from groupwise.rewards.options import (
+    gold_letters,
+    labels_of,
+    may_count_from_one,
+    option_fields,
+    options_of,
+)
 from groupwise.rewards.types import Example, Message
 
 _SHOWN_ROWS = 5
@@ -75,7 +81,7 @@ def read_examples(
     kept = _kept_fields(rows, source, data)
     names = field_names(row.fields for row in rows)
     metadata = [_metadata(row, kept) for row in rows]
-    answers = with_letters(answers, metadata)
+    answers = with_letters(answers, metadata, f"{source}: {data.answer_field!r}", notice)
     return [
         SourceExample(
             Example(
@@ -186,10 +192,22 @@ def refuse_unfilled(rows: Sequence[Row], source: str, template: Template, key: s
 # --- fields ----------------------------------------------------------------------------------
 
 
-def with_letters(answers: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> list[str]:
+def with_letters(
+    answers: Sequence[str],
+    metadata: Sequence[Mapping[str, Any]],
+    where: str = "",
+    notice: Notice = ignored,
+) -> list[str]:
     """The answers of a source; one that is the position or label of an option is its letter."""
     options = [options_of(fields) for fields in metadata]
-    return gold_letters(answers, options, [labels_of(fields) for fields in metadata])
+    labels = [labels_of(fields) for fields in metadata]
+    if may_count_from_one(answers, options, labels):
+        notice(
+            f"{where} has positions of options, of which none is 0 and none is the last if counted "
+            "from 1; they are read from 0, so that 1 is the second option (B); if that is wrong, "
+            "write letters"
+        )
+    return gold_letters(answers, options, labels)
 
 
 def answer_of(value: Any) -> str | None:

@@ -11,6 +11,7 @@ from groupwise.rewards.options import (
     gold_letter,
     gold_letters,
     labels_of,
+    may_count_from_one,
     option_fields,
     options_of,
 )
@@ -163,6 +164,8 @@ COLUMNS: list[tuple[list[str], list[tuple[str, ...]], list[str]]] = [
     (["2.0", "1.5"], [CITIES] * 2, ["2.0", "1.5"]),
     (["2.0"], [("1.0", "2.0")], ["2.0"]),
     (["a", "D", " b"], [CITIES] * 3, ["A", "D", "B"]),
+    (["a", "1"], [CITIES] * 2, ["A", "1"]),  # no column of positions
+    (["A", "1.0"], [CITIES] * 2, ["A", "1.0"]),
     (["a"], [("b", "a")], ["a"]),  # an option's text
     (["a", "x"], [(), CITIES], ["a", "x"]),
     (["0", "4"], [CITIES] * 2, ["0", "4"]),  # from 0 or from 1: neither
@@ -194,3 +197,22 @@ def test_the_columns_that_hold_options() -> None:
     assert option_fields(["id", "choices", "level", "Options"]) == ["choices", "Options"]
     assert option_fields(["A", "B", "C", "D", "E", "G"]) == ["A", "B", "C", "D", "E"]
     assert option_fields(["A", "B", "C", "x"]) == []
+
+
+OPEN = [
+    (["1", "2"], [CITIES] * 2, True),
+    (["1.0", "A"], [CITIES] * 2, False),  # no column of positions
+    (["1", "A"], [CITIES] * 2, False),
+    (["0", "2"], [CITIES] * 2, False),
+    (["1", "4"], [CITIES] * 2, False),
+    (["2", "3"], [NUMBERED] * 2, False),  # texts of options
+    (["1"], [()], False),
+    ([], [], False),
+]
+
+
+@pytest.mark.parametrize(("golds", "options", "is_open"), OPEN)
+def test_positions_that_could_count_from_one(
+    golds: list[str], options: list[tuple[str, ...]], is_open: bool
+) -> None:
+    assert may_count_from_one(golds, options) == is_open

@@ -14,6 +14,7 @@ from groupwise.framework.config import DataConfig, WarmStartConfig
 from groupwise.framework.data.demonstrations import load_demonstrations, render_demonstrations
 from groupwise.framework.data.examples import check_data_size, load_examples, overlap
 from groupwise.framework.data.prompts import PromptCache, render_prompts
+from groupwise.framework.data.rows import read_examples
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.options import options_of
 from groupwise.rewards.types import Example
@@ -175,6 +176,19 @@ def test_options_reach_the_example_and_answers_become_letters(
     assert [e.metadata for e in found] == [{"level": "easy", field: expected}] * len(rows)
     texts = OPTIONS if len(value) != 2 or value is LABELLED else ["x", "y"]
     assert {options_of(example.metadata) for example in found} == {tuple(texts)}
+
+
+def test_positions_that_leave_open_where_they_count_from_are_said(tmp_path: Path) -> None:
+    rows = [{"question": f"{i}?", "choices": ["a", "b", "c"], "answer": i} for i in (1, 2)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said: list[str] = []
+    made = read_examples(config(train=str(path)), str(path), "train", said.append)
+    assert [one.example.answer for one in made] == ["B", "C"]
+    assert [text.partition(", of")[0] for text in said] == [
+        f"{path}: 'answer' has positions of options"
+    ]
+    assert "read from 0" in said[0]
 
 
 def test_options_in_columns(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def refuse_ungradable(examples: Sequence[Example], rubric: Rubric, source: str) 
         )
     for number, example in enumerate(examples):
         answer = example.columns.get("answer")
-        if answer_of(answer) is None and example.answer == str(answer):
+        if example.answer == str(answer) and answer_of(answer) is None:
             raise UserError(
                 f"{source}: row {number}: `answer` is {described(answer)}; the reward "
                 f"{graded[0]!r} compares with a text or a number"
@@ -141,7 +141,10 @@ def _example_of_row(where: str, number: int, row: Any, names: Sequence[str]) -> 
     columns = dict(row)
     asked = _asked(where, columns)
     answer = columns.pop("answer", asked.solution)
-    text = answer_of(answer)
+    try:
+        text = answer_of(answer)
+    except NoConversationError as error:
+        raise UserError(f"{where} has {error} in `answer`") from None
     return Example(
         id=text_of(columns.pop("id", None)) or str(number),
         question=asked.question,

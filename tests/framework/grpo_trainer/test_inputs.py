@@ -54,6 +54,10 @@ OTHER_TABLES = [
     ([{"prompt": "a", "id": 7}, {"prompt": "b", "id": "7"}], "the id '7' appears twice (row 0 and"),
     ([{"prompt": "a", "id": 1}, {"prompt": "b"}], "the id '1' appears twice (row 0 and row 1)"),
     ([{"answer": "b"}], "row 0 has none of `prompt`"),
+    (
+        [{"prompt": "a", "answer": [{"role": "bard", "content": "b"}]}],
+        "row 0 has messages with a turn of the unknown role 'bard'",
+    ),
 ]
 
 

@@ -178,7 +178,7 @@ def _config_or_run(
     folder = Path(name)
     if name in list_presets():  # which a folder of the same name does not hide
         return name, None
-    if after_resume and not folder.is_file():
+    if arguments.resume and not folder.is_file() and folder.suffix not in (".yaml", ".yml"):
         folder = open_run_dir(folder).path  # says so if there is none
     if not is_run(folder):
         return name, None

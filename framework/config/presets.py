@@ -34,6 +34,9 @@ def resolve_config_path(name_or_path: str) -> Path:
     if path.is_file():
         return path
     if path.is_dir() and _bare(name_or_path) not in _presets():
+        config = path / "config.resolved.json"
+        if config.is_file():
+            raise UserError(f"{name_or_path}: is the folder of a run; its config is {config}")
         raise UserError(f"{name_or_path}: is a folder; name a YAML file, or a preset")
     return preset_path(name_or_path)
 

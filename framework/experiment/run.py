@@ -153,8 +153,9 @@ def check_rewards(
     with terminal.stage("Check the rewards") as stage:
         load_unsloth()  # has to be imported before transformers, which the tokenizer needs
         found = check_sample(config, data, load_tokenizer(config.model), rubric)
-        count = len(found.problems)
-        stage.summary = f"{count} problems" if count else f"{len(found.proof.parts)} rewards work"
+        count, rewards = len(found.problems), len(found.proof.parts)
+        works = "1 reward works" if rewards == 1 else f"{rewards} rewards work"
+        stage.summary = f"{count} problem{'s'[: count > 1]}" if count else works
     for problem in found.problems:
         terminal.notice(problem)
     if found.problems:

@@ -30,6 +30,7 @@ from groupwise.framework.grpo_trainer.rollout_metrics import training_numbers
 from groupwise.framework.grpo_trainer.rollouts import Rollouts
 from groupwise.framework.grpo_trainer.trl_config import refuse_dropped, trl_arguments, trl_classes
 from groupwise.framework.policy import Policy
+from groupwise.framework.policy.folders import identity_of_loaded
 from groupwise.framework.policy.loading import save_pretrained
 from groupwise.framework.policy.unsloth import (
     adapter_precision,
@@ -46,7 +47,7 @@ from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.framework.run.stop import StopRequest
 from groupwise.framework.run.terminal import Stage, Terminal
 from groupwise.framework.trainers.common import TrainResult, training_dtype
-from groupwise.rewards import Rubric
+from groupwise.rewards import Rubric, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -251,11 +252,14 @@ class GRPOTrainer:
 
         `k`: by default 1, 2, 4 and 8, as far as there are so many samples.
         Every answer is kept in `evaluations/step-<steps made>/` of the output directory; called
-        again for the same step, only missing samples are drawn. An answer is right if it is graded
-        so or, with `solved_at`, if its total reward is at least that.
+        again for the same step and weights, only missing samples are drawn; other weights need
+        another output directory. An answer is right if it is graded so or, with `solved_at`, if its
+        total reward is at least that.
         """
         if not self.eval_examples:
             raise TypeError("GRPOTrainer.evaluate needs eval_dataset=")
+        if not isinstance(num_samples, int):
+            raise UserError(f"num_samples: {num_samples!r} is not a whole number")
         # A score normalised within its group rates no single answer.
         num_steps = int(self.trl_trainer.state.max_steps) or self._num_steps()
         rubric = replace(self.rollouts.rubric, aggregation="sum", num_steps=num_steps)
@@ -264,7 +268,7 @@ class GRPOTrainer:
             num_samples=num_samples,
             ks=tuple(k or [k for k in KS if k <= num_samples]),
             params=self.config.sampling_params(self.args.seed),
-            model=label,
+            model=identity_of_loaded(self.model),
             identity={"training": asdict(self.config), "rewards": rubric.weights},
             solved_at=solved_at,
         )

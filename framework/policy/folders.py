@@ -19,9 +19,12 @@ from groupwise.framework.config.paths import nearby
 from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from groupwise.framework.config import ModelConfig
 
 _END = 1 << 20  # bytes of each end of a file of weights
+_VALUES = 65_536  # of a tensor in memory that its identity looks at, at most
 
 
 def check_model_folder(config: ModelConfig, name_key: str = "model.name") -> None:
@@ -126,6 +129,28 @@ def identity_of(config: ModelConfig) -> str:
     precision = "4 bit" if config.load_in_4bit else "8 bit" if config.load_in_8bit else config.dtype
     if not folder.is_dir():
         return f"{folder} ({precision})"
+    return f"{folder.name} ({precision}, weights {_digest_of(folder)})"
+
+
+def identity_of_loaded(model: PreTrainedModel) -> str:
+    """A name for a model as it is in memory, which changes with its weights.
+
+    Of what can be trained it looks at some values of each tensor, which any training changes; what
+    is frozen is identified by where it came from, as in `identity_of`.
+    """
+    base = Path(model.config.name_or_path)
+    digest = hashlib.blake2b(digest_size=8)
+    if base.is_dir():
+        digest.update(_digest_of(base).encode())
+    for name, weights in model.named_parameters():
+        if weights.requires_grad:
+            every = weights.numel() // _VALUES + 1
+            digest.update(f"{name} {tuple(weights.shape)}".encode())
+            digest.update(weights.detach().flatten()[::every].float().cpu().numpy().tobytes())
+    return f"{base.name if base.is_dir() else base} (weights {digest.hexdigest()})"
+
+
+def _digest_of(folder: Path) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for file in sorted(folder.glob("*.safetensors")):
         size = file.stat().st_size
@@ -134,4 +159,4 @@ def identity_of(config: ModelConfig) -> str:
             digest.update(weights.read(_END))
             weights.seek(max(0, size - _END))
             digest.update(weights.read())
-    return f"{folder.name} ({precision}, weights {digest.hexdigest()})"
+    return digest.hexdigest()

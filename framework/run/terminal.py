@@ -54,7 +54,7 @@ class Stage:
             self._draw(done, total or None)
         elif total and self._next_quarter * total <= done * 4 < total * 4:
             self._next_quarter = done * 4 // total + 1
-            self._terminal.line(f"      {done}/{total}  {numbers}")
+            self._terminal.line(f"      {done}/{total}  {numbers}".rstrip())
 
     def _draw(self, done: int, total: int | None) -> None:
         if self._progress is None:

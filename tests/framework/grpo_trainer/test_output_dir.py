@@ -160,6 +160,18 @@ def test_two_trainings_in_one_folder(
     finished.eval_examples = finished.examples[:3]
     assert finished.evaluate(num_samples=2).pass_at_k == summary.pass_at_k
     assert (folder / "evaluations" / "step-4").is_dir()
+    again = trainer(folder)
+    again.eval_examples = finished.eval_examples
+    base = again.evaluate(num_samples=2)
+    twin = trainer(folder)
+    twin.eval_examples = finished.eval_examples
+    # The same weights, so that no answer is drawn again.
+    assert twin.evaluate(num_samples=2).seconds == base.seconds
+    next(p for p in twin.model.parameters() if p.requires_grad).data.add_(1)
+    with pytest.raises(UserError, match=r"made with other settings:\n  model: .*weights"):
+        twin.evaluate(num_samples=2)
+    with pytest.raises(UserError, match="num_samples: '4' is not a whole number"):
+        twin.evaluate(num_samples="4")
 
 
 def timeless(row: dict[str, Any]) -> dict[str, Any]:

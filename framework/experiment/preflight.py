@@ -35,6 +35,7 @@ from groupwise.framework.experiment.template_check import (
 from groupwise.framework.experiment.toy import toy_in_scratch
 from groupwise.framework.policy.checkpointing import checkpointing
 from groupwise.framework.policy.folders import check_model_folder, read_chat_template
+from groupwise.framework.policy.loading import unusable_as_user_error
 from groupwise.framework.policy.targets import plan
 from groupwise.framework.policy.vocabulary import check_folder_vocabulary
 from groupwise.framework.run.terminal import Terminal
@@ -180,13 +181,8 @@ def load_tokenizer(model: ModelConfig) -> Any:
     check_model_folder(model)
     from transformers import AutoTokenizer  # slow: not at start-up
 
-    try:
+    with unusable_as_user_error(f"model.name: the tokenizer of {model.name}"):
         tokenizer = AutoTokenizer.from_pretrained(model.adapter or model.name)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"model.name: the tokenizer of {model.name} cannot be loaded: {reason}"
-        ) from error
     if model.chat_template is not None:
         tokenizer.chat_template = read_chat_template(model.chat_template)
     return tokenizer

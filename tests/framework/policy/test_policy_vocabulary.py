@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import RunCli, Toy
+from conftest import RunCli, Toy, on_the_cpu_backend
 from tokenizers import Tokenizer, models
 
 from groupwise.framework.config import ModelConfig
@@ -95,6 +95,7 @@ def test_commands_end_before_anything_is_loaded(cli: RunCli, tmp_path: Path, nam
 
 
 @pytest.mark.stack
+@on_the_cpu_backend("on a GPU Unsloth enlarges the embedding itself")
 def test_what_was_loaded_is_compared_too(toy: Toy, tmp_path: Path) -> None:
     """Of a hub model the files are seen when it is loaded; of this one there is no tokenizer.json
     with the token in it."""

@@ -20,13 +20,11 @@ import bitsandbytes
 import huggingface_hub.constants
 import torch
 import transformers
-from model_families import make_family
 from sampling_toys import make_model, make_tokenizer
 from unsloth_gpu_sampling import LENGTH, make_folder
 
 from groupwise.framework.config import ModelConfig
 from groupwise.framework.policy import Policy, load, loading
-from groupwise.framework.policy.targets import plan
 from groupwise.rewards.reward_model import LearnedReward
 
 HUB_NAME = "unsloth/Qwen3-4B"  # that Unsloth has a quantised copy of
@@ -142,15 +140,6 @@ def failures(toy: Path) -> dict[str, list[str]]:
     return said
 
 
-def adapted_families(toy: Path) -> dict[str, Any]:
-    """What is adapted of families that Unsloth has no fast code for, and what was planned."""
-    found = {}
-    for family in ("lfm2", "opt", "gpt2", "gpt_neox"):
-        config = config_of(make_family(toy.parent / family, family))
-        found[family] = {"planned": str(plan(config)), "adapted": str(load(config).adapted)}
-    return found
-
-
 def reward_models_on_the_cpu(toy: Path) -> dict[str, list[list[float]]]:
     """Scores by a plain model, before and after Unsloth has loaded its family, beside a card.
 
@@ -202,7 +191,6 @@ PARTS = {
         one_after_the_other,
         no_adapter,
         a_hub_name,
-        adapted_families,
         reward_models_on_the_cpu,
         failures,
     )

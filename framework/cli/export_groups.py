@@ -30,7 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    refuse_to_replace(Path(arguments.to), overwrite=arguments.overwrite)
+    log = Path(arguments.run)
+    refuse_to_replace(Path(arguments.to), overwrite=arguments.overwrite, logs=[log])
     found = export_groups(
         arguments.run, arguments.to, score=arguments.score, keep_equal=arguments.keep_equal
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from groupwise.rewards.errors import UserError
@@ -27,8 +28,10 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
 
 
-def refuse_to_replace(output: Path, *, overwrite: bool) -> None:
-    """Raises UserError where a command would write over a file, or a folder."""
+def refuse_to_replace(output: Path, *, overwrite: bool, logs: Sequence[Path] = ()) -> None:
+    """Raises UserError where a command would write over a file, a folder, or a log that it reads."""
+    if output.is_file() and any(log.is_file() and output.samefile(log) for log in logs):
+        raise UserError(f"{output}: is the log itself; name another file")
     if output.is_dir():
         raise UserError(f"{output}: is a folder; name the file to write")
     if output.exists() and not overwrite:

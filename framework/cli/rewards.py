@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     output = Path(arguments.output) if arguments.output else None
     if output is not None:
-        refuse_to_replace(output, overwrite=arguments.overwrite)
+        refuse_to_replace(output, overwrite=arguments.overwrite, logs=logs)
     with Terminal().libraries_to():
         changes = rescore_all(configs, output)
     if arguments.json:

@@ -13,7 +13,6 @@ from typing import Any
 import gpu_emulation
 import pytest
 from conftest import ENVIRONMENT, HANG_S, ROOT
-from model_families import FAMILIES
 
 pytestmark = pytest.mark.stack
 
@@ -54,14 +53,6 @@ def test_a_missing_adapter_is_no_secret(found: dict[str, Any]) -> None:
 def test_a_name_loads_that_model_with_every_projection_quantised(found: dict[str, Any]) -> None:
     """And not the copy that Unsloth knows, which keeps layers in 16 bits."""
     assert found["a_hub_name"] == {"quantised": 7 * 2, "base": "unsloth/Qwen3-4B"}
-
-
-@pytest.mark.parametrize("family", ["lfm2", "opt", "gpt2", "gpt_neox"])
-def test_layers_that_unsloth_does_not_know_are_adapted(found: dict[str, Any], family: str) -> None:
-    """Of a list of names it drops what is in no attention and no MLP, and GPT-2's layers."""
-    said = found["adapted_families"][family]
-    assert f"({FAMILIES[family][2]})" in said["adapted"]
-    assert said["adapted"] == said["planned"]
 
 
 def test_reward_models_on_the_cpu_score_beside_a_card(found: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_to_replace(output: Path, *, overwrite: bool, logs: Sequence[Path] = ()) -> None:
-    """Raises UserError where a command would write over a file, a folder, or a log that it reads."""
+    """Raises UserError where a command would write over a file, a folder or a log that it reads."""
     if output.is_file() and any(log.is_file() and output.samefile(log) for log in logs):
         raise UserError(f"{output}: is the log itself; name another file")
     if output.is_dir():

@@ -260,6 +260,11 @@ class GRPOTrainer:
             raise TypeError("GRPOTrainer.evaluate needs eval_dataset=")
         if not isinstance(num_samples, int):
             raise UserError(f"num_samples: {num_samples!r} is not a whole number")
+        if solved_at is None and not any(example.answer for example in self.eval_examples):
+            raise UserError(
+                "eval_dataset: no row has an `answer`, so nothing could be right; add them, or say "
+                "with solved_at= which total reward solves a problem"
+            )
         # A score normalised within its group rates no single answer.
         num_steps = int(self.trl_trainer.state.max_steps) or self._num_steps()
         rubric = replace(self.rollouts.rubric, aggregation="sum", num_steps=num_steps)

@@ -6,6 +6,7 @@ import fcntl
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,9 @@ def test_two_trainings_in_one_folder(
         twin.evaluate(num_samples=2)
     with pytest.raises(UserError, match="num_samples: '4' is not a whole number"):
         twin.evaluate(num_samples="4")
+    twin.eval_examples = [replace(example, answer="") for example in finished.eval_examples]
+    with pytest.raises(UserError, match="eval_dataset: no row has an `answer`"):
+        twin.evaluate(num_samples=2)
 
 
 def timeless(row: dict[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def warm_start(
     try:
         with out_of_memory_as_user_error("supervised training", _tries(config, max_length)):
             steps = int(trainer.train().global_step)
+        processes.wait()  # the others may still look into the folder that goes now
     finally:
         log.close()
         shutil.rmtree(folder / "trainer", ignore_errors=True)

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from groupwise.framework.sampling.blocks import least_blocks
 from groupwise.framework.sampling.requests import PromptTokens
-from groupwise.framework.sampling.schedule import Schedule, least_blocks
+from groupwise.framework.sampling.schedule import Schedule
 
 HERE = Path(__file__).parent
 LENGTHS = HERE / "data" / "completion_lengths.json"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from groupwise.framework.sampling.attention import BLOCK
+from groupwise.framework.sampling.blocks import BLOCK
 from groupwise.framework.sampling.memory import TYPICAL_LENGTH, Need
 from groupwise.framework.sampling.requests import PromptTokens
 from groupwise.framework.sampling.schedule import Schedule as EngineSchedule

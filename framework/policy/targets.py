@@ -138,7 +138,7 @@ def plan(config: ModelConfig) -> Adapted | None:
     """
     if config.adapter is not None:  # it knows its layers itself
         return None
-    model = _without_weights(config)
+    model = without_weights(config.name, trust_remote_code=config.trust_remote_code)
     if model is None:
         return None
     total = sum(p.numel() for p in model.parameters())
@@ -187,16 +187,16 @@ def adapted(model: Any, notices: tuple[str, ...] = ()) -> Adapted:
     return Adapted(layers, model.peft_config["default"].r, trained, total, notices)
 
 
-def _without_weights(config: ModelConfig) -> nn.Module | None:
+def without_weights(name: str, *, trust_remote_code: bool = False) -> nn.Module | None:
     """The model on the meta device: layers and shapes; None for what transformers cannot build."""
     import torch  # slow, both: not at start-up
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        shape = AutoConfig.from_pretrained(config.name, trust_remote_code=config.trust_remote_code)
+        shape = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
             model: nn.Module = AutoModelForCausalLM.from_config(
-                shape, trust_remote_code=config.trust_remote_code
+                shape, trust_remote_code=trust_remote_code
             )
     except (OSError, ValueError, ImportError, RuntimeError, NotImplementedError):
         return None  # loading reports what is wrong, or takes another class than this one

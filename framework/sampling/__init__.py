@@ -19,21 +19,37 @@ memory, tune_rows     how many rows fit, and how many are fastest
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
-
-import torch
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from groupwise.evaluation.sampler import Sampler
-from groupwise.framework.sampling.generate import GenerateSampler
-from groupwise.framework.sampling.self_check import CheckedSampler
-from groupwise.framework.sampling.slots import Options, SlotSampler
-from groupwise.framework.sampling.state import sampling_mode
-from groupwise.framework.sampling.support import why_not_slots
-from groupwise.framework.sampling.vllm import VllmSampler, why_not_vllm
 from groupwise.rewards.errors import UserError
+
+if TYPE_CHECKING:
+    from groupwise.framework.sampling.generate import GenerateSampler
+    from groupwise.framework.sampling.self_check import CheckedSampler
+    from groupwise.framework.sampling.slots import SlotSampler
+    from groupwise.framework.sampling.state import sampling_mode
+    from groupwise.framework.sampling.vllm import VllmSampler
 
 Engine = Literal["auto", "slots", "generate", "vllm"]
 ENGINES: tuple[Engine, ...] = ("auto", "slots", "generate", "vllm")
+
+
+_NAMES = {
+    "CheckedSampler": "self_check",
+    "GenerateSampler": "generate",
+    "SlotSampler": "slots",
+    "VllmSampler": "vllm",
+    "sampling_mode": "state",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what needs torch when it is first used: what fits into memory is asked without."""
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)
 
 
 class EngineSampler(Sampler, Protocol):
@@ -69,6 +85,13 @@ def make_sampler(
     """
     if engine not in ENGINES:
         raise UserError(f"sampling: there is no engine {engine!r}; choose one of {ENGINES}.")
+    import torch  # slow, and so are the engines: not at start-up
+
+    from groupwise.framework.sampling.generate import GenerateSampler
+    from groupwise.framework.sampling.self_check import CheckedSampler
+    from groupwise.framework.sampling.slots import Options, SlotSampler
+    from groupwise.framework.sampling.vllm import VllmSampler
+
     reason = "asked for"
     is_checked = engine == "auto"
     if engine == "auto":
@@ -90,6 +113,9 @@ def make_sampler(
 
 
 def _pick(model: Any) -> tuple[Engine, str]:
+    from groupwise.framework.sampling.support import why_not_slots  # torch: not at start-up
+    from groupwise.framework.sampling.vllm import why_not_vllm
+
     if why_not_vllm(model) is None:
         return "vllm", "the model was loaded with fast_inference"
     why_not = why_not_slots(model)

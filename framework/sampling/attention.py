@@ -24,18 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from groupwise.framework.sampling.blocks import BLOCK, CHUNK
 from groupwise.framework.sampling.cpu import has_onednn
 
 ATTENTION = "groupwise_slots"
 CAPPED_ATTENTION = "groupwise_slots_capped"  # in place of eager attention: it may cap scores
 
-BLOCK = 64  # positions of a block, where results may depend on the batch
-# Positions of one attention call where they may not. Torch's attention multiplies with MKL, whose
-# rounding depends on the number of columns, masked ones too, and on the alignment of its buffers:
-# so each call has this many columns, whatever the window. The buffer of a thread holds
-# G * (CHUNK + D + 2) floats; with 126 that is a multiple of 64 bytes for heads of 16, 32, 64, …, so
-# all threads' are aligned alike.
-CHUNK = 126
 PROMPT_STEP = 16  # prompts are run together if their lengths, rounded up to this, are equal
 
 

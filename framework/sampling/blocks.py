@@ -11,7 +11,16 @@ from __future__ import annotations
 
 import heapq
 
+BLOCK = 64  # positions of a block, where results may depend on the batch
+# Positions of one attention call where they may not. Torch's attention multiplies with MKL, whose
+# rounding depends on the number of columns, masked ones too, and on the alignment of its buffers:
+# so each call has this many columns, whatever the window. The buffer of a thread holds
+# G * (CHUNK + D + 2) floats; with 126 that is a multiple of 64 bytes for heads of 16, 32, 64, …, so
+# all threads' are aligned alike.
+CHUNK = 126
+
 LEAST_HOLES = 2  # fewer are not worth a compaction
+RESERVE = 2  # rows in flight for each block that is kept free when a new row starts
 HOLES = 16  # used blocks for each hole that is left: a hole is read at each step, and moved once
 
 
@@ -75,3 +84,10 @@ class Blocks:
     def is_blocked(self, side: Side) -> bool:
         """Whether `side` can take no more before the other one is compacted."""
         return side.would_grow() and self.own.span + self.shared.span >= self.total
+
+
+def least_blocks(longest: int, max_tokens: int, block: int, shares_prompts: bool) -> int:
+    """The blocks of one whole sample behind a prompt of `longest` tokens, padding included."""
+    if shares_prompts:
+        return 2 + -(-(longest - 1) // block) + -(-max_tokens // block)
+    return 2 + -(-(longest + max_tokens - 1) // block)

@@ -24,12 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from groupwise.framework.sampling.blocks import Blocks, Side
+from groupwise.framework.sampling.blocks import RESERVE, Blocks, Side
 from groupwise.framework.sampling.requests import PromptTokens
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 FAR = 1 << 40  # the first position of a block that no row sees
-RESERVE = 2  # rows in flight for each block that is kept free when a new row starts
 
 
 @dataclass(slots=True)
@@ -74,13 +73,6 @@ class _Waiting:
     samples: deque[int]
 
 
-def least_blocks(longest: int, max_tokens: int, block: int, shares_prompts: bool) -> int:
-    """The blocks of one whole sample behind a prompt of `longest` tokens, padding included."""
-    if shares_prompts:
-        return 2 + -(-(longest - 1) // block) + -(-max_tokens // block)
-    return 2 + -(-(longest + max_tokens - 1) // block)
-
-
 def _zeros(*shape: int) -> Array:
     return np.zeros(shape, dtype=np.int64)
 
@@ -102,7 +94,7 @@ class Schedule:
         """The arguments are:
 
         block: positions of a block.
-        num_blocks: at least what `least_blocks` says.
+        num_blocks: at least what `blocks.least_blocks` says.
         move: copies blocks of the pool, (from, to), when they are renumbered.
         save: takes a row's blocks out of the pool; what it returns is the row's `saved`, from which
             its keys are to be filled in again when it starts the second time.

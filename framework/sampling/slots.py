@@ -28,13 +28,12 @@ from torch import Tensor
 
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
 from groupwise.framework.sampling.attention import (
-    BLOCK,
-    CHUNK,
     PROMPT_STEP,
     is_steady,
     round_up,
     slot_attention,
 )
+from groupwise.framework.sampling.blocks import BLOCK, CHUNK
 from groupwise.framework.sampling.buffers import Buffers, Sizes, bucketed, exact
 from groupwise.framework.sampling.cache import BlockCache, PromptCache
 from groupwise.framework.sampling.cpu import Threads, prepacked_linears
@@ -43,7 +42,17 @@ from groupwise.framework.sampling.forwards import transformers_forwards
 from groupwise.framework.sampling.graphs import Graphs
 from groupwise.framework.sampling.lean import lean_layers
 from groupwise.framework.sampling.lora import merged_adapters
-from groupwise.framework.sampling.memory import DRAW_ROWS, Need, Room, default_budget, room_within
+from groupwise.framework.sampling.memory import (
+    DRAW_ROWS,
+    PREFILL_PROMPTS,
+    PREFILL_TOKENS,
+    Need,
+    Room,
+    Widths,
+    default_budget,
+    most_rows,
+    room_within,
+)
 from groupwise.framework.sampling.randomness import sample_key, uniforms
 from groupwise.framework.sampling.requests import PromptTokens, completion, encode_prompts
 from groupwise.framework.sampling.schedule import Row, Schedule
@@ -51,11 +60,6 @@ from groupwise.framework.sampling.state import sampling_mode
 from groupwise.framework.sampling.stopping import Stopping
 from groupwise.framework.sampling.support import FAMILIES, base_model, mask_kinds, why_not_slots
 from groupwise.rewards.errors import UserError
-
-PREFILL_TOKENS = 2048  # padded tokens in one run of prompts
-PREFILL_PROMPTS = 16
-MOST_ROWS_CPU = 128
-MOST_ROWS_GPU = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,8 @@ class SlotSampler:
         prompts = sorted(prompts, key=lambda p: -len(p.ids))
         base = base_model(self.model)
         budget = self.memory_budget_bytes or default_budget(base.device)
-        rows = min(most_rows(self.max_rows, base.device), sum(len(p.samples) for p in prompts))
+        most_at_once = most_rows(self.max_rows, on_gpu=base.device.type != "cpu")
+        rows = min(most_at_once, sum(len(p.samples) for p in prompts))
         with (
             sampling_mode(self.model, self.tokenizer),
             transformers_forwards(
@@ -147,17 +152,12 @@ class SlotSampler:
                 stack.enter_context(lean_layers(self.model, base.dtype))
             most = Room(rows, PREFILL_TOKENS)
             budget -= merged + packed
-            room = partial(room_within, budget, config=base.config, most=most)
+            room = partial(room_within, budget, most=most)
             run = Run(base, prompts, params, stopping, room, self.options)
             try:
                 yield run
             finally:
                 run.close()
-
-
-def most_rows(max_rows: int | None, device: torch.device) -> int:
-    """The number of slots that a setting of `max_rows` allows; None: the device's default."""
-    return max_rows or (MOST_ROWS_CPU if device.type == "cpu" else MOST_ROWS_GPU)
 
 
 class Run:
@@ -169,7 +169,7 @@ class Run:
         prompts: list[PromptTokens],
         params: SamplingParams,
         stopping: Stopping,
-        room_for: Callable[[Tensor, Need], Room],
+        room_for: Callable[[Widths, Need], Room],
         options: Options,
     ) -> None:
         self.base, self.params, self.stopping = base, params, stopping
@@ -191,7 +191,7 @@ class Run:
         self._run_prompts(prompts[:1])
         kv = self.kept[prompts[0].index]
         need = Need(len(prompts[0].ids), self._padded(prompts[0]), params.max_tokens, block, shares)
-        room = room_for(kv, need)
+        room = room_for(Widths.of(kv, base.config), need)
         self.max_rows, self.prompt_tokens = room.rows, room.prompt_tokens
         self.threads = Threads(self.device, base.config, room.rows)
         self.cache = BlockCache(kv, room.blocks, block)

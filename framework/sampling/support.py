@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from groupwise.framework.sampling.attention import can_replace_attention
-from groupwise.framework.sampling.forwards import COMPILED, forward_of
-
 # model_type -> whether its forward takes one mask for each kind of layer, as a dict.
 # tests/framework/sampling/test_sampling_families.py compares each with `model.generate`.
 FAMILIES: dict[str, bool] = {
@@ -21,6 +18,10 @@ FAMILIES: dict[str, bool] = {
 }
 
 
+# These two rescale all rows by the longest one in the batch.
+ROPE_OF_THE_LONGEST = ("dynamic", "longrope")
+
+
 def base_model(model: Any) -> Any:
     """The causal language model inside a PEFT model; adapters stay active in its layers."""
     return model.get_base_model() if hasattr(model, "peft_config") else model
@@ -28,6 +29,10 @@ def base_model(model: Any) -> Any:
 
 def why_not_slots(model: Any) -> str | None:
     """Why the slot engine cannot serve this model; None if it can."""
+    # They import torch, and a plan asks for FAMILIES without.
+    from groupwise.framework.sampling.attention import can_replace_attention
+    from groupwise.framework.sampling.forwards import COMPILED, forward_of
+
     base = base_model(model)
     config = base.config
     if config.model_type not in FAMILIES:
@@ -57,8 +62,7 @@ def _why_not_rope(config: Any) -> str | None:
     rope = getattr(config, "rope_parameters", None) or {}
     nested = [r for r in rope.values() if isinstance(r, dict)] or [rope]
     for kind in (r.get("rope_type", "default") for r in nested):
-        # These two rescale all rows by the longest one in the batch.
-        if kind in ("dynamic", "longrope"):
+        if kind in ROPE_OF_THE_LONGEST:
             return f"rotary embedding of type {kind!r} would let one row change another"
     return None
 

@@ -22,8 +22,9 @@ from typing import Any
 import torch
 
 from groupwise.evaluation.sampler import Prompt, SamplingParams
+from groupwise.framework.sampling.memory import most_rows
 from groupwise.framework.sampling.requests import PromptTokens, encode_prompts
-from groupwise.framework.sampling.slots import Run, SlotSampler, most_rows
+from groupwise.framework.sampling.slots import Run, SlotSampler
 from groupwise.framework.sampling.stopping import Stopping
 from groupwise.framework.sampling.support import base_model
 
@@ -103,7 +104,7 @@ def measure_rows(
     ids = longest.ids + tuple(islice(cycle(longest.ids), half))
     params = replace(params, max_tokens=params.max_tokens - half)
     device = base_model(model).device
-    now = min(most_rows(max_rows, device), at_once)
+    now = min(most_rows(max_rows, on_gpu=device.type != "cpu"), at_once)
     candidates = sorted({now, *(min(rows, at_once) for rows in CANDIDATES)})
     tried: dict[int, RowsTried] = {}
     for rows in candidates:

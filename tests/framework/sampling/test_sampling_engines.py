@@ -12,7 +12,7 @@ from sampling_toys import make_model, make_tokenizer
 
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
 from groupwise.framework.sampling import make_sampler, sampling_mode
-from groupwise.framework.sampling.memory import Need, Room, room_within, rows_at_full_length
+from groupwise.framework.sampling.memory import Need, Room, Widths, room_within, rows_at_full_length
 from groupwise.rewards.errors import UserError
 
 pytestmark = pytest.mark.stack
@@ -392,7 +392,7 @@ def test_memory_budget_bounds_the_rows(model: Any, tokenizer: Any) -> None:
     most = Room(rows=64, prompt_tokens=2048)
     budget = 1_200_000
     need = Need(prompt=17, padded=20, max_tokens=24, block=8, shares_prompts=False)
-    room = room_within(budget, kv, need, model.config, most)
+    room = room_within(budget, Widths.of(kv, model.config), need, most)
     assert 1 <= room.rows < 64
     taken = room.blocks * 8 * 4 * 2 * 16 * 4 + room.rows * 100 * 24
     assert taken + room.prompt_tokens * 4 * 2 * 16 * 4 <= budget

@@ -23,7 +23,7 @@ from test_sampling_engines import lora, nf4
 from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
 from groupwise.framework.sampling import attention as kernels
 from groupwise.framework.sampling import cpu, make_sampler
-from groupwise.framework.sampling.attention import CHUNK
+from groupwise.framework.sampling.blocks import CHUNK
 from groupwise.framework.sampling.cpu import prepacked_linears
 from groupwise.framework.sampling.draw import draw
 from groupwise.framework.sampling.randomness import sample_key, uniforms

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groupwise.framework.sampling.blocks import Blocks, Side
+from groupwise.framework.sampling.blocks import Blocks, Side, least_blocks
 from groupwise.framework.sampling.requests import PromptTokens
-from groupwise.framework.sampling.schedule import FAR, Row, Schedule, least_blocks
+from groupwise.framework.sampling.schedule import FAR, Row, Schedule
 
 pytestmark = pytest.mark.stack
 

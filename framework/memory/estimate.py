@@ -1,0 +1,129 @@
+"""The memory that a run needs, predicted from its config: no weights are read, no GPU is needed.
+
+    plan = plan_memory(config, read_architecture(config.model))
+
+Three phases are added up by part: loading; generation (rollouts or evaluation, whichever needs
+more), with the optimiser's state and without gradients; training. What each part is made of:
+`tensors.py` (exact), `generation.py`, `training.py`, `machine.py` (main memory and disk).
+
+The interval around a phase: what is exact has none; activations, logits and temporaries are within
+`_MODELLED`, and torch's allocator may hold up to `_FRAGMENTS` more than is in use.
+
+Sampling takes what memory is left, so that keys and values are those of all rows that are asked
+for (`training.max_rows`, else the whole step): with less memory there are fewer rows at once, which
+is slower and no error. Left out: several GPUs, a display on the same card.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.memory.architecture import Architecture
+from groupwise.framework.memory.generation import generation_parts, samplings
+from groupwise.framework.memory.machine import disk_parts, host_parts
+from groupwise.framework.memory.parts import MemoryPlan, Part, Phase, PhaseName
+from groupwise.framework.memory.tensors import (
+    Stored,
+    optimizer_bytes,
+    trained_parameters,
+    weight_bytes,
+)
+from groupwise.framework.memory.training import forwards, gpu_parts
+
+CONTEXT = 550_000_000  # CUDA's context, cuBLAS and the kernels that are loaded; not measured here
+_MODELLED = 0.15
+_FRAGMENTS = 0.06
+_EXACT = {"weights", "lora", "optimizer", "gradients", "reference"}
+
+
+def plan_memory(
+    config: ExperimentConfig,
+    architecture: Architecture,
+    *,
+    prompt_tokens: int | None = None,
+    device: str = "cuda",
+) -> MemoryPlan:
+    """The plan of a run on a card, or with `device="cpu"` of this process without one.
+
+    `prompt_tokens`: of the longest prompt; None: `data.max_prompt_length`. With
+    `use_gradient_checkpointing: auto`, a card is taken to need it.
+    """
+    on_gpu = device != "cpu"
+    stored = storage(config, architecture, on_gpu=on_gpu)
+    prompt = config.data.max_prompt_length if prompt_tokens is None else prompt_tokens
+    checkpointing: object = config.model.use_gradient_checkpointing
+    if checkpointing == "auto":
+        checkpointing = "unsloth" if on_gpu else False
+    base = _base_parts(config, architecture, stored, on_gpu=on_gpu)
+    state, gradients = _trained(config, architecture)
+    sampled = [
+        generation_parts(sampling, architecture, stored, on_gpu=on_gpu)
+        for sampling in samplings(config, architecture, prompt, on_gpu=on_gpu)
+    ]
+    steps = forwards(config, prompt)
+    trained = [gpu_parts(forward, architecture, stored, checkpointing) for forward in steps]
+    phases = [_phase("loading", base, architecture)]
+    if sampled:
+        phases.append(_phase("generation", [*base, *state, *max(sampled, key=_sum)], architecture))
+    if trained:
+        parts = [*base, *state, *gradients, *max(trained, key=_sum)]
+        phases.append(_phase("training", parts, architecture))
+    longest = max(steps, key=lambda forward: forward.tokens, default=None)
+    return MemoryPlan(
+        tuple(phases),
+        host_parts(config, architecture, stored, longest, checkpointing) if on_gpu else (),
+        disk_parts(config, architecture, stored),
+    )
+
+
+def storage(config: ExperimentConfig, architecture: Architecture, *, on_gpu: bool) -> Stored:
+    """In which form the weights lie in memory, as `policy.load` asks for it."""
+    model = config.model
+    compute = 4 if model.dtype == "float32" or not on_gpu else 2
+    if model.full_finetuning:
+        return Stored("plain", compute, compute)
+    if model.load_in_4bit or architecture.quantised == "4bit":
+        return Stored("4bit", compute, compute)
+    return Stored("8bit" if model.load_in_8bit else "plain", compute, compute)
+
+
+def _base_parts(
+    config: ExperimentConfig, architecture: Architecture, stored: Stored, *, on_gpu: bool
+) -> list[Part]:
+    model = config.model
+    form = {"4bit": "NF4", "8bit": "8 bits", "plain": f"{8 * stored.size} bits"}[stored.form]
+    said = f"{architecture.parameters:,} parameters, {form}"
+    parts = [Part("context", CONTEXT, "CUDA and its kernels")] if on_gpu else []
+    parts.append(Part("weights", weight_bytes(architecture, stored), said))
+    if not model.full_finetuning:
+        lora = trained_parameters(architecture, model)
+        parts.append(Part("lora", 4 * lora, f"{lora:,} parameters, float32"))
+    return parts
+
+
+def _trained(config: ExperimentConfig, architecture: Architecture) -> tuple[list[Part], list[Part]]:
+    """The optimiser's state, with a reference where there is one; the gradients."""
+    model, training = config.model, config.training
+    trained = trained_parameters(architecture, model)
+    optim = "adamw_8bit" if training.method == "sft" else training.optim
+    state = [
+        Part("optimizer", optimizer_bytes(architecture, model, optim), optim),
+    ]
+    has_reference = training.beta > 0 and training.method == "grpo"
+    if has_reference and (model.full_finetuning or model.adapter or training.warm_start.enabled):
+        state.append(Part("reference", 4 * trained, "what the KL is measured from"))
+    return state, [Part("gradients", 4 * trained, f"{trained:,} parameters, float32")]
+
+
+def _sum(parts: list[Part]) -> int:
+    return sum(part.bytes for part in parts)
+
+
+def _phase(name: PhaseName, parts: list[Part], architecture: Architecture) -> Phase:
+    total = _sum(parts)
+    modelled = _MODELLED * sum(part.bytes for part in parts if part.name not in _EXACT)
+    low, high = total - modelled, (total + modelled) * (1 + _FRAGMENTS)
+    if architecture.kept_in_16_bits is None:  # of a dynamic quantisation: up to a tenth is seen
+        high += 1.5 * 0.1 * architecture.linear_parameters
+    return replace(Phase(name, tuple(parts), 0, 0), low=round(low), high=round(high))

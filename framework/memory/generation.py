@@ -1,0 +1,115 @@
+"""What sampling takes beside the weights: keys and values, logits, the prefill of prompts.
+
+The engine `slots` gives out memory by `sampling/memory.py`, the same arithmetic as here; what a
+plan counts is the pool for all rows at full length, which is the most that the engine takes. It
+takes less where less is free, and runs fewer rows at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.memory.architecture import Architecture
+from groupwise.framework.memory.parts import Part
+from groupwise.framework.memory.tensors import Stored
+from groupwise.framework.sampling.blocks import BLOCK, RESERVE
+from groupwise.framework.sampling.memory import (
+    DRAW_ROWS,
+    MOST_ROWS_GPU,
+    PREFILL_TOKENS,
+    Need,
+    Widths,
+    most_rows,
+)
+
+MOST_ROWS_GENERATE = 16  # of `model.generate`, where no number is asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """One use of the sampler: how many rows of which lengths, by which engine."""
+
+    what: str
+    engine: str
+    rows: int
+    prompt: int
+    tokens: int
+    shares_prompts: bool
+
+
+def samplings(
+    config: ExperimentConfig, architecture: Architecture, prompt: int, *, on_gpu: bool
+) -> list[Sampling]:
+    """The rollouts of a step, and an evaluation."""
+    training, evaluation = config.training, config.evaluation
+    found = []
+    if training.method == "grpo":
+        engine = _engine(training.sampler, architecture, config)
+        rows = _rows(training.max_rows, training.batch_shape.completions_per_step, engine, on_gpu)
+        found.append(
+            Sampling("rollouts", engine, rows, prompt, training.max_completion_length, True)
+        )
+    if evaluation.before or evaluation.after or evaluation.every_steps:
+        engine = _engine(evaluation.sampler, architecture, config)
+        problems = config.data.max_eval_examples or MOST_ROWS_GPU
+        rows = _rows(evaluation.max_rows, problems * evaluation.num_samples, engine, on_gpu)
+        tokens = config.eval_max_completion_length
+        shares = evaluation.num_samples > 1
+        found.append(Sampling("evaluation", engine, rows, prompt, tokens, shares))
+    return found
+
+
+def _engine(asked: str, architecture: Architecture, config: ExperimentConfig) -> str:
+    if asked != "auto":
+        return asked
+    if config.model.fast_inference:
+        return "vllm"
+    return "slots" if architecture.served_by_slots else "generate"
+
+
+def _rows(asked: int | None, wanted: int, engine: str, on_gpu: bool) -> int:
+    if engine == "generate":
+        return min(asked or MOST_ROWS_GENERATE, wanted)
+    return min(most_rows(asked, on_gpu=on_gpu), wanted)
+
+
+def generation_parts(
+    sampling: Sampling, architecture: Architecture, stored: Stored, *, on_gpu: bool
+) -> list[Part]:
+    """Beside weights, adapter and optimiser."""
+    widths = _widths(architecture, stored, on_gpu)
+    rows, length = sampling.rows, sampling.prompt + sampling.tokens
+    said = f"{sampling.what}: {rows} rows of {length} tokens at once"
+    if sampling.engine != "slots":
+        cache = rows * length * widths.position
+        logits = rows * architecture.vocab * 24
+        return [Part("kv_cache", cache, said), Part("logits", logits, f"of {rows} rows")]
+    need = Need(sampling.prompt, sampling.prompt, sampling.tokens, BLOCK, sampling.shares_prompts)
+    blocks = rows * need.blocks(sampling.tokens) + rows // RESERVE + 4
+    drawn = min(DRAW_ROWS, rows) if on_gpu else 0
+    prefill = min(PREFILL_TOKENS, max(sampling.prompt, 1) * rows)
+    prefill = max(prefill, sampling.prompt)
+    attention = blocks * (widths.block(BLOCK) - widths.position * BLOCK)
+    return [
+        Part(
+            "kv_cache", blocks * BLOCK * widths.position, f"{said}, in {blocks} blocks of {BLOCK}"
+        ),
+        Part("logits", rows * widths.row + drawn * widths.draw, f"of {rows} rows, and drawing"),
+        Part("prefill", prefill * widths.prompt_token, f"{prefill} prompt tokens at once"),
+        Part("attention", attention, "queries and results of one layer"),
+    ]
+
+
+def _widths(architecture: Architecture, stored: Stored, on_gpu: bool) -> Widths:
+    return Widths(
+        planes=2 * architecture.layers,
+        kv_heads=architecture.kv_heads,
+        head_dim=architecture.head_dim,
+        element_size=stored.compute,
+        heads=architecture.heads,
+        hidden=architecture.hidden,
+        ffn=architecture.ffn,
+        vocab=architecture.vocab,
+        on_gpu=on_gpu,
+    )

@@ -1,0 +1,69 @@
+"""What is read of a model: its parameters as published, and by kind as transformers counts them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from groupwise.framework.config import ModelConfig
+from groupwise.framework.memory.architecture import read_architecture
+from groupwise.rewards.errors import UserError
+
+# Parameters as each model's page on the hub states them, a tied head counted once.
+PUBLISHED = {
+    "Qwen/Qwen2.5-0.5B-Instruct": 494_032_768,
+    "Qwen/Qwen2.5-1.5B": 1_543_714_304,
+    "unsloth/Qwen2.5-Coder-1.5B-Instruct": 1_543_714_304,
+    "unsloth/Qwen2.5-3B-Instruct-unsloth-bnb-4bit": 3_085_938_688,
+    "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512,
+    "Qwen/Qwen3-0.6B": 596_049_920,
+    "Qwen/Qwen3-1.7B-Base": 1_720_574_976,
+    "unsloth/Qwen3-4B": 4_022_468_096,
+    "Qwen/Qwen3-4B-Instruct-2507": 4_022_468_096,
+    "unsloth/Qwen3-8B-bnb-4bit": 8_190_735_360,
+    "meta-llama/Llama-3.2-1B-Instruct": 1_235_814_400,
+    "unsloth/Llama-3.2-3B-Instruct": 3_212_749_824,
+    "meta-llama/Llama-3.1-8B": 8_030_261_248,
+    "unsloth/Meta-Llama-3.1-8B-Instruct-bnb-4bit": 8_030_261_248,
+    "google/gemma-3-1b-it": 999_885_952,
+    "unsloth/gemma-3-4b-it": 4_300_079_472,
+    "mistralai/Mistral-7B-Instruct-v0.3": 7_248_023_552,
+    "microsoft/Phi-4-mini-instruct": 3_836_021_760,
+    "microsoft/Phi-3.5-mini-instruct": 3_821_079_552,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": 134_515_008,
+    "HuggingFaceTB/SmolLM2-360M": 361_821_120,
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1_711_376_384,
+    "HuggingFaceTB/SmolLM3-3B": 3_075_098_624,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_well_known_model_has_the_parameters_that_are_published(name: str) -> None:
+    assert read_architecture(ModelConfig(name=name)).parameters == PUBLISHED[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("someone/Qwen3-4B", "hf download someone/Qwen3-4B config.json"),
+        ("mistralai/Mistral-7B-v0.1", "not known here"),
+        ("./nowhere", "no folder with a config.json"),
+    ],
+)
+def test_a_model_that_is_not_here_is_refused_with_a_remedy(name: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        read_architecture(ModelConfig(name=name))
+
+
+def test_a_folder_goes_before_the_table_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    shape = {"model_type": "llama", "hidden_size": 8, "intermediate_size": 16, "vocab_size": 10}
+    shape |= {"num_hidden_layers": 1, "num_attention_heads": 2, "tie_word_embeddings": False}
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    found = read_architecture(ModelConfig(name=str(tmp_path)))
+    assert found.parameters == 2 * 10 * 8 + 4 * 8 * 8 + 3 * 8 * 16 + 3 * 8
+    assert (found.embedding, found.head, found.norms, found.biases) == (80, 80, 24, 0)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_architecture(ModelConfig(name=str(tmp_path)))

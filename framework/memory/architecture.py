@@ -24,6 +24,7 @@ from groupwise.framework.config import TOY
 from groupwise.framework.data.toy import make_folder_without_weights
 from groupwise.framework.memory.families import Counts, Linear, count
 from groupwise.framework.memory.known import known_config, without_quantised_ending
+from groupwise.framework.memory.meta import count_on_meta
 from groupwise.framework.policy.folders import base_of_adapter
 from groupwise.framework.sampling.support import FAMILIES, ROPE_OF_THE_LONGEST
 from groupwise.rewards.errors import UserError
@@ -115,8 +116,6 @@ def read_architecture(model: ModelConfig, terminal: Terminal | None = None) -> A
     config, source = find_config(name)
     counted = count(config)
     if counted is None:
-        from groupwise.framework.memory.meta import count_on_meta  # imports torch
-
         stage = terminal.stage("Count the parameters") if terminal else nullcontext()
         with stage:
             counted = count_on_meta(name, config, trust_remote_code=model.trust_remote_code)

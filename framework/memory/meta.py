@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from groupwise.evaluation.log.files import write_json
 from groupwise.framework.data.kept import kept_folder
 from groupwise.framework.memory.families import Counts, Linear
+from groupwise.framework.policy.targets import linear_layers, without_weights
 from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,8 +57,6 @@ def _write(folder: Path, counted: Counts) -> None:
 
 
 def _count(name: str, *, trust_remote_code: bool) -> Counts:
-    from groupwise.framework.policy.targets import linear_layers, without_weights
-
     model = without_weights(name, trust_remote_code=trust_remote_code)
     if model is None:
         raise UserError(

@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from groupwise.evaluation.sampler import Sampler
+from groupwise.framework.sampling.support import why_not_slots
 from groupwise.rewards.errors import UserError
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ def make_sampler(
 
 
 def _pick(model: Any) -> tuple[Engine, str]:
-    from groupwise.framework.sampling.support import why_not_slots  # torch: not at start-up
-    from groupwise.framework.sampling.vllm import why_not_vllm
+    from groupwise.framework.sampling.vllm import why_not_vllm  # imports torch: not at start-up
 
     if why_not_vllm(model) is None:
         return "vllm", "the model was loaded with fast_inference"

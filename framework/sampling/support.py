@@ -29,7 +29,7 @@ def base_model(model: Any) -> Any:
 
 def why_not_slots(model: Any) -> str | None:
     """Why the slot engine cannot serve this model; None if it can."""
-    # They import torch, and a plan asks for FAMILIES without.
+    # They import torch: not at start-up, nor where a plan asks for FAMILIES.
     from groupwise.framework.sampling.attention import can_replace_attention
     from groupwise.framework.sampling.forwards import COMPILED, forward_of
 

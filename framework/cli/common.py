@@ -33,21 +33,26 @@ def is_run(path: Path) -> bool:
 
 
 def tuned_run(path: Path, overrides: Overrides) -> tuple[RunDir, ExperimentConfig]:
-    """A finished run, and its config with the tuned model in place.
+    """A finished run, and its config with the tuned model in place."""
+    run_dir = open_run_dir(path)
+    config = base_config(run_dir, overrides)
+    if not run_dir.final_model.is_dir():
+        raise UserError(f"{path}: the run has no final_model; it did not finish")
+    return run_dir, replace(config, model=as_saved(config.model, run_dir.final_model))
+
+
+def base_config(run_dir: RunDir, overrides: Overrides) -> ExperimentConfig:
+    """A run's config with its base model in place.
 
     A toy or a merged base model that the run has made is taken from its folder.
     """
-    run_dir = open_run_dir(path)
     config = ExperimentConfig.from_yaml(run_dir.config_resolved, overrides)
-    if not run_dir.final_model.is_dir():
-        raise UserError(f"{path}: the run has no final_model; it did not finish")
     if run_dir.merged_base.is_dir():
         merged = replace(
             config.model, name=str(run_dir.merged_base), adapter=None, adapter_mode="continue"
         )
         config = replace(config, model=merged)
-    config = toy_of(run_dir, run_dir.dated(config))
-    return run_dir, replace(config, model=as_saved(config.model, run_dir.final_model))
+    return toy_of(run_dir, run_dir.dated(config))
 
 
 def print_json(value: dict[str, Any]) -> None:

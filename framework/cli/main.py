@@ -42,6 +42,7 @@ COMMANDS = {
     "view": "read every answer in the browser",
     "report": "write a run as one HTML page, to keep or mail",
     "export-groups": "turn a log's answers into data for group_scores",
+    "export": "write a tuned model for others, and check it",
     "configs": "list the presets, or print one",
     "chat": "talk to a run's tuned model",
     "doctor": "compare what is installed with what was tested",

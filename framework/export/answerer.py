@@ -7,11 +7,11 @@ compared: a template or a tokenizer that was lost on the way shows at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from groupwise.evaluation.sampler import Prompt, SampledCompletion, SamplingParams
+from groupwise.evaluation.sampler import Sampler
 from groupwise.rewards.types import Message
 
 
@@ -43,17 +43,14 @@ class Reply:
     best_ids: tuple[int, ...]
 
 
-class Answerer(Protocol):
-    """An export, loaded."""
+class Answerer(Sampler, Protocol):
+    """An export, loaded. As a `Sampler` it draws for Pass@K, by the random numbers of our own
+    engines where it can: answers that are drawn alike differ only where the models do.
+    """
 
     @property
     def loader(self) -> str:
         """What has loaded it, with versions: "transformers 5.17.0, peft 0.21.0"."""
-        ...
-
-    @property
-    def sampler(self) -> str:
-        """The engine that `sample` draws with, for the log's settings: "slots"."""
         ...
 
     @property
@@ -64,8 +61,8 @@ class Answerer(Protocol):
     def render(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> list[int]:
         """The tokens of a prompt, by the export's own template and tokenizer.
 
-        `variables` of the template are plain values; `strftime_now`, if there, is the moment (ISO
-        8601) that the template's function of this name has to tell.
+        `variables` of the template are plain values; `strftime_now` is the moment (ISO 8601) that
+        the template's function of this name has to tell.
         """
         ...
 
@@ -75,14 +72,6 @@ class Answerer(Protocol):
         answer_ids: Sequence[int],
         candidates: Sequence[Sequence[int]],
         max_tokens: int,
-    ) -> Reply: ...
-
-    def sample(
-        self,
-        prompts: Sequence[Prompt],
-        num_samples: int,
-        params: SamplingParams,
-        max_rows: int | None,
-    ) -> Iterator[SampledCompletion]:
-        """As `evaluation.sampler.Sampler`, by the same random numbers where it can be done."""
+    ) -> Reply:
+        """To the fields of a `Question`; `max_tokens` bounds its own greedy answer."""
         ...

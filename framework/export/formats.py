@@ -69,6 +69,7 @@ def _plain(tuned: Tuned, folder: Path) -> list[str]:
         "folder": str(folder),
         "base": model.name if is_adapter else None,
         "precision": tuned.precision.to_json() if is_adapter else None,
+        "max_rows": tuned.source.config.evaluation.max_rows,
         "trust_remote_code": model.trust_remote_code,
     }
     return [sys.executable, "-m", "groupwise.framework.export.plain", json.dumps(options)]

@@ -35,6 +35,7 @@ class PlainAnswerer:
         folder: str,
         base: str | None,
         precision: Mapping[str, Any] | None,
+        max_rows: int | None,
         trust_remote_code: bool,
     ) -> None:
         import transformers  # slow: not at start-up
@@ -58,12 +59,13 @@ class PlainAnswerer:
             self.loader += f", peft {peft.__version__}"
         if Path(folder, "generation_config.json").is_file():
             self.model.generation_config = GenerationConfig.from_pretrained(folder)
+        self._engine = make_sampler(self.model, self.tokenizer, max_rows=max_rows)
         self.model.eval()
         assert "unsloth" not in sys.modules
 
     @property
-    def sampler(self) -> str:
-        return make_sampler(self.model, self.tokenizer).name
+    def name(self) -> str:
+        return self._engine.name
 
     @property
     def end_ids(self) -> list[int]:
@@ -108,14 +110,9 @@ class PlainAnswerer:
         )
 
     def sample(
-        self,
-        prompts: Sequence[Prompt],
-        num_samples: int,
-        params: SamplingParams,
-        max_rows: int | None,
+        self, prompts: Sequence[Prompt], num_samples: int, params: SamplingParams
     ) -> Iterator[SampledCompletion]:
-        sampler = make_sampler(self.model, self.tokenizer, max_rows=max_rows)
-        yield from sampler.sample(prompts, num_samples, params)
+        return self._engine.sample(prompts, num_samples, params)
 
 
 if __name__ == "__main__":

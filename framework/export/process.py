@@ -4,7 +4,7 @@
     with Loaded(command, log) as export:            # in ours
         export.render(messages, variables)
 
-The process says `{"ready": {...}}` once it has loaded the export. A request is a line with `do`
+The process says what it is once it has loaded the export. A request is a line with `do`
 (a method of `Answerer`) and its arguments; each reply is a line, and `{"end": true}` the last.
 What libraries print goes to `log`, so that standard output holds nothing but replies.
 """
@@ -40,15 +40,7 @@ def serve(load: Callable[[dict[str, Any]], Answerer]) -> None:
         print(json.dumps(line), file=replies)
 
     answerer = load(json.loads(sys.argv[1]))
-    tell(
-        {
-            "ready": {
-                "loader": answerer.loader,
-                "sampler": answerer.sampler,
-                "end_ids": list(answerer.end_ids),
-            }
-        }
-    )
+    tell({"loader": answerer.loader, "name": answerer.name, "end_ids": list(answerer.end_ids)})
     for line in sys.stdin:
         request = json.loads(line)
         match request.pop("do"):
@@ -61,7 +53,7 @@ def serve(load: Callable[[dict[str, Any]], Answerer]) -> None:
                 params = request.pop("params")
                 params["stop"] = tuple(params["stop"])
                 for sample in answerer.sample(prompts, params=SamplingParams(**params), **request):
-                    tell(asdict(sample))
+                    tell({"sample": asdict(sample), "name": answerer.name})
         tell({"end": True})
 
 
@@ -71,8 +63,7 @@ class Loaded:
     Raises DoesNotLoadError, at the start or whenever the process is gone.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, max_rows: int | None) -> None:
-        self._max_rows = max_rows
+    def __init__(self, command: Sequence[str], log: Path) -> None:
         with log.open("ab") as sink:
             self._from = sink.tell()
             self._log = log
@@ -80,12 +71,12 @@ class Loaded:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink
             )
         try:
-            ready = self._line()["ready"]
+            ready = self._line()
         except BaseException:
             self.close()
             raise
         self.loader: str = ready["loader"]
-        self.name: str = ready["sampler"]
+        self.name: str = ready["name"]
         self.end_ids = frozenset(ready["end_ids"])
 
     def render(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> tuple[int, ...]:
@@ -115,14 +106,14 @@ class Loaded:
             prompts=given,
             num_samples=num_samples,
             params=asdict(params),
-            max_rows=self._max_rows,
         )
         for reply in asked:
-            token_ids = tuple(reply.pop("token_ids"))
-            logprobs = reply.pop("logprobs")
-            yield SampledCompletion(
-                **reply, token_ids=token_ids, logprobs=None if logprobs is None else tuple(logprobs)
-            )
+            self.name = reply["name"]  # an engine may give way to another
+            sample = reply["sample"]
+            logprobs = sample["logprobs"]
+            sample["token_ids"] = tuple(sample["token_ids"])
+            sample["logprobs"] = None if logprobs is None else tuple(logprobs)
+            yield SampledCompletion(**sample)
 
     def _ask(self, do: str, **arguments: Any) -> Iterator[dict[str, Any]]:
         assert self._process.stdin is not None

@@ -85,6 +85,6 @@ def check(
     log = tuned.source.run_dir.log
     with (
         terminal.stage("Load it again, and ask") as stage,
-        Loaded(format.command(tuned, folder), log, config.evaluation.max_rows) as loaded,
+        Loaded(format.command(tuned, folder), log) as loaded,
     ):
         return compare_with(reference, loaded, config, format.rounding(tuned), stage.update)

@@ -28,6 +28,7 @@ from groupwise.framework.policy import Policy
 from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.framework.run.terminal import Terminal
+from groupwise.framework.run.time_left import RunClock
 from groupwise.rewards import Rubric, build_rubric
 from groupwise.rewards.types import Example
 
@@ -216,8 +217,12 @@ def periodic_evaluation(
     problems: Problems,
     run_dir: RunDir,
     terminal: Terminal,
+    clock: RunClock | None = None,
 ) -> PeriodicEvaluation | None:
-    """The evaluation during training that a config asks for; None without `every_steps`."""
+    """The evaluation during training that a config asks for; None without `every_steps`.
+
+    `clock` is told what it takes.
+    """
     if config.evaluation.every_steps is None:
         return None
     return PeriodicEvaluation(
@@ -230,4 +235,5 @@ def periodic_evaluation(
         run_dir.path,
         lambda text: terminal.line(f"      {text}"),
         lambda: evaluation_out_of_memory(config),
+        clock,
     )

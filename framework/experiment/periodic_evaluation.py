@@ -6,6 +6,7 @@ decisions as one that was never stopped.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -17,6 +18,7 @@ from groupwise.evaluation.text import percent, rounded
 from groupwise.framework.policy import Policy
 from groupwise.framework.policy.loading import save_pretrained
 from groupwise.framework.run import processes
+from groupwise.framework.run.time_left import Evaluated, RunClock
 from groupwise.rewards import Rubric
 from groupwise.rewards.types import Example
 
@@ -47,6 +49,7 @@ class PeriodicEvaluation:
         run_folder: Path,
         tell: Callable[[str], None],
         guard: Callable[[], AbstractContextManager[None]] = nullcontext,
+        clock: RunClock | None = None,
     ) -> None:
         self.config, self.policy, self.sampler, self.rubric = config, policy, sampler, rubric
         self.examples = list(examples)[: config.every_examples]
@@ -54,6 +57,7 @@ class PeriodicEvaluation:
         self.guard = guard  # around each evaluation: makes errors of the user's out of others
         self.history: list[tuple[int, float]] = []  # (step, metric), in order
         self._is_checked = False
+        self.clock = clock
 
     @property
     def metric(self) -> str:
@@ -63,6 +67,7 @@ class PeriodicEvaluation:
         """Evaluates the policy as it is now; the numbers, under the names of `metrics.jsonl`."""
         from groupwise.evaluation import evaluate  # NumPy and SciPy: not at start-up
 
+        started = time.perf_counter()
         with self.guard():
             self._check_engine()
             summary = evaluate(
@@ -84,6 +89,8 @@ class PeriodicEvaluation:
         else:
             shown = rounded(value, 3) if self.metric == "mean_score" else percent(value, 1)
         self.tell(f"step {step}: {self.metric} {shown}")
+        if self.clock is not None:
+            self.clock.evaluated(Evaluated.of(summary), time.perf_counter() - started)
         return {f"eval/{name}": number for name, number in numbers.items()}
 
     def _check_engine(self) -> None:

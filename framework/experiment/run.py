@@ -32,6 +32,7 @@ from groupwise.framework.experiment.evaluate import (
 )
 from groupwise.framework.experiment.preflight import check_sample, load_tokenizer
 from groupwise.framework.experiment.template_check import notice_template
+from groupwise.framework.experiment.timing import run_clock
 from groupwise.framework.experiment.toy import make_toy_in, toy_folder
 from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
 from groupwise.framework.grpo_trainer.rollout_metrics import training_numbers
@@ -45,6 +46,7 @@ from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.memory import free_memory
 from groupwise.framework.run.processes import from_main
 from groupwise.framework.run.terminal import Terminal
+from groupwise.framework.run.time_left import RunClock
 from groupwise.framework.run.tracking import Tracker
 from groupwise.framework.trainers.common import TrainResult
 from groupwise.framework.trainers.sft import warm_start as train_supervised
@@ -101,14 +103,9 @@ def run(
         problems = load_data(data, policy.tokenizer, terminal)
 
         def measured(label: str) -> Callable[[], Summary]:
+            held_out, count = problems.held_out, len(problems.train)
             return lambda: measure(
-                label,
-                config,
-                policy,
-                problems.held_out,
-                run_dir,
-                terminal,
-                num_problems=len(problems.train),
+                label, config, policy, held_out, run_dir, terminal, num_problems=count
             )
 
         summaries: dict[str, Summary] = {}
@@ -118,10 +115,11 @@ def run(
                 warm_start(config, policy, data, run_dir, terminal)
             if config.evaluation.before:
                 summaries[BASE] = from_main(measured(BASE))
+            clock = run_clock(config, len(problems.held_out), summaries.get(BASE))
             if config.training.method == "sft":
-                warm_start(config, policy, data, run_dir, terminal)
+                warm_start(config, policy, data, run_dir, terminal, clock)
             else:
-                training = train(config, policy, problems, rubric, run_dir, terminal)
+                training = train(config, policy, problems, rubric, run_dir, terminal, clock)
                 if training.was_stopped:
                     return Outcome(run_dir, summaries, None, training)
             from_main(lambda: policy.save(run_dir.final_model))
@@ -215,16 +213,29 @@ def warm_started(run_dir: RunDir) -> Path:
 
 
 def warm_start(
-    config: ExperimentConfig, policy: Policy, data: RunData, run_dir: RunDir, terminal: Terminal
+    config: ExperimentConfig,
+    policy: Policy,
+    data: RunData,
+    run_dir: RunDir,
+    terminal: Terminal,
+    clock: RunClock | None = None,
 ) -> None:
-    """Supervised training on demonstrations; `policy` changes in place. A resumed run skips it."""
+    """Supervised training on demonstrations; `policy` changes in place. A resumed run skips it.
+
+    `clock`: that of the run, if this is all its training.
+    """
     # Imports transformers: not at start-up.
-    from groupwise.framework.trainers.callbacks import ShowProgress
+    from groupwise.framework.trainers.callbacks import KeepTime, ShowProgress
 
     if not config.training.warm_start.enabled or warm_started(run_dir).is_dir():
         return
     demonstrations = data.rendered_demonstrations(policy.tokenizer)
     with terminal.stage("Warm start (SFT)") as stage:
+
+        def show(step: int, steps: int, numbers: Mapping[str, float | None]) -> None:
+            loss = f"loss {numbers['policy_loss'] or 0:.3f}"
+            stage.update(step, steps, loss, str(clock.left or "") if clock else "")
+
         train_supervised(
             policy,
             demonstrations,
@@ -232,11 +243,7 @@ def warm_start(
             seed=config.seed,
             max_length=config.model.max_seq_length,
             folder=run_dir.path / "warm_start",
-            callbacks=[
-                ShowProgress(
-                    lambda step, n, m: stage.update(step, n, f"loss {m['policy_loss'] or 0:.3f}")
-                )
-            ],
+            callbacks=[*([KeepTime(clock)] if clock else []), ShowProgress(show)],
         )
     from_main(lambda: policy.save(warm_started(run_dir)))
     if not policy.is_adapter:
@@ -252,21 +259,31 @@ def train(
     rubric: Rubric,
     run_dir: RunDir,
     terminal: Terminal,
+    clock: RunClock,
 ) -> TrainResult:
     """GRPO, or its offline form on scored groups; `policy` changes in place."""
     if config.training.method == "group_scores":
         # Imports transformers: not at start-up.
         from groupwise.framework.trainers.group_scores import train_on_groups
 
-        return train_on_groups(config, policy, problems.groups, run_dir, terminal)
+        return train_on_groups(config, policy, problems.groups, run_dir, terminal, clock)
     # Imports transformers: not at start-up.
-    from groupwise.framework.trainers.callbacks import Notices, ShowProgress, TrackerCallback
+    from groupwise.framework.trainers.callbacks import (
+        KeepTime,
+        Notices,
+        ShowProgress,
+        TrackerCallback,
+    )
 
     terminal.line(f"  {config.training.batch_shape.shared_by(processes.count())}")
     tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
-    evaluation = periodic_evaluation(config, policy, problems, run_dir, terminal)
+    evaluation = periodic_evaluation(config, policy, problems, run_dir, terminal, clock)
     try:
         with terminal.stage("Train (GRPO)") as stage:
+
+            def show(step: int, steps: int, numbers: Mapping[str, float | None]) -> None:
+                stage.update(step, steps, training_numbers(numbers), str(clock.left or ""))
+
             trainer = GRPOTrainer(
                 policy,
                 rubric,
@@ -280,8 +297,9 @@ def train(
                 callbacks=[
                     Notices(terminal.notice),
                     *([TrackerCallback(tracker)] if tracker else []),
-                    ShowProgress(lambda step, n, m: stage.update(step, n, training_numbers(m))),
+                    ShowProgress(show),
                     *([evaluation.callback()] if evaluation else []),
+                    KeepTime(clock),
                 ],
             )
             # The folder is this run's: from its last checkpoint, or from the start without one.

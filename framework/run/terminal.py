@@ -6,8 +6,8 @@
 Progress and notices go to standard error, results to standard output. What libraries print goes to
 a log file: both streams are redirected below Python, because some libraries write there from C.
 A terminal that goes away (a closed window, a dropped ssh) ends no run: what is written is dropped.
-Without a terminal there are no colours and no moving bars, but a line at the start, at the end and
-at every quarter of each stage.
+Without a terminal there are no colours and no moving bars, but a line at the start, at the end, at
+every quarter of each stage, and when the time left of the run is first known.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-_NUMBERS = 64  # columns beside the bar: how far it is, the time left, and the stage's numbers
+_NUMBERS = 72  # columns beside the bar: how far it is, the time left, and the stage's numbers
 _MOST_BEFORE_A_RUN = 1_000_000  # bytes
 _ERASE = "\r\x1b[2K"  # the line of the cursor
 
@@ -44,23 +44,36 @@ class Stage:
         self._numbers = ""
         self._progress: Progress | None = None
         self._next_quarter = 1
+        self._has_said_left = False
         self.summary = ""  # shown in the closing line; the last numbers by default
         self.ended = ""  # "stopped" or "failed" if the stage was not completed
 
-    def update(self, done: int, total: int, numbers: str = "") -> None:
-        """`numbers`: the few that matter, such as "reward 0.41  length 12"."""
+    def update(self, done: int, total: int, numbers: str = "", left: str = "") -> None:
+        """`numbers`: the few that matter, such as "reward 0.41  length 12".
+
+        `left`: the time to the end of the whole run, such as "1.4-1.7 h". Without it, the bar has
+        that to the end of the stage.
+        """
         self._numbers = numbers
         if self._terminal.is_interactive:
-            self._draw(done, total or None)
-        elif total and self._next_quarter * total <= done * 4 < total * 4:
+            self._draw(done, total or None, left)
+            return
+        is_quarter = bool(total) and self._next_quarter * total <= done * 4 < total * 4
+        if is_quarter or (left and not self._has_said_left):
+            self._has_said_left |= bool(left)
             self._next_quarter = done * 4 // total + 1
-            self._terminal.line(f"      {done}/{total}  {numbers}".rstrip())
+            said = f"      {done}/{total}  {numbers}".rstrip()
+            self._terminal.line(f"{said}  left {left}" if left else said)
 
-    def _draw(self, done: int, total: int | None) -> None:
+    def _draw(self, done: int, total: int | None, left: str) -> None:
         if self._progress is None:
             self._progress = self._terminal.new_progress(self.name)
         self._progress.update(
-            self._progress.task_ids[0], completed=done, total=total, numbers=self._numbers
+            self._progress.task_ids[0],
+            completed=done,
+            total=total,
+            numbers=self._numbers,
+            left=left,
         )
 
     def close(self) -> None:
@@ -131,9 +144,17 @@ class Terminal:
     def new_progress(self, name: str) -> Progress:
         # rich is slow to import: not at start-up
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn
         from rich.progress import TimeRemainingColumn as Remaining
         from rich.table import Column
+        from rich.text import Text
+
+        class Left(Remaining):
+            """Of the run where that is known, else of the stage."""
+
+            def render(self, task: Task) -> Text:
+                left = task.fields["left"]
+                return Text(f"left {left}") if left else super().render(task)
 
         if self._console is None:
             self._console = Console(file=self._stream, highlight=False)
@@ -143,7 +164,7 @@ class Terminal:
         progress = Progress(
             *(drawn if bar >= 8 else (TextColumn("  {task.description}"),)),
             MofNCompleteColumn(table_column=whole),
-            Remaining(compact=True, table_column=whole),
+            Left(compact=True, table_column=whole),
             # What does not fit is cut off here, and not from the figures before it.
             TextColumn(
                 "{task.fields[numbers]}",
@@ -157,7 +178,7 @@ class Terminal:
             redirect_stdout=False,  # what libraries print belongs in their log
             redirect_stderr=False,
         )
-        progress.add_task(name, total=None, numbers="")
+        progress.add_task(name, total=None, numbers="", left="")
         progress.start()
         self.has_bar = True
         return progress

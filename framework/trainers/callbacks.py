@@ -25,6 +25,7 @@ from groupwise.framework.run.health import Finding, HealthLog
 from groupwise.framework.run.metrics import TrainingLog
 from groupwise.framework.run.screen import say
 from groupwise.framework.run.stop import StopRequest
+from groupwise.framework.run.time_left import RunClock
 from groupwise.framework.run.tracking import Tracker
 from groupwise.framework.trainers.effective_config import write_effective_config
 
@@ -103,6 +104,30 @@ class ShowProgress(TrainerCallback):  # type: ignore[misc]
     def on_log(self, _args: Any, state: Any, _control: Any, logs: Numbers, **_: Any) -> None:
         if _is_step(logs, state):
             self.show(int(state.global_step), int(state.max_steps), logs)
+
+
+class KeepTime(RunCallback):
+    """Keeps a clock of steps, and logs the seconds that are left of the run.
+
+    It comes after the callback of evaluations, whose time it tells from that of steps.
+    """
+
+    def __init__(self, clock: RunClock) -> None:
+        self.clock = clock
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.clock.begin()
+
+    def on_step_end(self, _args: Any, state: Any, _control: Any, **_: Any) -> None:
+        self.clock.end_step(int(state.global_step), int(state.max_steps))
+
+    def metrics(self) -> Numbers:
+        left = self.clock.left
+        return {"seconds_left/low": left.low, "seconds_left/high": left.high} if left else {}
+
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: Numbers, **_: Any) -> None:
+        if _is_step(logs, state):
+            self.clock.numbers = dict(logs)
 
 
 def print_notice(text: str) -> None:

@@ -48,8 +48,10 @@ from groupwise.framework.run.metrics import TrainingLog
 from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
 from groupwise.framework.run.stop import StopRequest
 from groupwise.framework.run.terminal import Terminal
+from groupwise.framework.run.time_left import Evaluations, RunClock
 from groupwise.framework.run.tracking import Tracker
 from groupwise.framework.trainers.callbacks import (
+    KeepTime,
     LogMetrics,
     RecordConfig,
     ShowProgress,
@@ -273,8 +275,10 @@ def train_on_groups(
     groups: Sequence[ScoredGroup],
     run_dir: RunDir,
     terminal: Terminal,
+    clock: RunClock | None = None,
 ) -> TrainResult:
     """Trains `policy` in place on the groups; resumes from the run's last checkpoint."""
+    clock = clock or RunClock(Evaluations())
     resume_from = processes.from_main(lambda: latest_checkpoint(run_dir.checkpoints))
     tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
     stop = StopRequest(terminal.notice)
@@ -293,12 +297,14 @@ def train_on_groups(
                 f"{trainer.left_out} completions left out: longer than model.max_seq_length, or "
                 "alone in their group"
             )
-        log = TrainingLog(run_dir.metrics, trainer)
+        timed = KeepTime(clock)
+        log = TrainingLog(run_dir.metrics, trainer, [timed])
         for callback in (
             LogMetrics(log),  # first: the others get its numbers
             RecordConfig(run_dir.path, config.training),
             *([TrackerCallback(tracker)] if tracker else []),
-            ShowProgress(lambda step, steps, m: stage.update(step, steps, shown(m))),
+            timed,
+            ShowProgress(lambda step, n, m: stage.update(step, n, shown(m), str(clock.left or ""))),
         ):
             trainer.add_callback(callback)
         log.open(step_of(resume_from) if resume_from else 0)

@@ -24,6 +24,7 @@ from typing import Any
 
 from groupwise.framework.cli.parser import CommandParser, Parser, UsageError
 from groupwise.framework.run import processes
+from groupwise.framework.run.out_of_memory import ShortOfMemoryError
 from groupwise.framework.run.screen import say
 from groupwise.framework.run.stop import signals_as_interrupt
 from groupwise.rewards.errors import UserError
@@ -83,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except UsageError as error:
         return _failed(arguments, USER_ERROR, str(error), f"{error.usage}{error}")
+    except ShortOfMemoryError as error:
+        return _failed(arguments, USER_ERROR, f"{error}{_with_less_memory(error, arguments)}")
     except UserError as error:
         return _failed(arguments, USER_ERROR, str(error))
     except KeyboardInterrupt:
@@ -140,6 +143,16 @@ def build_parser(*commands: str) -> argparse.ArgumentParser:
 
 def _module(command: str) -> ModuleType:
     return import_module(f"groupwise.framework.cli.{command.replace('-', '_')}")
+
+
+def _with_less_memory(error: ShortOfMemoryError, arguments: argparse.Namespace) -> str:
+    """How to resume with the settings that are advised, where they leave the result the same."""
+    settings = error.advised
+    if not (arguments.how_to_resume and settings and all(s.same_result for s in settings)):
+        return ""
+    changed = " ".join(f"--set {setting.key}={setting.value}" for setting in settings)
+    how = arguments.how_to_resume.removeprefix(". ")
+    return f"\n{how}{' ' if how.endswith('--resume') else ', with '}{changed}"
 
 
 def _failed(arguments: argparse.Namespace, code: int, message: str, shown: str = "") -> int:

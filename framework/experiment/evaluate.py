@@ -26,7 +26,7 @@ from groupwise.framework.experiment.data import Problems
 from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
 from groupwise.framework.policy import Policy
 from groupwise.framework.run.directory import RunDir
-from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
+from groupwise.framework.run.out_of_memory import Setting, out_of_memory_as_user_error
 from groupwise.framework.run.terminal import Terminal
 from groupwise.framework.run.time_left import RunClock
 from groupwise.rewards import Rubric, build_rubric
@@ -144,14 +144,24 @@ def evaluation_out_of_memory(config: ExperimentConfig) -> AbstractContextManager
     return out_of_memory_as_user_error(
         "an evaluation",
         [
-            "evaluation.max_rows: "
-            + (f"{max(1, rows // 2)} (now {rows})" if rows else "16 (the engine decides now)")
-            + ", the answers sampled at once; the result is the same",
-            f"evaluation.max_completion_length: {max(1, length * 3 // 4)} (now {length})",
+            *([] if rows == 1 else [_fewer_rows(rows)]),
+            Setting(
+                "evaluation.max_completion_length",
+                max(1, length * 3 // 4),
+                length,
+                same_result=False,
+            ),
             "data.max_prompt_length, which leaves out the problems with longer prompts",
         ],
-        "What was sampled is kept: the same command, with --resume for a run, samples the rest.",
+        "What was sampled is kept.",
     )
+
+
+def _fewer_rows(rows: int | None) -> Setting:
+    note = "answers sampled at once"
+    if rows is None:
+        return Setting("evaluation.max_rows", 16, note=f"{note}; the engine decides now")
+    return Setting("evaluation.max_rows", rows // 2, rows, note=note)
 
 
 def report_skipped(rubric: Rubric, terminal: Terminal) -> None:

@@ -21,7 +21,12 @@ from typing import Any
 import torch
 
 from groupwise.framework.config import TrainingConfig
-from groupwise.framework.run.out_of_memory import is_memory_error, out_of_memory_as_user_error
+from groupwise.framework.run.out_of_memory import (
+    CHECKPOINTING,
+    Setting,
+    is_memory_error,
+    out_of_memory_as_user_error,
+)
 from groupwise.framework.trainers.callbacks import RunCallback
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
@@ -156,25 +161,36 @@ def nothing_changed(trainer: Any) -> Iterator[None]:
             torch.cuda.reset_peak_memory_stats()
 
 
-def training_out_of_memory(config: TrainingConfig) -> AbstractContextManager[None]:
+def training_out_of_memory(
+    config: TrainingConfig, checkpointing: bool | str = True
+) -> AbstractContextManager[None]:
     """Turns "out of memory" in training into the settings that need less, with values to try."""
     return out_of_memory_as_user_error(
-        "training", lambda: _tries(config), "The last checkpoint is kept."
+        "training",
+        lambda in_sampling: smaller_settings(config, checkpointing, in_sampling=in_sampling),
+        "The last checkpoint is kept.",
     )
 
 
-def _tries(config: TrainingConfig) -> list[str]:
+def smaller_settings(
+    config: TrainingConfig, checkpointing: bool | str, *, in_sampling: bool
+) -> list[Setting]:
+    """Settings that need less than the present ones, those that leave the result alone first."""
     total, size = config.batch_shape.completions_per_step, config.completions_per_forward
-    tries: list[str] = []
-    if size > 1:
+    found: list[Setting] = []
+    if size > 1 and not in_sampling:
         less = max(d for d in range(1, size // 2 + 1) if total % d == 0)
-        tries.append(
-            f"training.completions_per_forward: {less} (now {size}; the result is the same)"
-        )
-    rows = config.max_rows or total
+        found.append(Setting("training.completions_per_forward", less, size))
+    if not checkpointing and not in_sampling:
+        found.append(Setting(CHECKPOINTING, "unsloth"))
+    rows = min(config.max_rows or total, total)
     if rows > 1:
-        tries.append(f"training.max_rows: {max(1, rows // 2)} (completions sampled at once)")
-    tries.append("model.use_gradient_checkpointing: unsloth, where it is not")
+        found.append(
+            Setting(
+                "training.max_rows", max(1, rows // 2), rows, note="completions sampled at once"
+            )
+        )
     length = config.max_completion_length
-    tries.append(f"training.max_completion_length: {max(1, length * 3 // 4)} (now {length})")
-    return tries
+    shorter = max(1, length * 3 // 4)
+    found.append(Setting("training.max_completion_length", shorter, length, same_result=False))
+    return found

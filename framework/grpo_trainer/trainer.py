@@ -203,7 +203,7 @@ class GRPOTrainer:
                 self._stop.listening(),
                 frozen_heap(),
                 full_disk_as_user_error(self.output_dir),
-                training_out_of_memory(self.config),
+                training_out_of_memory(self.config, self.args.use_gradient_checkpointing),
             ):
                 self._check_sampler()
                 output = self.trl_trainer.train(

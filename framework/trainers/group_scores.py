@@ -45,7 +45,11 @@ from groupwise.framework.run import processes
 from groupwise.framework.run.checkpoints import latest_checkpoint, step_of
 from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.metrics import TrainingLog
-from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
+from groupwise.framework.run.out_of_memory import (
+    CHECKPOINTING,
+    Setting,
+    out_of_memory_as_user_error,
+)
 from groupwise.framework.run.stop import StopRequest
 from groupwise.framework.run.terminal import Terminal
 from groupwise.framework.run.time_left import Evaluations, RunClock
@@ -330,13 +334,14 @@ def train_on_groups(
     return TrainResult(steps, float(output.metrics["train_runtime"]), log.last, was_stopped)
 
 
-def _tries(config: ExperimentConfig) -> list[str]:
+def _tries(config: ExperimentConfig) -> list[Setting]:
     size, length = config.training.completions_per_forward, config.model.max_seq_length
-    less = f"training.completions_per_forward: {size // 2} (now {size}; the result is the same)"
+    checkpointing = config.model.use_gradient_checkpointing
+    left_out = "longer completions are left out"
     return [
-        *([less] if size > 1 else []),
-        "model.use_gradient_checkpointing: unsloth, where it is not",
-        f"model.max_seq_length: {length * 3 // 4} (now {length}); longer completions are left out",
+        *([Setting("training.completions_per_forward", size // 2, size)] if size > 1 else []),
+        *([] if checkpointing else [Setting(CHECKPOINTING, "unsloth")]),
+        Setting("model.max_seq_length", length * 3 // 4, length, same_result=False, note=left_out),
     ]
 
 

@@ -23,7 +23,11 @@ from groupwise.framework.policy.unsloth import (
 )
 from groupwise.framework.run import processes
 from groupwise.framework.run.metrics import TrainingLog
-from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
+from groupwise.framework.run.out_of_memory import (
+    CHECKPOINTING,
+    Setting,
+    out_of_memory_as_user_error,
+)
 from groupwise.framework.trainers.common import machine_arguments, training_dtype
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
@@ -66,7 +70,8 @@ def warm_start(
     trainer = _trainer(policy, kept, config, seed, folder, log, callbacks)
     log.open()
     try:
-        with out_of_memory_as_user_error("supervised training", _tries(config, max_length)):
+        tries = _tries(config, max_length, policy.config.use_gradient_checkpointing)
+        with out_of_memory_as_user_error("supervised training", tries):
             steps = int(trainer.train().global_step)
         processes.wait()  # the others may still look into the folder that goes now
     finally:
@@ -75,13 +80,14 @@ def warm_start(
     return steps
 
 
-def _tries(config: WarmStartConfig, max_length: int) -> list[str]:
-    size = config.batch_size
+def _tries(config: WarmStartConfig, max_length: int, checkpointing: bool | str) -> list[Setting]:
+    size, key = config.batch_size, "training.warm_start.batch_size"
+    shorter = max(1, max_length * 3 // 4)
+    left_out = "longer demonstrations are left out"
     return [
-        *([f"training.warm_start.batch_size: {size // 2} (now {size})"] if size > 1 else []),
-        "model.use_gradient_checkpointing: unsloth, where it is not",
-        f"model.max_seq_length: {max(1, max_length * 3 // 4)} (now {max_length}); longer "
-        "demonstrations are left out",
+        *([] if checkpointing else [Setting(CHECKPOINTING, "unsloth")]),
+        *([Setting(key, size // 2, size, same_result=False)] if size > 1 else []),
+        Setting("model.max_seq_length", shorter, max_length, same_result=False, note=left_out),
     ]
 
 

@@ -106,11 +106,11 @@ def scored_groups(config: ExperimentConfig, policy: Policy, folder: Path) -> Non
 
 
 CASES: dict[str, tuple[Callable[..., None], list[str]]] = {
-    "evaluation": (evaluation, [KEPT, "evaluation.max_rows: 4 (now 8)", "max_completion_length: "]),
-    "evaluation in training": (evaluation_in_training, [KEPT, "evaluation.max_rows: 4 (now 8)"]),
+    "evaluation": (evaluation, [KEPT, "evaluation.max_rows: 4 (now 8; ", "max_completion_length: "]),
+    "evaluation in training": (evaluation_in_training, [KEPT, "evaluation.max_rows: 4 (now 8; "]),
     "evaluation of a trainer": (evaluation_of_a_trainer, [KEPT, "max_rows=8"]),
     "chat": (chat, ["--max-tokens 4 (now 8)", "/reset"]),
-    "warm start": (warm_start, ["training.warm_start.batch_size: 8 (now 16)"]),
+    "warm start": (warm_start, ["training.warm_start.batch_size: 8 (now 16; "]),
     "scored groups": (scored_groups, ["training.completions_per_forward: 4 (now 8;"]),
 }
 
@@ -125,7 +125,7 @@ def test_the_settings_that_need_less_are_named(
     run, named = CASES[case]
     with pytest.raises(UserError) as caught:
         run(config, policy, tmp_path / "run")
-    for words in ["out of memory in ", "DefaultCPUAllocator", *named]:
+    for words in ["out of memory in ", "DefaultCPUAllocator", "were asked for, ", *named]:
         assert words in str(caught.value)
 
 

@@ -15,6 +15,7 @@ from groupwise.framework.config import TrainingConfig
 from groupwise.framework.grpo_trainer.memory_trial import (
     longest_batch,
     refuse_too_long,
+    smaller_settings,
     training_out_of_memory,
     try_longest,
 )
@@ -134,17 +135,35 @@ def test_a_step_that_does_not_fit_ends_the_run_before_it_begins(toy: Toy, tmp_pa
 
 
 def test_out_of_memory_in_training_names_what_to_turn() -> None:
-    with pytest.raises(UserError) as caught, training_out_of_memory(CONFIG):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+    with pytest.raises(UserError) as caught, training_out_of_memory(CONFIG, False):
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB"
+            " of which 1.00 GiB is free.\nMore."
+        )
     assert str(caught.value) == (
-        "out of memory in training: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
-        "The last checkpoint is kept. Try, one after the other:\n"
+        "out of memory in training: 2.1 GB were asked for, 1.1 GB of 8.6 GB were free on GPU 0\n"
+        "  CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8.00 GiB "
+        "of which 1.00 GiB is free.\n"
+        "The last checkpoint is kept.\nTry, one after the other:\n"
         "  training.completions_per_forward: 4 (now 8; the result is the same)\n"
-        "  training.max_rows: 8 (completions sampled at once)\n"
-        "  model.use_gradient_checkpointing: unsloth, where it is not\n"
-        "  training.max_completion_length: 384 (now 512)"
+        "  model.use_gradient_checkpointing: unsloth (the result is the same)\n"
+        "  training.max_rows: 8 (now 16; completions sampled at once; the result is the same)\n"
+        "  training.max_completion_length: 384 (now 512; not in this run: it changes the result)"
     )
     with pytest.raises(UserError, match="DefaultCPUAllocator"), training_out_of_memory(CONFIG):
         too_much()
     with pytest.raises(RuntimeError, match="other"), training_out_of_memory(CONFIG):
         raise RuntimeError("other")
+
+
+# the keys that are named where completions were drawn, and elsewhere
+KEYS: dict[bool, list[str]] = {
+    True: ["max_rows", "max_completion_length"],
+    False: ["completions_per_forward", "max_rows", "max_completion_length"],
+}
+
+
+@pytest.mark.parametrize("in_sampling", KEYS)
+def test_what_sampling_needs_is_not_what_training_needs(in_sampling: bool) -> None:
+    found = smaller_settings(CONFIG, True, in_sampling=in_sampling)
+    assert [setting.key for setting in found] == [f"training.{key}" for key in KEYS[in_sampling]]

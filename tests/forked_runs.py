@@ -95,12 +95,14 @@ class ForkedRuns:
         *arguments: str | Path,
         cwd: Path,
         largest_file: int | None = None,
+        more_memory: int | None = None,
         environment: Mapping[str, str] | None = None,
         typed: str = "",
         probe: Path | None = None,
     ) -> ForkedRun:
         """`largest_file`: bytes at which writing a file fails, as it does on a full disk.
 
+        `more_memory`: bytes of address space beyond what the imports have taken.
         `environment`: what the run has beside that of this process; `typed`: its standard input;
         `probe`: where `emulation_probe.py`, in the run, writes what it has seen of the model.
         """
@@ -116,6 +118,7 @@ class ForkedRuns:
             "out": str(out),
             "err": str(err),
             "largest_file": largest_file,
+            "more_memory": more_memory,
             "environment": dict(environment or {}),
             "typed": typed,
             "probe": probe and str(probe),
@@ -174,6 +177,10 @@ def _run(job: dict[str, Any]) -> None:
         if job["largest_file"] is not None:
             limit = job["largest_file"]
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        if job["more_memory"] is not None:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + job["more_memory"]
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         if job["probe"] is None:
             code = main(job["arguments"])
         else:

@@ -21,6 +21,7 @@ from groupwise.framework.experiment.evaluate import (
     measure,
 )
 from groupwise.framework.experiment.labels import data_label, free_evaluation, model_label
+from groupwise.framework.experiment.less_memory import advised
 from groupwise.framework.experiment.preflight import load_tokenizer, refuse_early
 from groupwise.framework.experiment.template_check import notice_template
 from groupwise.framework.experiment.toy import make_toy_in, toy_folder
@@ -95,7 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
             policy = load(config.model, config.seed, for_training=False)
         notice_template(config, policy.tokenizer, terminal.notice)
         held_out = data.prompts("eval", policy.tokenizer).examples
-        summary = measure(label, config, policy, held_out, run_dir, terminal, model=model)
+        with advised(config):
+            summary = measure(label, config, policy, held_out, run_dir, terminal, model=model)
     table = made / f"samples.{arguments.export}"
     if arguments.export:
         export(made, table)

@@ -92,9 +92,12 @@ def train(
     arguments.how_to_resume = _how_to_resume(run_dir)
     with run_dir:
         terminal.line(f"groupwise: {config.name} in {run_dir.path}")
-        from groupwise.framework.experiment import run as experiment  # numpy: not at start-up
+        # numpy: not at start-up
+        from groupwise.framework.experiment import less_memory
+        from groupwise.framework.experiment import run as experiment
 
-        outcome = experiment.run(config, run_dir, terminal, data)
+        with less_memory.advised(config):
+            outcome = experiment.run(config, run_dir, terminal, data)
     if processes.is_main():
         if outcome.was_stopped:
             _say_stopped(outcome, arguments)

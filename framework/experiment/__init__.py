@@ -7,6 +7,7 @@ groups_preflight       the same for scored groups
 evaluate               Pass@K as a config asks for it
 periodic_evaluation    Pass@K during training: the best model, early stopping
 timing                 what is left of a run, evaluations included
+less_memory            what to change when memory ran out
 rescore, score_change  a log under other rewards, and what that changes
 toy                    where `toy` in a config becomes files
 chat, tune_rows        the mechanics of `groupwise chat` and `groupwise doctor --rows`

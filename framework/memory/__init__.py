@@ -4,6 +4,7 @@ parts           the result: bytes by part, for loading, generation and training
 architecture    what a plan needs to know of a model: widths, parameters by kind
 known           well-known models, built in
 families, meta  parameters counted: in closed form, or on the meta device
+nearest         the smallest change that needs less, after memory ran out
 estimate        the plan of a config: phases and their parts, added up
 tensors         bytes of weights, adapter, optimiser state and gradients
 generation      what sampling takes

@@ -12,7 +12,7 @@ slowest, and wider by `FEW_ROUNDS` / sqrt(rounds) at either end. So the scatter 
 averages out, and what lasts (answers that get longer, another program beside it) widens the range.
 
 Evaluations: the seconds a token of the latest one, for answers as long as its own and as long as
-training's now; before any, those of training's completions.
+training's now; before any, those of training's completions. They may differ as rounds do.
 
 The end is that of the last evaluation; saving and the report take seconds more. Left out: changes
 that no step has shown yet, and stops by `training.stop_on` and by the user.
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 LEAST_ROUNDS = 3  # beside the first
 BLOCKS = 8
-FEW_ROUNDS, LEAST_SPREAD = 0.3, 0.03  # benchmarks/time_left.py counts how often they are enough
-_EVALUATION_SPREAD = 1.15  # a factor, either way
+FEW_ROUNDS, LEAST_SPREAD = 0.3, 0.05  # benchmarks/time_left.py counts how often they are enough
+_EVALUATION_SPREAD = 1.15  # a factor, either way; that of the rounds where it is more
 _ROLLOUT_SPREAD = 2.0  # the same before any evaluation: rollouts come in other batches
 
 
@@ -118,14 +118,19 @@ class RunClock:
             self._started, self._evaluating, self._is_first = now, 0.0, False
         if len(self.rounds) >= LEAST_ROUNDS:
             more = (num_steps - step) / self.steps_a_round
-            low, high = (more * seconds for seconds in seconds_a_round(self.rounds))
             samples = self.evaluations.to_come(step, num_steps)
-            least, most = self._seconds_a_sample()
+            low, high = seconds_a_round(self.rounds)
+            least, most = self._seconds_a_sample(math.sqrt(high / low))
             may_stop = self.evaluations.may_stop and step < num_steps
-            self.left = SecondsLeft(low + samples * least, high + samples * most, may_stop)
+            self.left = SecondsLeft(
+                more * low + samples * least, more * high + samples * most, may_stop
+            )
 
-    def _seconds_a_sample(self) -> tuple[float, float]:
-        """Of an evaluation: the least and the most that sampling and scoring may take."""
+    def _seconds_a_sample(self, spread: float) -> tuple[float, float]:
+        """Of an evaluation: the least and the most that sampling and scoring may take.
+
+        `spread`: the factor by which a round may differ, either way.
+        """
         length = self.numbers.get("completion_length/mean") or 0.0
         tokens = self.numbers.get("completion_tokens") or 0.0
         made = tokens / length if length else 0.0  # completions of the step
@@ -134,14 +139,13 @@ class RunClock:
             for name in ("rollout_seconds", "reward_seconds")
         )
         if self.latest is None or not self.latest.tokens * self.latest.seconds > 0:  # NaN, too
-            return (sampling + scoring) / _ROLLOUT_SPREAD, (sampling + scoring) * _ROLLOUT_SPREAD
+            spread = max(spread, _ROLLOUT_SPREAD)
+            return (sampling + scoring) / spread, (sampling + scoring) * spread
         own = self.latest.tokens / self.latest.samples
         a_token = self.latest.seconds / self.latest.tokens
         shorter, longer = sorted((own, length or own))
-        return (
-            (a_token * shorter + scoring) / _EVALUATION_SPREAD,
-            (a_token * longer + scoring) * _EVALUATION_SPREAD,
-        )
+        spread = max(spread, _EVALUATION_SPREAD)
+        return (a_token * shorter + scoring) / spread, (a_token * longer + scoring) * spread
 
 
 def seconds_a_round(rounds: Sequence[float]) -> tuple[float, float]:

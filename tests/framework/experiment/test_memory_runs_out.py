@@ -106,7 +106,10 @@ def scored_groups(config: ExperimentConfig, policy: Policy, folder: Path) -> Non
 
 
 CASES: dict[str, tuple[Callable[..., None], list[str]]] = {
-    "evaluation": (evaluation, [KEPT, "evaluation.max_rows: 4 (now 8; ", "max_completion_length: "]),
+    "evaluation": (
+        evaluation,
+        [KEPT, "evaluation.max_rows: 4 (now 8; ", "_length: "],
+    ),
     "evaluation in training": (evaluation_in_training, [KEPT, "evaluation.max_rows: 4 (now 8; "]),
     "evaluation of a trainer": (evaluation_of_a_trainer, [KEPT, "max_rows=8"]),
     "chat": (chat, ["--max-tokens 4 (now 8)", "/reset"]),

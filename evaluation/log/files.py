@@ -134,3 +134,15 @@ def _fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def user_cache() -> Path | None:
+    """The user's cache folder of this project, `$XDG_CACHE_HOME/groupwise`; it may not exist yet.
+
+    None where there is no home directory.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        return (base if base.is_absolute() else Path.home() / ".cache") / "groupwise"
+    except RuntimeError:
+        return None

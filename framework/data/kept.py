@@ -13,11 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from groupwise.evaluation.log.files import replacing_folder, write_json
+from groupwise.evaluation.log.files import replacing_folder, user_cache, write_json
 from groupwise.rewards.errors import UserError
 
 _CONTENTS = ".contents.json"  # of a kept folder: its key, and a hash of each of its files
@@ -44,12 +43,9 @@ def kept_folder(folder: Path, key: Mapping[str, object], make: Callable[[Path], 
 
 def _place(key: Mapping[str, object]) -> Path | None:
     """Where the folder of this key is kept; None where there is no home directory."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    try:
-        cache = base if base.is_absolute() else Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return cache / "groupwise" / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    cache = user_cache()
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    return cache / name if cache else None
 
 
 def _read(kept: Path, key: Mapping[str, object]) -> dict[str, bytes] | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from groupwise.evaluation import Comparison, Summary, compare, write_comparison
 from groupwise.evaluation.log.settings import load_settings
@@ -32,7 +33,7 @@ from groupwise.framework.experiment.evaluate import (
 )
 from groupwise.framework.experiment.preflight import check_sample, load_tokenizer
 from groupwise.framework.experiment.template_check import notice_template
-from groupwise.framework.experiment.timing import run_clock
+from groupwise.framework.experiment.timing import keep_speed_of, run_clock
 from groupwise.framework.experiment.toy import make_toy_in, toy_folder
 from groupwise.framework.grpo_trainer import GRPOArguments, GRPOTrainer
 from groupwise.framework.grpo_trainer.rollout_metrics import training_numbers
@@ -45,12 +46,17 @@ from groupwise.framework.run import processes
 from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.memory import free_memory
 from groupwise.framework.run.processes import from_main
-from groupwise.framework.run.terminal import Terminal
+from groupwise.framework.run.terminal import Stage, Terminal
 from groupwise.framework.run.time_left import RunClock
 from groupwise.framework.run.tracking import Tracker
 from groupwise.framework.trainers.common import TrainResult
 from groupwise.framework.trainers.sft import warm_start as train_supervised
 from groupwise.rewards import Rubric
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from groupwise.framework.experiment.periodic_evaluation import PeriodicEvaluation
 
 BASE, TUNED = "base", "tuned"
 
@@ -267,23 +273,11 @@ def train(
         from groupwise.framework.trainers.group_scores import train_on_groups
 
         return train_on_groups(config, policy, problems.groups, run_dir, terminal, clock)
-    # Imports transformers: not at start-up.
-    from groupwise.framework.trainers.callbacks import (
-        KeepTime,
-        Notices,
-        ShowProgress,
-        TrackerCallback,
-    )
-
     terminal.line(f"  {config.training.batch_shape.shared_by(processes.count())}")
     tracker = Tracker(config, run_dir.path, terminal.notice) if processes.is_main() else None
     evaluation = periodic_evaluation(config, policy, problems, run_dir, terminal, clock)
     try:
         with terminal.stage("Train (GRPO)") as stage:
-
-            def show(step: int, steps: int, numbers: Mapping[str, float | None]) -> None:
-                stage.update(step, steps, training_numbers(numbers), str(clock.left or ""))
-
             trainer = GRPOTrainer(
                 policy,
                 rubric,
@@ -294,13 +288,7 @@ def train(
                     use_gradient_checkpointing=config.model.use_gradient_checkpointing,
                 ),
                 problems.train,
-                callbacks=[
-                    Notices(terminal.notice),
-                    *([TrackerCallback(tracker)] if tracker else []),
-                    ShowProgress(show),
-                    *([evaluation.callback()] if evaluation else []),
-                    KeepTime(clock),
-                ],
+                callbacks=training_callbacks(terminal, stage, clock, tracker, evaluation),
             )
             # The folder is this run's: from its last checkpoint, or from the start without one.
             result = trainer.train(resume_from_checkpoint=True)
@@ -309,8 +297,33 @@ def train(
     finally:
         if tracker:
             tracker.finish()
+        if processes.is_main():
+            keep_speed_of(clock, run_dir.config(), terminal.notice)
     report_skipped(rubric, terminal)
     return result
+
+
+def training_callbacks(
+    terminal: Terminal,
+    stage: Stage,
+    clock: RunClock,
+    tracker: Tracker | None,
+    evaluation: PeriodicEvaluation | None,
+) -> list[TrainerCallback]:
+    """What is told of each step of GRPO, in this order."""
+    # Imports transformers: not at start-up.
+    from groupwise.framework.trainers import callbacks
+
+    def show(step: int, steps: int, numbers: Mapping[str, float | None]) -> None:
+        stage.update(step, steps, training_numbers(numbers), str(clock.left or ""))
+
+    return [
+        callbacks.Notices(terminal.notice),
+        *([callbacks.TrackerCallback(tracker)] if tracker else []),
+        callbacks.ShowProgress(show),
+        *([evaluation.callback()] if evaluation else []),
+        callbacks.KeepTime(clock),
+    ]
 
 
 def compare_both(config: ExperimentConfig, run_dir: RunDir) -> Comparison | None:

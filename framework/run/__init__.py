@@ -5,7 +5,7 @@ inputs                   the files that a run began with, by content
 checkpoints, stop        which checkpoint is whole; Ctrl-C, and a closed window
 metrics, tracking        `metrics.jsonl`; Weights & Biases and trackio
 health, health_checks, health_history   what goes wrong in a run, found from its numbers
-time_left                hours to the end of a run, as a range
+time_left, speeds        hours to the end of a run, as a range; what runs took on this machine
 terminal, screen         stages and progress bars; a terminal that may go away
 memory                   what is no longer used, given back
 errors, out_of_memory    messages for weights that cannot be written, and for memory that ran out

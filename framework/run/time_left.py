@@ -120,17 +120,16 @@ class RunClock:
             more = (num_steps - step) / self.steps_a_round
             samples = self.evaluations.to_come(step, num_steps)
             low, high = seconds_a_round(self.rounds)
-            least, most = self._seconds_a_sample(math.sqrt(high / low))
+            least, most = self.seconds_a_sample()
             may_stop = self.evaluations.may_stop and step < num_steps
             self.left = SecondsLeft(
                 more * low + samples * least, more * high + samples * most, may_stop
             )
 
-    def _seconds_a_sample(self, spread: float) -> tuple[float, float]:
-        """Of an evaluation: the least and the most that sampling and scoring may take.
-
-        `spread`: the factor by which a round may differ, either way.
-        """
+    def seconds_a_sample(self) -> tuple[float, float]:
+        """Of an evaluation: the least and the most that sampling and scoring may take."""
+        low, high = seconds_a_round(self.rounds)
+        spread = math.sqrt(high / low)  # of a round, either way
         length = self.numbers.get("completion_length/mean") or 0.0
         tokens = self.numbers.get("completion_tokens") or 0.0
         made = tokens / length if length else 0.0  # completions of the step

@@ -74,7 +74,8 @@ def doctor(result: Result, _work: Path, _tiny: bool) -> None:
     result.row(
         what="free of all memory, GB", here=f"{free / 1e9:.2f} / {total / 1e9:.2f}", tested=""
     )
-    result.note("Everything is as it was tested." if diagnosis.healthy else "Versions differ.")
+    agree = all(package.agrees for package in diagnosis.packages)
+    result.note("Everything is as it was tested." if agree else "Versions differ.")
 
 
 def model(result: Result, work: Path, tiny: bool) -> None:

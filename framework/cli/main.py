@@ -46,7 +46,7 @@ COMMANDS = {
     "export": "write a tuned model for others, and check it",
     "configs": "list the presets, or print one",
     "chat": "talk to a run's tuned model",
-    "doctor": "compare what is installed with what was tested",
+    "doctor": "check the installation and try it out",
 }
 """Each command with its line of `groupwise --help`."""
 
@@ -68,6 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, value in _ENVIRONMENT.items():  # before the command's imports, which read it
         os.environ.setdefault(name, value)
     argv = sys.argv[1:] if argv is None else argv
+    if sys.version_info < (3, 11):  # noqa: UP036 (of a checkout that was not installed)
+        here = ".".join(map(str, sys.version_info[:3]))
+        print(f"groupwise: needs Python 3.11 or newer; this is {here}", file=sys.stderr)
+        return USER_ERROR
     arguments = argparse.Namespace(how_to_resume="", json="--json" in argv)
     try:
         # The first word is the command; argparse says what is wrong with any other.

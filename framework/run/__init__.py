@@ -10,5 +10,5 @@ terminal, screen         stages and progress bars; a terminal that may go away
 memory                   what is no longer used, given back
 errors, out_of_memory    messages for weights that cannot be written, and for memory that ran out
 processes                several processes as one run
-machine, doctor          hardware and versions; versions compared with the tested ones
+machine, doctor          hardware and versions; what is wrong with an installation, and the remedy
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -69,12 +70,26 @@ def _memory_gb() -> float | None:
 
 def gpus() -> list[dict[str, str]]:
     """Name, memory and driver of each NVIDIA GPU, from nvidia-smi: torch is not loaded yet."""
-    query = "--query-gpu=name,memory.total,driver_version"
-    keys = ("name", "memory", "driver")
-    return [
-        dict(zip(keys, line.split(", "), strict=False))
-        for line in _output(["nvidia-smi", query, "--format=csv,noheader"]).splitlines()
-    ]
+    rows, _ = nvidia_smi("name", "memory.total", "driver_version")
+    return [dict(zip(("name", "memory", "driver"), row, strict=True)) for row in rows]
+
+
+def nvidia_smi(*fields: str) -> tuple[list[list[str]], str | None]:
+    """The fields of each GPU, and what nvidia-smi says where it fails (None: there is none)."""
+    command = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path="/usr/lib/wsl/lib")
+    if command is None:
+        return [], None
+    query = [command, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(
+            query, capture_output=True, text=True, errors="replace", timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return [], f"{type(error).__name__}: it does not answer"
+    rows = [line.split(", ") for line in done.stdout.splitlines()]
+    if done.returncode or not all(len(row) == len(fields) for row in rows):
+        return [], (done.stdout + done.stderr).strip()
+    return rows, ""
 
 
 def git_revision(folder: Path) -> dict[str, Any] | None:

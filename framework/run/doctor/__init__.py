@@ -1,0 +1,14 @@
+"""What `groupwise doctor` looks at. It runs where nothing else does: standard library only.
+
+diagnosis, findings     the diagnosis as a whole; one finding
+known                   the known mismatches: what each does, what to do, where it is known from
+packages                versions, requirements, builds, doubles
+system                  the machine, its settings and its NVIDIA cards
+children, reading       probes in processes of their own; findings from what they report
+torch_probe             what torch sees, asked in such a process
+report, scrub           as text, Markdown and JSON; without names, paths and tokens
+"""
+
+from groupwise.framework.run.doctor.diagnosis import Diagnosis, diagnose
+
+__all__ = ["Diagnosis", "diagnose"]

@@ -1,0 +1,62 @@
+"""Findings from what the child processes report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from groupwise.framework.run.doctor.children import ChildError, Ended
+from groupwise.framework.run.doctor.findings import Finding
+from groupwise.framework.run.doctor.known import by_error, known
+from groupwise.framework.run.doctor.packages import known_finding
+from groupwise.framework.run.doctor.system import Cards
+
+
+def error_finding(subject: str, error: ChildError) -> Finding:
+    """A step that failed, with what is known about its words."""
+    text = f"{error.step}: {error.message}"
+    for entry in by_error(f"{error.message}\n{error.printed}"):
+        return Finding("Stack", subject, "problem", text, entry.does, entry.remedy, entry.source)
+    if "crashed" in error.message:
+        does = "A compiled library ended the process: one that is built for another torch or CUDA."
+    else:
+        does = ""
+    advice = "Install the tested set (`make install` in a new environment), or report it: --report"
+    return Finding("Stack", subject, "problem", text, does, advice)
+
+
+def torch_findings(ended: Ended, cards: Cards) -> Iterator[Finding]:
+    """What torch is, whether it computes on the cards, and with which attention."""
+    facts = ended.facts
+    if "torch" in facts:
+        built = f"CUDA {facts['cuda']}" if facts["cuda"] else "a CPU build"
+        seconds = ended.seconds.get("import torch", 0.0)
+        text = f"{facts['torch']}, {built}, imports in {seconds:.1f} s"
+        yield Finding("Stack", "torch", "ok", text)
+    if facts.get("cuda") and cards.cards and facts.get("cuda_available") is False:
+        yield _unseen(facts)
+    for device in facts.get("devices", ()):
+        precision = "bfloat16" if device["bfloat16"] else "float16"
+        text = f"{device['name']}: a product in {precision} is right"
+        yield Finding("Stack", "compute", "ok", text)
+    if "attention" in facts:
+        where = "" if facts.get("devices") else f", {facts['cpu']}"
+        text = f"PyTorch's: {', '.join(facts['attention'])}{where}"
+        yield Finding("Stack", "attention", "ok", text)
+    if ended.error is not None:
+        yield error_finding("torch", ended.error)
+
+
+def _unseen(facts: dict[str, Any]) -> Finding:
+    """torch with CUDA, a card, and nothing that torch can use."""
+    said = "; ".join(facts.get("cuda_warnings", ())) or "it does not say why"
+    for entry in by_error(said):
+        return known_finding(entry, f"torch sees no GPU: {said}", group="Stack")
+    return Finding(
+        "Stack",
+        "torch",
+        "problem",
+        f"sees no GPU, nvidia-smi does: {said}",
+        known("torch-cpu-build").does,
+        "Restart the machine; in a container, start it with --gpus all.",
+    )

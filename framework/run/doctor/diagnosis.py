@@ -12,12 +12,8 @@ from typing import Any
 
 from groupwise.framework.run.doctor.children import Ended
 from groupwise.framework.run.doctor.findings import Finding
-from groupwise.framework.run.doctor.packages import (
-    PackageCheck,
-    checked_packages,
-    package_findings,
-    torch_build,
-)
+from groupwise.framework.run.doctor.installed import PackageCheck, checked_packages, torch_build
+from groupwise.framework.run.doctor.packages import package_findings
 from groupwise.framework.run.doctor.system import Cards, card_findings, find_cards, system_findings
 
 

@@ -1,106 +1,37 @@
-"""What is installed: versions beside the tested ones, requirements, builds, and doubles.
+"""Findings about what is installed: versions, requirements, builds, and doubles.
 
-    print(compared().packages)      # each package of the stack, tested and installed
-    findings = package_findings(cuda_needed=True)
-
-Nothing is imported: versions and requirements come from the packages' metadata, builds from files
-in them. The comparison of versions needs `packaging`, or the copy of it in pip.
+findings = [*package_findings(with_gpu=False)]
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
+import os
 import re
 import site
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from groupwise.framework.run.doctor.findings import Finding, Level
+from groupwise.framework.run.doctor.installed import (
+    checked_packages,
+    everything,
+    installed,
+    key,
+    lock_file,
+    locked,
+    package,
+    package_folder,
+    packaging,
+    requirements,
+    torch_build,
+    within,
+)
 from groupwise.framework.run.doctor.known import KNOWN, Known, known
-from groupwise.framework.run.machine import STACK, installed
-
-# requirements/ is beside framework/, both in a clone and in an installed package.
-REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements"
-
-
-@dataclass(frozen=True, slots=True)
-class PackageCheck:
-    """A package of the stack: the tested and the installed version (None: not installed)."""
-
-    name: str
-    tested: str
-    installed: str | None
-
-    @property
-    def agrees(self) -> bool:
-        # "2.13.0+cpu" is 2.13.0, built for a CPU.
-        return self.installed is not None and self.installed.split("+")[0] == self.tested
-
-
-@dataclass(frozen=True, slots=True)
-class TorchBuild:
-    """What torch was built for. `cuda`: "13.0", or None for a CPU build."""
-
-    version: str
-    cuda: str | None
-
-
-def lock_file(with_gpu: bool) -> Path:
-    return REQUIREMENTS / ("gpu.txt" if with_gpu else "cpu.txt")
-
-
-def checked_packages(with_gpu: bool) -> tuple[PackageCheck, ...]:
-    """The packages of the stack; none where there is no lock file."""
-    tested = locked(lock_file(with_gpu))
-    return tuple(
-        PackageCheck(name, tested[key(name)], installed(name))
-        for name in STACK
-        if key(name) in tested
-    )
-
-
-@cache
-def locked(lock: Path) -> dict[str, str]:
-    """Versions by normalised name; empty if the lock file is not there."""
-    if not lock.is_file():
-        return {}
-    pairs = (line.split("==") for line in lock.read_text().splitlines() if "==" in line)
-    return {key(name): version.strip() for name, version in pairs}
-
-
-def key(name: str) -> str:
-    """A package's name as the index has it."""
-    return re.sub(r"[-_.]+", "-", name).strip().lower()
-
-
-def torch_build() -> TorchBuild | None:
-    """Of the torch that would be imported; None if there is none, or it does not say."""
-    folder = package_folder("torch")
-    try:
-        text = (folder / "version.py").read_text() if folder else ""
-    except OSError:
-        return None
-    version = re.search(r"__version__\s*=\s*'([^']+)'", text)
-    cuda = re.search(r"^cuda\b[^=]*=\s*'([^']+)'", text, re.M)
-    return TorchBuild(version[1], cuda[1] if cuda else None) if version else None
-
-
-def package_folder(module: str) -> Path | None:
-    """Where a package would be imported from, without importing it."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    if spec is None or not spec.origin:
-        return None
-    return Path(spec.origin).parent
+from groupwise.framework.run.machine import STACK
 
 
 def package_findings(with_gpu: bool) -> Iterator[Finding]:
@@ -148,10 +79,10 @@ def known_finding(entry: Known, text: str, level: Level = "problem", **parts: An
 
 def _missing(tested: dict[str, str], install: str) -> Iterator[Finding]:
     """What the stack needs, directly or through others; of that, what the lock names."""
-    if _packaging() is None:
+    if packaging() is None:
         text = "is missing, or broken: requirements cannot be compared"
         yield _finding("packaging", "problem", text, f"Install the tested set: {install}")
-    needed = {key(name) for name in STACK} | {key(r.name) for _, r in _requirements()}
+    needed = {key(name) for name in STACK} | {key(r.name) for _, r in requirements()}
     absent = sorted(name for name in needed if name in tested and installed(name) is None)
     if absent:
         text = f"not installed: {', '.join(absent)}"
@@ -165,20 +96,24 @@ def _conflicts(tested: dict[str, str]) -> Iterator[Finding]:
         version = installed(entry.package)
         if not entry.versions or version is None or not _beside(entry):
             continue
-        if any(_within(version, s) for s in entry.versions.split("|")):
+        if any(within(version, s) for s in entry.versions.split("|")):
             about.add(key(entry.package))
             yield known_finding(entry, f"{version} is installed: {entry.condition}")
-    for owner, requirement in _requirements():
+    for owner, requirement in requirements():
         version = installed(requirement.name)
         name = key(requirement.name)
-        if version is None or name in about or _within(version, requirement.specifier):
+        if version is None or name in about or within(version, requirement.specifier):
             continue
-        if version.split("+")[0] == tested.get(name) and installed(owner) == tested.get(key(owner)):
+        if _is_tested(requirement.name, tested) and _is_tested(owner, tested):
             continue  # the tested set does the same: Unsloth asks for a newer certifi
         about.add(name)
         wanted = f"{owner} {installed(owner)} needs {requirement.specifier}"
         remedy = f"Install {name} {tested[name]}." if name in tested else f"Install {requirement}."
         yield _finding(requirement.name, "problem", f"{version} is installed; {wanted}", remedy)
+
+
+def _is_tested(name: str, tested: dict[str, str]) -> bool:
+    return (installed(name) or "").split("+")[0] == tested.get(key(name))
 
 
 def _beside(entry: Known) -> bool:
@@ -189,70 +124,13 @@ def _python() -> Finding:
     """Whether the packages of the stack accept this Python."""
     here = ".".join(map(str, sys.version_info[:3]))
     for name in ("groupwise", *STACK):
-        try:
-            wanted = metadata.metadata(name)["Requires-Python"] or ""
-        except metadata.PackageNotFoundError:
-            continue
-        if wanted and not _within(here, wanted):
+        found = package(name)
+        wanted = found.requires_python if found else ""
+        if wanted and not within(here, wanted):
             text = f"{here}; {name} {installed(name)} needs {wanted}"
             advice = "Make the environment anew: PYTHON=python3.12 make install"
             return _finding("Python", "problem", text, advice)
     return _finding("Python", "ok", here)
-
-
-def _within(version: str, specifier: Any) -> bool:
-    """Whether a version satisfies a specifier; True where that cannot be told."""
-    packaging = _packaging()
-    if packaging is None:
-        return True
-    try:
-        specifiers = packaging.specifiers.SpecifierSet(str(specifier))
-        return bool(specifiers.contains(version, prereleases=True))
-    except ValueError:
-        return True
-
-
-@cache
-def _requirements() -> tuple[tuple[str, Any], ...]:
-    """(owner, requirement) of all that Groupwise needs, and that this needs; extras aside."""
-    packaging = _packaging()
-    if packaging is None:
-        return ()
-    found: list[tuple[str, Any]] = []
-    seen: set[str] = set()
-    todo = ["groupwise", *STACK]
-    while todo:
-        owner = todo.pop()
-        if key(owner) in seen:
-            continue
-        seen.add(key(owner))
-        try:
-            lines = metadata.requires(owner) or []
-        except metadata.PackageNotFoundError:
-            continue
-        for line in lines:
-            try:
-                requirement = packaging.requirements.Requirement(line)
-            except ValueError:
-                continue
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                found.append((owner, requirement))
-                todo.append(requirement.name)
-    return tuple(found)
-
-
-@cache
-def _packaging() -> Any:
-    """The `packaging` library, or pip's copy; None without both, or where they are broken."""
-    for name in ("packaging", "pip._vendor.packaging"):
-        try:
-            # It may be what is missing here, so it is no import at the top.
-            for part in ("requirements", "specifiers"):
-                importlib.import_module(f"{name}.{part}")
-            return importlib.import_module(name)
-        except Exception:  # whatever a broken package raises
-            continue
-    return None
 
 
 # Builds
@@ -324,25 +202,17 @@ def _cuda_tag(version: str) -> str:
 
 def _doubles() -> Iterator[Finding]:
     """Packages that are there twice, hidden by another file, or half removed."""
-    places: dict[str, dict[str, str]] = {}
-    for found in metadata.distributions():
-        name = found.metadata["Name"] if found.metadata else None
-        if name:
-            folder = str(Path(str(found.locate_file(""))).resolve())
-            places.setdefault(key(name), {}).setdefault(folder, found.version)
-    user = site.getusersitepackages()
+    user = Path(os.path.realpath(site.getusersitepackages()))
     for name in map(key, STACK):
-        found_in = places.get(name, {})
-        if len(found_in) > 1:
-            versions = " and ".join(found_in.values())
-            first, *rest = found_in
-            text = f"is installed twice: {versions}; the first is used"
-            if Path(first) == Path(user).resolve():
+        places = everything().get(name, [])
+        if len(places) > 1:
+            first, second = places[:2]
+            text = f"is installed twice: {first.version} and {second.version}; the first is used"
+            advice = f"Remove one of them: {first.folder} or {second.folder}"
+            if first.folder == user:
                 advice = "Set PYTHONNOUSERSITE=1: the one of your user folder hides this one."
-            else:
-                advice = f"Remove one of them: {first} or {rest[0]}"
             yield _finding(name, "problem", text, advice)
-        elif hidden := _hidden_by(name, next(iter(found_in), "")):
+        elif places and (hidden := _hidden_by(name, places[0].folder)):
             text = f"is imported from {hidden}, not from where it is installed"
             advice = "Rename that file or folder, or unset PYTHONPATH."
             yield _finding(name, "problem", text, advice)
@@ -356,13 +226,10 @@ def _doubles() -> Iterator[Finding]:
         yield _finding("site-packages", "note", text, "Remove what begins with ~ in site-packages.")
 
 
-def _hidden_by(name: str, location: str) -> Path | None:
+def _hidden_by(name: str, location: Path) -> Path | None:
     """What is imported instead of a package that is installed in `location`."""
     folder = package_folder(name.replace("-", "_"))
-    if not location or folder is None or folder.resolve().is_relative_to(location):
+    if folder is None or Path(os.path.realpath(folder)).is_relative_to(location):
         return None
-    try:
-        editable = metadata.distribution(name).read_text("direct_url.json") or ""
-    except metadata.PackageNotFoundError:
-        return None
-    return None if '"editable": true' in editable else folder
+    direct = metadata.distribution(name).read_text("direct_url.json") or ""
+    return None if '"editable": true' in direct else folder

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.framework.run.doctor.findings import Finding, Level
+from groupwise.framework.run.doctor.installed import TorchBuild
 from groupwise.framework.run.doctor.known import (
     CUDA_DRIVERS,
     PYTORCH_PAGE,
@@ -27,7 +28,7 @@ from groupwise.framework.run.doctor.known import (
     by_error,
     known,
 )
-from groupwise.framework.run.doctor.packages import TorchBuild, known_finding
+from groupwise.framework.run.doctor.packages import known_finding
 from groupwise.framework.run.machine import hardware, nvidia_smi
 
 LITTLE_DISK, NO_DISK = 20e9, 1e9

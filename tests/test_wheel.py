@@ -82,5 +82,7 @@ def test_the_quickstart_runs_from_it(installed: Installed, tmp_path: Path) -> No
 
 def test_the_presets_and_the_locks_are_in_it(installed: Installed, tmp_path: Path) -> None:
     assert "qwen3_4b_gsm8k_8gb" in installed.run("groupwise", "configs", cwd=tmp_path).stdout
-    found = json.loads(installed.run("groupwise", "doctor", "--quick", "--json", cwd=tmp_path).stdout)
+    found = json.loads(
+        installed.run("groupwise", "doctor", "--quick", "--json", cwd=tmp_path).stdout
+    )
     assert found["packages"]["torch"]["tested"]

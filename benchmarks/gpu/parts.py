@@ -23,7 +23,7 @@ from benchmarks.gpu.model import (
     make_model,
 )
 from groupwise.framework.policy.unsloth import load_unsloth
-from groupwise.framework.run.doctor import diagnose
+from groupwise.framework.run.doctor.diagnosis import diagnose
 from groupwise.framework.run.machine import gpus
 
 LAYERS_IN_16_BITS = 4  # enough for rounding to add up, and small beside the 4-bit model

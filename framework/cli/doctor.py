@@ -17,8 +17,8 @@ from pathlib import Path
 from groupwise.evaluation.text import folded, width_of
 from groupwise.framework.cli.options import add_json, add_overrides, add_quiet
 from groupwise.framework.experiment.self_test import SELF_TEST, STEPS, self_test_findings
-from groupwise.framework.run.doctor import Diagnosis, diagnose
 from groupwise.framework.run.doctor.children import run_child, scratch_environment
+from groupwise.framework.run.doctor.diagnosis import Diagnosis, diagnose
 from groupwise.framework.run.doctor.reading import torch_findings
 from groupwise.framework.run.doctor.report import as_json, as_markdown, as_text
 from groupwise.framework.run.terminal import Terminal

@@ -8,7 +8,3 @@ children, reading       probes in processes of their own; findings from what the
 torch_probe             what torch sees, asked in such a process
 report, scrub           as text, Markdown and JSON; without names, paths and tokens
 """
-
-from groupwise.framework.run.doctor.diagnosis import Diagnosis, diagnose
-
-__all__ = ["Diagnosis", "diagnose"]

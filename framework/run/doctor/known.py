@@ -28,7 +28,7 @@ https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.ht
 WHEEL_INDEXES = {"13": "cu130", "12": "cu126"}
 """PyTorch's wheel index for each of them: torch 2.12 to 2.14 have no other with CUDA 12.
 
-https://github.com/pytorch/pytorch/issues/178665 and 190355
+https://github.com/pytorch/pytorch/pull/182849, https://github.com/pytorch/pytorch/issues/190355
 """
 
 
@@ -135,7 +135,7 @@ KNOWN = (
         "unsloth",
         "before 2026.10.9, no GPU that torch can use",
         "`import unsloth` raises NotImplementedError: it has no CPU backend.",
-        "Install unsloth and unsloth_zoo 2026.10.9; with a GPU, see what is said about it above.",
+        "Install unsloth and unsloth_zoo 2026.10.9; with a GPU, a build of torch for its driver.",
         f"{_UNSLOTH}/issues/5226",
         error=r"cannot find any torch accelerator|only works on NVIDIA|No NVIDIA GPU found|"
         r"torch\.cuda\.is_available\(\) is False",
@@ -207,7 +207,7 @@ KNOWN = (
         "Every operation on the GPU fails: no kernel image is available for execution.",
         "Install torch from the wheel index that has this GPU's generation: cu126 up to Hopper, "
         "cu130 from Turing on.",
-        "https://github.com/pytorch/pytorch/issues/178665",
+        "https://github.com/pytorch/pytorch/pull/182849",
         error=r"no kernel image is available",
     ),
     Known(
@@ -270,7 +270,7 @@ KNOWN = (
         "xformers",
         "xformers",
         "built for another torch or another CUDA",
-        "Unsloth prints that it cannot load, and takes PyTorch's attention: slower, not wrong.",
+        "Unsloth prints that it cannot load, and takes PyTorch's attention.",
         "Uninstall xformers: nothing here needs it.",
         f"{_UNSLOTH}/issues/8580",
     ),

@@ -131,7 +131,7 @@ def _differs(example: Example, completion: Completion) -> float:
 def self_test_findings(ended: Ended) -> Iterator[Finding]:
     """What the self-test showed, as far as it came."""
     facts, seconds = ended.facts, ended.seconds
-    if STEPS[0] in seconds:
+    if STEPS[1] in seconds:  # it ended
         where = "its CPU backend" if facts.get("device") == "cpu" else "its GPU code"
         text = f"{installed('unsloth')} imports in {seconds[STEPS[0]]:.0f} s"
         yield _ok("Unsloth", f"{text}, {where}" if "device" in facts else text)

@@ -14,7 +14,13 @@ from groupwise.framework.run.doctor.children import Ended
 from groupwise.framework.run.doctor.findings import Finding
 from groupwise.framework.run.doctor.installed import PackageCheck, checked_packages, torch_build
 from groupwise.framework.run.doctor.packages import package_findings
-from groupwise.framework.run.doctor.system import Cards, card_findings, find_cards, system_findings
+from groupwise.framework.run.doctor.system import (
+    Cards,
+    card_findings,
+    compiler_findings,
+    find_cards,
+    system_findings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +44,16 @@ class Diagnosis:
         return "\n".join(card.name for card in self.cards.cards) or None
 
     def joined(self, findings: Iterable[Finding], ended: Ended) -> Diagnosis:
-        """With what a child process showed."""
+        """With what a child process showed; what is known of it already is not said again."""
+        said = {finding.does for finding in self.findings if finding.does}
+        more = (
+            replace(f, does="", source="", advice="See above.") if f.does in said else f
+            for f in findings
+        )
         printed = ended.error.printed.partition("\n")[2] if ended.error else ""
         return replace(
             self,
-            findings=(*self.findings, *findings),
+            findings=(*self.findings, *more),
             facts={**self.facts, **ended.facts},
             printed=self.printed or printed,
         )
@@ -56,5 +67,6 @@ def diagnose() -> Diagnosis:
         *package_findings(with_gpu),
         *system_findings(),
         *card_findings(cards, torch_build()),
+        *(compiler_findings() if with_gpu else ()),
     )
     return Diagnosis(findings, checked_packages(with_gpu), cards)

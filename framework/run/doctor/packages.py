@@ -17,6 +17,7 @@ from typing import Any
 
 from groupwise.framework.run.doctor.findings import Finding, Level
 from groupwise.framework.run.doctor.installed import (
+    REQUIREMENTS,
     checked_packages,
     everything,
     installed,
@@ -31,11 +32,12 @@ from groupwise.framework.run.doctor.installed import (
     within,
 )
 from groupwise.framework.run.doctor.known import KNOWN, Known, known
-from groupwise.framework.run.machine import STACK
+from groupwise.framework.run.machine import STACK, git_revision
 
 
 def package_findings(with_gpu: bool) -> Iterator[Finding]:
     """Missing, unsuitable, double and hidden packages. `with_gpu`: an NVIDIA card is there."""
+    yield _groupwise()
     yield _python()
     lock = lock_file(with_gpu)
     tested = locked(lock)
@@ -62,6 +64,17 @@ def package_findings(with_gpu: bool) -> Iterator[Finding]:
         )
     yield from _builds(with_gpu)
     yield from _doubles()
+
+
+def _groupwise() -> Finding:
+    """Its version, and the revision of a clone."""
+    root = REQUIREMENTS.parent
+    cloned = git_revision(root)
+    text = installed("groupwise") or "not installed, run from its folder"
+    if cloned:
+        changed = ", with changes" if cloned["changed_files"] else ""
+        text += f", revision {cloned['revision'][:12]}{changed}"
+    return _finding("groupwise", "ok", text)
 
 
 def _finding(subject: str, level: Level, text: str, advice: str = "") -> Finding:

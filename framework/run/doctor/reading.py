@@ -51,7 +51,7 @@ def _unseen(facts: dict[str, Any]) -> Finding:
     """torch with CUDA, a card, and nothing that torch can use."""
     said = "; ".join(facts.get("cuda_warnings", ())) or "it does not say why"
     for entry in by_error(said):
-        return known_finding(entry, f"torch sees no GPU: {said}", group="Stack")
+        return known_finding(entry, f"sees no GPU: {said}", group="Stack")
     return Finding(
         "Stack",
         "torch",

@@ -15,7 +15,7 @@ from groupwise.framework.run.machine import STACK
 
 _MARKS = {"ok": "ok", "note": "note", "problem": "problem"}
 _COLOURS = {"ok": "32", "note": "33", "problem": "1;31"}
-_SUBJECT = 16  # columns
+_MARK, _SUBJECT = 7, 16  # columns
 _WIDEST = 100  # columns of text that are pleasant to read
 _LONGEST = 300  # characters of a text: errors of libraries have thousands
 _LINES = 30  # of what a failed process printed last
@@ -31,27 +31,32 @@ def as_text(diagnosis: Diagnosis, width: int | None, *, colours: bool = False) -
             lines += [_bold(group, colours)] if not lines else ["", _bold(group, colours)]
         for finding in found:
             lines += _lines(finding, width, colours)
-    return "\n".join([*lines, "", *folded_line(_verdict(diagnosis), width).split("\n")])
+    for sentence in _verdict(diagnosis):
+        lines += ["", *_wrapped(sentence, width)] if sentence else []
+    return "\n".join(lines)
 
 
 def _lines(finding: Finding, width: int, colours: bool) -> list[str]:
-    mark = f"{_MARKS[finding.level]:<7}"
+    """What was found beside its subject; below it, with less indent, what that means."""
+    mark = f"{_MARKS[finding.level]:<{_MARK}}"
     head = f"  {mark}  {finding.subject:<{_SUBJECT}} "
-    indent = " " * len(head)
-    text = [*_wrapped(_short(finding.text), width - len(indent))]
-    further = [finding.does, f"-> {finding.advice}" if finding.advice else ""]
-    further += [f"   {finding.source}" if finding.source else ""]
-    for part in further:
-        text += _wrapped(part, width - len(indent)) if part else []
+    first, *rest = _wrapped(_short(finding.text), width - len(head))
+    lines = [head + first, *(" " * len(head) + line for line in rest)]
+    indent = " " * (_MARK + 4)
+    if finding.does:
+        lines += [indent + line for line in _wrapped(finding.does, width - len(indent))]
+    if finding.advice:
+        arrow, *after = _wrapped(_short(finding.advice), width - len(indent) - 3)
+        lines += [f"{indent}-> {arrow}", *(f"{indent}   {line}" for line in after)]
+    if finding.source:
+        lines.append(f"{indent}   {finding.source}")
     if colours:
-        head = head.replace(mark, f"\x1b[{_COLOURS[finding.level]}m{mark}\x1b[0m", 1)
-    return [head + text[0], *(indent + line for line in text[1:])]
+        lines[0] = lines[0].replace(mark, f"\x1b[{_COLOURS[finding.level]}m{mark}\x1b[0m", 1)
+    return lines
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    lines = folded_line(text, max(width, 30)).split("\n")
-    start = " " * 3 if text.startswith("->") else ""
-    return [lines[0], *(start + line.strip() for line in lines[1:])]
+    return [line.strip() for line in folded_line(text, max(width, 24)).split("\n")]
 
 
 def _short(text: str) -> str:
@@ -62,18 +67,20 @@ def _bold(text: str, colours: bool) -> str:
     return f"\x1b[1m{text}\x1b[0m" if colours else text
 
 
-def _verdict(diagnosis: Diagnosis) -> str:
-    counts = {
-        level: sum(finding.level == level for finding in diagnosis.findings)
-        for level in ("problem", "note")
-    }
-    said = [f"{n} {level}{'s' * (n > 1)}" for level, n in counts.items() if n]
-    if not counts["problem"]:
-        whole = "This installation works" if diagnosis.was_tested else "Nothing is wrong so far"
-        after = "" if diagnosis.was_tested else "; without --quick, it is tried out"
-        return f"{whole}{after}{f' ({said[0]})' if said else ''}."
-    ask = "`groupwise doctor --report` prints this for an issue, without names, paths and tokens."
-    return f"{' and '.join(said)}. {ask}"
+def _verdict(diagnosis: Diagnosis) -> tuple[str, str]:
+    """How it stands, and how to ask for help if it does not stand well."""
+    levels = [finding.level for finding in diagnosis.findings]
+    problems, notes = levels.count("problem"), levels.count("note")
+    noted = f"{notes} note{'s' * (notes > 1)}" if notes else ""
+    if problems:
+        said = f"{problems} problem{'s' * (problems > 1)}{f' and {noted}' if noted else ''}."
+        return said, (
+            "For help: `groupwise doctor --report` prints this for an issue, without names, paths "
+            "and tokens."
+        )
+    whole = "This installation works" if diagnosis.was_tested else "Nothing is wrong so far"
+    hint = "" if diagnosis.was_tested else "Without --quick, the installation is tried out."
+    return f"{whole}{f' ({noted})' if noted else ''}.", hint
 
 
 def as_markdown(diagnosis: Diagnosis) -> str:

@@ -195,7 +195,7 @@ def _environment() -> Iterator[Finding]:
 
 
 def card_findings(found: Cards, torch: TorchBuild | None) -> Iterator[Finding]:
-    """Each card, and whether driver, build of torch and tools fit it."""
+    """Each card, and whether driver and build of torch fit it."""
     if not found.cards:
         yield _no_card(found.error)
         return
@@ -207,7 +207,6 @@ def card_findings(found: Cards, torch: TorchBuild | None) -> Iterator[Finding]:
         yield _known("wsl-allocator", "WSL, and PYTORCH_ALLOC_CONF asks for expandable_segments")
     if torch is not None:
         yield from _fit(found.cards, torch)
-    yield from _compiler()
 
 
 def _no_card(error: str | None) -> Finding:
@@ -297,8 +296,8 @@ def remedy_for(branch: int, capability: tuple[int, int] | None) -> str:
     return f"{install}, or {update}." if can_update else f"{install}."
 
 
-def _compiler() -> Iterator[Finding]:
-    """Triton compiles a file of C on every machine, before its first GPU kernel."""
+def compiler_findings() -> Iterator[Finding]:
+    """For a machine with a GPU: Triton compiles a file of C before its first kernel there."""
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
         yield _known("c-compiler", "no C compiler is on PATH")
     elif not Path(sysconfig.get_paths()["include"], "Python.h").is_file():

@@ -11,5 +11,5 @@ less_memory            what to change when memory ran out
 rescore, score_change  a log under other rewards, and what that changes
 toy                    where `toy` in a config becomes files
 chat, tune_rows        the mechanics of `groupwise chat` and `groupwise doctor --rows`
-self_test              a tiny model loaded, sampled from and trained, for `groupwise doctor`
+self_test, self_test_probe   a tiny model loaded, sampled from, trained: `groupwise doctor`
 """

@@ -19,8 +19,8 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 0
 
-.PHONY: quickstart install dev test test-fast test-long test-invariance test-emulated lint format
-.PHONY: types lock clean
+.PHONY: quickstart install dev gguf test test-fast test-long test-invariance test-emulated lint
+.PHONY: format types lock clean
 
 quickstart: install
 	@$(BIN)/groupwise quickstart
@@ -46,6 +46,25 @@ $(VENV)/.dev-installed: requirements/dev.txt $(VENV)/.installed
 	@$(PIP) install --quiet --no-deps -r requirements/dev.txt
 	@touch $@
 
+# llama.cpp: its library, and from the same archive the converter, which is in no package. Its
+# build has more parts than this takes.
+gguf: $(VENV)/.gguf-installed
+LLAMA := $(shell grep -E '^llama-cpp-python==' requirements/gguf.txt)
+# The last two are for tests.
+LLAMA_PARTS := convert_hf_to_gguf.py conversion gguf-py models/templates \
+  models/ggml-vocab-llama-bpe.gguf
+$(VENV)/.gguf-installed: requirements/gguf.txt $(VENV)/.installed
+	@echo "llama.cpp, of $(LLAMA): compiles for about four minutes on two cores"
+	@rm -rf $(VENV)/share/llama.cpp $(VENV)/llama-sdist
+	@mkdir -p $(VENV)/share/llama.cpp
+	@$(PIP) download --quiet --no-deps --no-binary llama-cpp-python --dest $(VENV)/llama-sdist $(LLAMA)
+	@tar -xzf $(VENV)/llama-sdist/*.tar.gz -C $(VENV)/share/llama.cpp --strip-components 3 \
+	  --wildcards $(LLAMA_PARTS:%=*/vendor/llama.cpp/%)
+	@CMAKE_ARGS=-DLLAVA_BUILD=OFF $(PIP) install --quiet --no-deps $(VENV)/llama-sdist/*.tar.gz
+	@$(PIP) install --quiet --no-deps -r requirements/gguf.txt
+	@rm -r $(VENV)/llama-sdist
+	@touch $@
+
 test: lint types
 	@$(PYTEST) -m "not long and not timing and not emulated"
 	@$(BIN)/python -m pytest -q -m "timing and not stack"
@@ -69,7 +88,7 @@ test-emulated: dev
 	@EMULATE_GPU=1 $(PYTEST) -m "stack and not long and not timing and not emulated" \
 	  $(NOT_EMULATED:%=--ignore=tests/framework/%) $(EMULATED:%=tests/framework/%)
 
-test-long: dev
+test-long: dev gguf
 	@$(PYTEST) -m long
 
 lint: dev

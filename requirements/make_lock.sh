@@ -16,4 +16,6 @@ mv gpu.new gpu.txt
 mv cpu.new cpu.txt
 compile dev.in > dev.new
 comm -23 <(sort -f dev.new) cpu.txt > dev.txt
-rm dev.new
+compile gguf.in > gguf.new
+comm -23 <(sort -f gguf.new) cpu.txt > gguf.txt
+rm dev.new gguf.new

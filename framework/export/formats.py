@@ -10,15 +10,22 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from groupwise.evaluation.log.files import write_text
+from groupwise.framework.data.prompts import apply_chat_template, template_variables
 from groupwise.framework.export.adapter import write_adapter
+from groupwise.framework.export.gguf import QUANTISATIONS, require_llama_cpp, write_gguf
 from groupwise.framework.export.merged import write_merged
+from groupwise.framework.export.modelfile import modelfile
 from groupwise.framework.export.precision import Precision, rounding
 from groupwise.framework.export.source import Source
+from groupwise.framework.sampling.stopping import end_of_text_ids
+from groupwise.framework.sampling.turn_end import turn_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,68 @@ def _of_adapter(tuned: Tuned) -> float:
 
 def _of_merged(tuned: Tuned) -> float:
     return math.hypot(rounding(tuned.precision.dtype), rounding(tuned.source.dtype_16bit))
+
+
+def gguf(quantisation: str) -> Format:
+    """One GGUF file of this type, with a Modelfile for Ollama where it can be written.
+
+    Raises UserError where llama.cpp is missing.
+    """
+    require_llama_cpp()
+    file = f"model-{quantisation}.gguf"
+
+    def write(tuned: Tuned, folder: Path) -> list[str]:
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            notices = _write_merged(tuned, Path(scratch))
+            name = tuned.source.config.name
+            notices += write_gguf(Path(scratch), folder / file, quantisation, name)
+        return notices + _write_modelfile(tuned, folder / file)
+
+    def command(tuned: Tuned, folder: Path) -> list[str]:
+        rows = tuned.source.config.evaluation.max_rows
+        options = {"file": str(folder / file), "max_rows": rows}
+        return [sys.executable, "-m", "groupwise.framework.export.llama_cpp", json.dumps(options)]
+
+    def relative_error(tuned: Tuned) -> float:
+        return math.hypot(_of_merged(tuned), QUANTISATIONS[quantisation])
+
+    return Format(f"gguf-{quantisation}", write, command, relative_error)
+
+
+def _write_modelfile(tuned: Tuned, file: Path) -> list[str]:
+    from groupwise.framework.export.libllama import Vocabulary, load_model  # an extra
+
+    config, tokenizer = tuned.source.config, tuned.tokenizer
+    variables = template_variables(config.model)
+    words = Vocabulary(load_model(file, vocab_only=True))
+    ends = [words.text_of(token) for token in sorted(end_of_text_ids(tuned, tokenizer))]
+    end = turn_end(tokenizer)
+    if end is not None and end.token_id is None:
+        ends.append(end.text)
+    text = modelfile(
+        file.name,
+        lambda messages: apply_chat_template(tokenizer, messages, variables),
+        bos_token=words.bos_token if words.adds_bos else "",
+        system=config.data.system_prompt,
+        stop=[*ends, *config.eval_sampling_params.stop],
+        params=config.eval_sampling_params,
+        context=config.model.max_seq_length,
+    )
+    notices = []
+    if text is None:
+        notices.append(
+            "Ollama's own language cannot say this chat template, so there is no Modelfile; "
+            "llama-server and others read the template in the file itself"
+        )
+    else:
+        write_text(file.with_name("Modelfile"), text)
+    if config.model.chat_template_kwargs:
+        given = json.dumps(config.model.chat_template_kwargs)
+        notices.append(
+            "model.chat_template_kwargs are in the Modelfile, but in no GGUF file: llama-server "
+            f"takes them as --chat-template-kwargs '{given}'"
+        )
+    return notices
 
 
 FORMATS: Mapping[str, Format] = {

@@ -117,7 +117,7 @@ def gguf(quantisation: str) -> Format:
 
 
 def _write_modelfile(tuned: Tuned, file: Path) -> list[str]:
-    from groupwise.framework.export.libllama import Vocabulary, load_model  # an extra
+    from groupwise.framework.export.libllama import Vocabulary, load_model  # torch: not at start-up
 
     config, tokenizer = tuned.source.config, tuned.tokenizer
     variables = template_variables(config.model)

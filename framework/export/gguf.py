@@ -123,7 +123,7 @@ def _why_not(said: str) -> str:
 
 
 def _quantise(whole: Path, file: Path, quantisation: str) -> list[str]:
-    from groupwise.framework.export.libllama import quantise  # an extra
+    from groupwise.framework.export.libllama import quantise  # torch: not at start-up
 
     try:
         warnings = quantise(whole, file, quantisation)

@@ -9,6 +9,7 @@ import argparse
 import importlib
 import json
 import os
+import platform
 import sys
 import tempfile
 from dataclasses import asdict, replace
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.rows is not None:
         return _measure_rows(arguments)
     diagnosis = diagnose()
-    if not arguments.quick:
+    if not arguments.quick and platform.system() == "Linux":
         diagnosis = _tried_out(diagnosis, _terminal(arguments.quiet))
     if arguments.json:
         print(json.dumps(as_json(diagnosis)))
@@ -79,12 +80,16 @@ def _tried_out(diagnosis: Diagnosis, terminal: Terminal) -> Diagnosis:
     diagnosis = diagnosis.joined(torch_findings(ended, diagnosis.cards), ended)
     if ended.error is not None:
         return diagnosis  # nothing else can work
-    with terminal.stage("Self-test") as stage, tempfile.TemporaryDirectory() as scratch:
+    try:
+        scratch = tempfile.TemporaryDirectory()
+    except OSError:  # no space, or no rights: that is among the findings already
+        return diagnosis
+    with terminal.stage("Self-test") as stage, scratch:
         ended = run_child(
             SELF_TEST,
             limit_s=_SELF_TEST_LIMIT_S,
             on_step=lambda step: stage.update(STEPS.index(step), len(STEPS), step),
-            environment=scratch_environment(Path(scratch)),
+            environment=scratch_environment(Path(scratch.name)),
         )
         stage.summary = "passed" if ended.error is None else "failed"
     diagnosis = diagnosis.joined(self_test_findings(ended), ended)

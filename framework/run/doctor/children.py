@@ -17,7 +17,6 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -62,7 +61,7 @@ def run_child(
     """Runs `module.probe(report)` in a child that lives for at most `limit_s` seconds."""
     reader, writer = os.pipe()
     path = json.dumps([os.path.abspath(entry) for entry in sys.path])  # noqa: PTH100 ("" too)
-    with tempfile.TemporaryFile() as printed:
+    with os.fdopen(os.memfd_create("printed"), "w+b") as printed:  # the disk may be full
         child = subprocess.Popen(
             [sys.executable, "-c", _START, path, module, str(writer)],
             env={**os.environ, **(environment or {})},

@@ -62,7 +62,10 @@ def everything() -> dict[str, list[Installed]]:
     """Every package on the import path by its normalised name, each as often as it is there."""
     found: dict[str, list[Installed]] = {}
     for distribution in metadata.distributions():
-        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        try:
+            text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        except (OSError, UnicodeDecodeError):  # a damaged file
+            continue
         head = HeaderParser().parsestr(text)  # without the description, which is long
         if not head["Name"] or not head["Version"]:
             continue
@@ -119,14 +122,19 @@ def key(name: str) -> str:
 
 def torch_build() -> TorchBuild | None:
     """Of the torch that would be imported; None if there is none, or it does not say."""
-    folder = package_folder("torch")
-    try:
-        text = (folder / "version.py").read_text() if folder else ""
-    except OSError:
-        return None
+    text = version_file("torch")
     version = re.search(r"__version__\s*=\s*'([^']+)'", text)
     cuda = re.search(r"^cuda\b[^=]*=\s*'([^']+)'", text, re.M)
     return TorchBuild(version[1], cuda[1] if cuda else None) if version else None
+
+
+def version_file(module: str) -> str:
+    """The text of a package's version.py, which names its build; empty if there is none."""
+    folder = package_folder(module)
+    try:
+        return (folder / "version.py").read_text(encoding="utf-8") if folder else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def package_folder(module: str) -> Path | None:

@@ -29,6 +29,7 @@ from groupwise.framework.run.doctor.installed import (
     packaging,
     requirements,
     torch_build,
+    version_file,
     within,
 )
 from groupwise.framework.run.doctor.known import KNOWN, Known, known
@@ -154,23 +155,24 @@ def _builds(with_gpu: bool) -> Iterator[Finding]:
     torch = torch_build()
     if torch is None:
         return
+    here = (torch.cuda or "cpu").split(".")[0]
     entry = known("torchvision")
     vision = installed("torchvision")
-    if vision and (wanted := _torchvision_of(torch.version)) and not vision.startswith(wanted):
-        text = f"{vision} beside torch {torch.version}, which goes with {wanted[:-1]}"
+    wanted = _torchvision_of(torch.version)
+    built_with = _cuda_of(version_file("torchvision"))
+    if vision and not vision.startswith(wanted):
+        text = f"{vision} beside torch {torch.version}, which goes with {wanted}x"
         yield known_finding(entry, text)
-    elif vision and torch.cuda is None and (libraries := _cuda_libraries("torchvision")):
-        text = f"{vision} is built with CUDA ({libraries}), torch {torch.version} without"
+    elif vision and built_with and built_with != here:
+        text = f"{vision} is built for CUDA {built_with}, torch {torch.version} is not"
         yield known_finding(entry, text)
-    if torch.cuda and with_gpu and installed("bitsandbytes"):
-        major = torch.cuda.split(".")[0]
-        folder = package_folder("bitsandbytes")
-        if folder and not list(folder.glob(f"libbitsandbytes_cuda{major}*")):
-            version = installed("bitsandbytes")
-            text = f"{version} has no binary for CUDA {torch.cuda}, with which torch is built"
-            yield known_finding(known("bitsandbytes-binary"), text)
+    bits = package_folder("bitsandbytes") if torch.cuda and with_gpu else None
+    if bits and not any(bits.glob(f"libbitsandbytes_cuda{here}*")):
+        version = installed("bitsandbytes")
+        text = f"{version} has no binary for CUDA {torch.cuda}, with which torch is built"
+        yield known_finding(known("bitsandbytes-binary"), text)
     built_for = _xformers_torch()
-    if built_for and _cuda_tag(built_for) != (torch.cuda or "cpu").split(".")[0]:
+    if built_for and _cuda_of(built_for) != here:
         text = f"{installed('xformers')} is built for torch {built_for}; this is {torch.version}"
         yield known_finding(known("xformers"), text, "note")
 
@@ -179,19 +181,6 @@ def _torchvision_of(torch: str) -> str:
     """The beginning of the torchvision version that goes with a torch: "0.28." with 2.13.0."""
     found = re.match(r"2\.(\d+)\.", torch)
     return f"0.{int(found[1]) + 15}." if found else ""
-
-
-def _cuda_libraries(module: str) -> str:
-    """The CUDA runtime that a package's compiled files ask for, such as "libcudart.so.13"."""
-    folder = package_folder(module)
-    for file in sorted(folder.glob("*.so*")) if folder else ():
-        try:
-            found = re.search(rb"libcudart\.so[.\d]*", file.read_bytes())
-        except OSError:
-            continue
-        if found:
-            return found[0].decode()
-    return ""
 
 
 def _xformers_torch() -> str:
@@ -204,10 +193,10 @@ def _xformers_torch() -> str:
         return ""
 
 
-def _cuda_tag(version: str) -> str:
-    """The major version of CUDA in a local version: "12" of "2.10.0+cu128"."""
-    found = re.search(r"\+cu(\d\d)", version)
-    return found[1] if found else "cpu"
+def _cuda_of(text: str) -> str:
+    """The major version of CUDA in a version: "12" of "2.10.0+cu128"; empty if it names none."""
+    found = re.search(r"\+cu(\d\d)", text)
+    return found[1] if found else ""
 
 
 # Doubles

@@ -9,7 +9,7 @@ from groupwise.framework.run.doctor.children import ChildError, Ended
 from groupwise.framework.run.doctor.findings import Finding
 from groupwise.framework.run.doctor.known import by_error, known
 from groupwise.framework.run.doctor.packages import known_finding
-from groupwise.framework.run.doctor.system import Cards
+from groupwise.framework.run.doctor.system import Cards, cards_are_hidden
 
 
 def error_finding(subject: str, error: ChildError) -> Finding:
@@ -33,7 +33,8 @@ def torch_findings(ended: Ended, cards: Cards) -> Iterator[Finding]:
         seconds = ended.seconds.get("import torch", 0.0)
         text = f"{facts['torch']}, {built}, imports in {seconds:.1f} s"
         yield Finding("Stack", "torch", "ok", text)
-    if facts.get("cuda") and cards.cards and facts.get("cuda_available") is False:
+    sees = facts.get("cuda_available", True) or cards_are_hidden()
+    if facts.get("cuda") and cards.cards and not sees:
         yield _unseen(facts)
     for device in facts.get("devices", ()):
         precision = "bfloat16" if device["bfloat16"] else "float16"

@@ -133,14 +133,16 @@ def _disk() -> Iterator[Finding]:
     """Free space and write access of the folders that a run writes to, one line for each disk."""
     disks: dict[int, list[str]] = {}
     for name, folder in _folders().items():
-        there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
         try:
-            with tempfile.TemporaryFile(dir=there):
-                pass
+            there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+            with tempfile.TemporaryFile(dir=there) as file:
+                file.write(bytes(4096))
             disks.setdefault(there.stat().st_dev, []).append(name)
         except OSError as error:
-            text = f"{name}: {folder} cannot be written to ({error.strerror or error})"
-            yield _finding("disk", "problem", text, _ELSEWHERE[name])
+            text = f"{name}: {folder.absolute()} cannot be written to: {error.strerror or error}"
+            yield _finding(
+                "disk", "problem", text, f"{_ELSEWHERE[name][:1].upper()}{_ELSEWHERE[name][1:]}."
+            )
             continue
         if len(disks[there.stat().st_dev]) > 1:
             continue
@@ -148,7 +150,7 @@ def _disk() -> Iterator[Finding]:
         text = f"{free / 1e9:.0f} GB free for {name}"
         if free < LITTLE_DISK:
             level: Level = "problem" if free < NO_DISK else "note"
-            advice = f"Free some space (a 4B model in 16 bits takes 8 GB), or {_ELSEWHERE[name]}"
+            advice = f"Free some space (a 4B model in 16 bits takes 8 GB), or {_ELSEWHERE[name]}."
             yield _finding("disk", level, f"{free / 1e9:.1f} GB free for {name}", advice)
         else:
             yield _finding("disk", "ok", text)
@@ -161,14 +163,21 @@ def _folders() -> dict[str, Path]:
     return {
         "runs": Path("runs"),
         "models (the hub's cache)": Path(os.environ.get("HF_HUB_CACHE") or hub / "hub"),
-        "temporary files": Path(tempfile.gettempdir()),
+        "temporary files": _temporary(),
     }
 
 
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:  # none can be written to
+        return Path(os.environ.get("TMPDIR") or "tmp")
+
+
 _ELSEWHERE = {
-    "runs": "start from another folder, or name one with --output-dir.",
-    "models (the hub's cache)": "set HF_HOME to a folder on a larger disk.",
-    "temporary files": "set TMPDIR to a folder on a larger disk.",
+    "runs": "start from another folder, or name one with --output-dir",
+    "models (the hub's cache)": "set the variable HF_HOME to a folder on a larger disk",
+    "temporary files": "set the variable TMPDIR to a folder on a larger disk",
 }
 
 
@@ -202,7 +211,9 @@ def card_findings(found: Cards, torch: TorchBuild | None) -> Iterator[Finding]:
     for card in found.cards:
         yield _finding("GPU", "ok", _described(card))
         yield from _memory_of(card)
-    yield from _hidden()
+    if cards_are_hidden():
+        text = f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']!r} hides every card"
+        yield _finding("GPU", "problem", text, "Unset CUDA_VISIBLE_DEVICES.")
     if is_wsl() and "expandable_segments:True" in os.environ.get("PYTORCH_ALLOC_CONF", ""):
         yield _known("wsl-allocator", "WSL, and PYTORCH_ALLOC_CONF asks for expandable_segments")
     if torch is not None:
@@ -240,11 +251,10 @@ def _memory_of(card: Card) -> Iterator[Finding]:
         yield _finding("GPU memory", "note", text, "Close what nvidia-smi lists as its processes.")
 
 
-def _hidden() -> Iterator[Finding]:
+def cards_are_hidden() -> bool:
+    """Whether CUDA_VISIBLE_DEVICES hides them all."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.strip() in ("", "-1", "none", "NoDevFiles"):
-        text = f"CUDA_VISIBLE_DEVICES={visible!r} hides every card"
-        yield _finding("GPU", "problem", text, "Unset CUDA_VISIBLE_DEVICES.")
+    return visible is not None and visible.strip() in ("", "-1", "none", "NoDevFiles")
 
 
 def _fit(cards: tuple[Card, ...], torch: TorchBuild) -> Iterator[Finding]:

@@ -186,6 +186,7 @@ def install_torch(
     [
         ("2.13.0+cu130", "13.0", "0.28.0", False),
         ("2.13.0+cu130", "13.0", "0.27.1", True),
+        ("2.13.0+cu126", "12.6", "0.28.0", True),
         ("2.13.0+cpu", None, "0.28.0", True),
     ],
 )
@@ -201,7 +202,8 @@ def test_a_torchvision_of_another_torch(
     install(site, "torchvision", vision)
     (site / "torchvision").mkdir()
     (site / "torchvision" / "__init__.py").write_text("")
-    (site / "torchvision" / "_C.so").write_bytes(b"\0needs\0libcudart.so.13\0and more\0")
+    # As in the wheel of torchvision 0.28.0.
+    (site / "torchvision" / "version.py").write_text(f"__version__ = '{vision}+cu130'\n")
     findings = found("torchvision")
     assert bool(findings) == wrong
     assert all("nms" in f.does and f.level == "problem" for f in findings)

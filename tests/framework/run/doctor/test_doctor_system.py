@@ -169,7 +169,7 @@ def test_settings_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     found = {f.subject: f for f in system_findings() if f.level != "ok"}
     assert "Unset HF_HUB_OFFLINE" in found["HF_HUB_OFFLINE"].advice
     assert "cannot be written to" in found["disk"].text
-    assert "set HF_HOME" in found["disk"].advice
+    assert "Set the variable HF_HOME" in found["disk"].advice
     assert "Unset LD_LIBRARY_PATH" in found["LD_LIBRARY_PATH"].advice
 
 

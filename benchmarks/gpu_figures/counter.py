@@ -16,7 +16,7 @@ import math
 import weakref
 from collections import Counter as Multiset
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -175,6 +175,10 @@ class Counter:
             yield
         finally:
             self._elsewhere = was
+
+    def making(self, _part: str) -> AbstractContextManager[None]:
+        """Inside, what is allocated is for this part: of interest to who counts by part."""
+        return nullcontext()
 
     def add(self, operation: Operation) -> None:
         if not self._silent:

@@ -18,6 +18,7 @@ from torch.utils._device import _device_constructors
 
 from benchmarks.gpu_figures.counter import Counter
 
+DEQUANTISED = "dequantised"
 COUNTER: list[Counter] = []  # the one that counts now is the last
 
 
@@ -103,6 +104,25 @@ def _decode_qk_norm_rope(
     return made[0].transpose(1, 2), made[1].transpose(1, 2)
 
 
+class _Rope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor) -> Any:  # type: ignore[override]
+        with fused("rope", (q, k)) as made:
+            made += [torch.empty_like(q), torch.empty_like(k)]
+        return made[0], made[1]
+
+    @staticmethod
+    def backward(ctx: Any, dq: Tensor, dk: Tensor) -> Any:  # type: ignore[override]
+        with fused("rope_backward", (dq, dk)) as made:
+            made += [torch.empty(dq.shape, dtype=dq.dtype), torch.empty(dk.shape, dtype=dk.dtype)]
+        return made[0], made[1]
+
+
+def _rope(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, positions: Any = None) -> Any:
+    del cos, sin, positions
+    return _Rope.apply(q, k)
+
+
 def _add_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float, add: bool = True) -> Tensor:
     del eps
     with fused("add_rms_norm", (x, residual, weight) if add else (x, weight), (x, residual)):
@@ -131,13 +151,14 @@ def _dequantize(
     if state is None:
         return weight
     del dtype
-    with fused("dequantize_nf4", packed_parts(weight, state)) as made:
+    counter = COUNTER[-1]
+    with fused("dequantize_nf4", packed_parts(weight, state)) as made, counter.making(DEQUANTISED):
         if out is None and use_global_buffer:
             out = _scratch(state.shape.numel()).view(state.shape)
         elif out is None:
             out = torch.empty(state.shape, dtype=torch.bfloat16)
         made.append(out)
-        COUNTER[-1].buffers.add(out.untyped_storage()._cdata)
+        counter.buffers.add(out.untyped_storage()._cdata)
     return out.t() if weight.shape[0] == 1 else out
 
 
@@ -191,6 +212,7 @@ def install() -> Any:
     add_norm = "unsloth.kernels.fused_add_rms_layernorm"
     for module, name, new in (
         ("unsloth.kernels", "fast_rms_layernorm", _rms_norm),
+        ("unsloth.kernels.rope_embedding", "fast_rope_embedding", _rope),
         (rope, "fast_qk_norm_rope", _qk_norm_rope),
         (rope, "decode_qk_norm_rope", _decode_qk_norm_rope),
         (add_norm, "fast_add_rms_layernorm_inference_ok", lambda *_: True),

@@ -52,11 +52,12 @@ class Measured:
         return sum(self.parts.values())
 
 
-CASES: tuple[Training | Generation, ...] = (
+TRAINING = (
     *(Training("unsloth", n, c) for n in (1, 4, 8) for c in (512, 1024, 2048)),
     *(Training(kind, 4, 1024) for kind in (True, False)),
-    *(Generation(rows, c) for rows in (8, 32) for c in (512, 1024, 2048)),
 )
+GENERATION = tuple(Generation(rows, c) for rows in (8, 32) for c in (512, 1024, 2048))
+MODELS = ("Qwen3-4B", "Llama-3.2-3B")
 
 
 def settings(model: str, **changes: Any) -> Any:

@@ -61,6 +61,10 @@ def plan_memory(
         generation_parts(sampling, architecture, stored, on_gpu=on_gpu)
         for sampling in samplings(config, architecture, prompt, on_gpu=on_gpu)
     ]
+    if not config.model.full_finetuning and on_gpu:
+        lora = trained_parameters(architecture, config.model)
+        lean = Part("lora_16_bits", stored.compute * lora, "a copy for the time of sampling")
+        sampled = [[*parts, lean] for parts in sampled]
     steps = forwards(config, prompt)
     trained = [gpu_parts(forward, architecture, stored, checkpointing) for forward in steps]
     phases = [_phase("loading", base, architecture)]

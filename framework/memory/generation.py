@@ -17,6 +17,7 @@ from groupwise.framework.sampling.blocks import BLOCK, RESERVE
 from groupwise.framework.sampling.memory import (
     DRAW_ROWS,
     MOST_ROWS_GPU,
+    PREFILL_PROMPTS,
     PREFILL_TOKENS,
     Need,
     Widths,
@@ -36,6 +37,7 @@ class Sampling:
     prompt: int
     tokens: int
     shares_prompts: bool
+    prompts: int
 
 
 def samplings(
@@ -48,7 +50,15 @@ def samplings(
         engine = _engine(training.sampler, architecture, config)
         rows = _rows(training.max_rows, training.batch_shape.completions_per_step, engine, on_gpu)
         found.append(
-            Sampling("rollouts", engine, rows, prompt, training.max_completion_length, True)
+            Sampling(
+                "rollouts",
+                engine,
+                rows,
+                prompt,
+                training.max_completion_length,
+                True,
+                training.prompts_per_step,
+            )
         )
     if evaluation.before or evaluation.after or evaluation.every_steps:
         engine = _engine(evaluation.sampler, architecture, config)
@@ -56,7 +66,7 @@ def samplings(
         rows = _rows(evaluation.max_rows, problems * evaluation.num_samples, engine, on_gpu)
         tokens = config.eval_max_completion_length
         shares = evaluation.num_samples > 1
-        found.append(Sampling("evaluation", engine, rows, prompt, tokens, shares))
+        found.append(Sampling("evaluation", engine, rows, prompt, tokens, shares, problems))
     return found
 
 
@@ -83,22 +93,39 @@ def generation_parts(
     said = f"{sampling.what}: {rows} rows of {length} tokens at once"
     if sampling.engine != "slots":
         cache = rows * length * widths.position
-        logits = rows * architecture.vocab * 24
-        return [Part("kv_cache", cache, said), Part("logits", logits, f"of {rows} rows")]
+        return [
+            Part("kv_cache", cache, said),
+            # Unsloth's decoding (2026.10.9) has a cache of its own, and the prefill's stays beside.
+            Part("prefill", rows * sampling.prompt * widths.position, "the prompts' own cache"),
+            Part("logits", rows * widths.draw, f"of {rows} rows"),
+        ]
     need = Need(sampling.prompt, sampling.prompt, sampling.tokens, BLOCK, sampling.shares_prompts)
-    blocks = rows * need.blocks(sampling.tokens) + rows // RESERVE + 4
-    drawn = min(DRAW_ROWS, rows) if on_gpu else 0
-    prefill = min(PREFILL_TOKENS, max(sampling.prompt, 1) * rows)
-    prefill = max(prefill, sampling.prompt)
+    blocks = rows * need.blocks(sampling.tokens) + rows // RESERVE + 2
+    kept = Part(
+        "kv_cache", blocks * BLOCK * widths.position, f"{said}, in {blocks} blocks of {BLOCK}"
+    )
+    return [kept, *max(_prefill(sampling, widths), _step(rows, blocks, widths), key=_sum)]
+
+
+def _prefill(sampling: Sampling, widths: Widths) -> list[Part]:
+    """Prompts' keys: as they are made, in one piece, and cut by prompt; the first is run alone."""
+    each = max(1, sampling.prompt - 1)
+    at_once = min(max(1, PREFILL_TOKENS // each), PREFILL_PROMPTS, sampling.prompts - 1)
+    copies, tokens = (3, at_once * each) if at_once else (2, each)
+    return [Part("prefill", copies * tokens * widths.position, f"{tokens} prompt tokens at once")]
+
+
+def _step(rows: int, blocks: int, widths: Widths) -> list[Part]:
+    drawn = min(DRAW_ROWS, rows) if widths.on_gpu else 0
     attention = blocks * (widths.block(BLOCK) - widths.position * BLOCK)
     return [
-        Part(
-            "kv_cache", blocks * BLOCK * widths.position, f"{said}, in {blocks} blocks of {BLOCK}"
-        ),
         Part("logits", rows * widths.row + drawn * widths.draw, f"of {rows} rows, and drawing"),
-        Part("prefill", prefill * widths.prompt_token, f"{prefill} prompt tokens at once"),
         Part("attention", attention, "queries and results of one layer"),
     ]
+
+
+def _sum(parts: list[Part]) -> int:
+    return sum(part.bytes for part in parts)
 
 
 def _widths(architecture: Architecture, stored: Stored, on_gpu: bool) -> Widths:

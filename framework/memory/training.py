@@ -15,6 +15,7 @@ from groupwise.framework.memory.parts import Part
 from groupwise.framework.memory.tensors import Stored
 
 _TILE_TOKENS, _TILE_WORDS = 4096, 16_384
+_WITH_QK_NORMS = ("qwen3", "gemma3", "gemma3_text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +50,37 @@ def forwards(config: ExperimentConfig, prompt: int) -> list[Forward]:
 def gpu_parts(
     forward: Forward, architecture: Architecture, stored: Stored, checkpointing: object
 ) -> list[Part]:
-    """Activations, logits and the largest layer written out, of Unsloth's trainer."""
-    a, size = architecture, stored.compute
+    """Activations, logits and layers written out, of Unsloth's trainer.
+
+    The larger of two moments, which are never one: the head after the forward, and the backward of
+    the last layer. Counted on fake tensors: `benchmarks/memory_fake`.
+    """
+    a, size, tokens = architecture, stored.compute, forward.tokens
     q, kv = a.heads * a.head_dim, a.kv_heads * a.head_dim
-    layer = size * (4 * a.ffn + 8 * a.hidden + 2 * (q + 2 * kv) + 2 * q)
+    # Queries, keys and values as they are rotated, results; with norms, what goes into those, too.
+    attention = (3 if a.model_type in _WITH_QK_NORMS else 2) * (q + kv)
     if checkpointing:
-        # One layer, recomputed; its gradients; what enters the others is on the host or here.
-        kept = 0 if checkpointing == "unsloth" else a.layers * a.hidden * size
-        activations = forward.tokens * (layer + 12 * a.hidden + kept)
-        said = f"{forward.tokens:,} tokens of one layer, checkpointing"
+        # "unsloth": the embedding's output, two buffers, the last layer's input. Else all inputs.
+        kept = (4 if checkpointing == "unsloth" else a.layers) * a.hidden
+        backward = 3 * a.ffn + attention + 5 * a.hidden
+        said = f"{tokens:,} tokens of one layer, checkpointing"
     else:
-        activations = forward.tokens * layer * a.layers
-        said = f"{forward.tokens:,} tokens of {a.layers} layers, without checkpointing"
-    tile = min(_TILE_TOKENS, forward.rows * max(1, forward.completion))
-    logits = tile * (min(_TILE_WORDS, a.vocab) * 4 + 4 * a.hidden)
-    parts = [
-        Part("activations", activations, said),
-        Part("logits", logits, f"a tile of {tile:,} tokens"),
+        kept = a.layers * (2 * a.ffn + attention + 4 * a.hidden)
+        backward = a.ffn + 2 * a.hidden
+        said = f"{tokens:,} tokens of {a.layers} layers, without checkpointing"
+    scored = forward.rows * max(1, forward.completion)
+    tile = min(_TILE_TOKENS, scored)
+    logits = tile * 4 * (min(_TILE_WORDS, a.vocab) + a.hidden) + scored * 2 * a.hidden * size
+    largest = max(linear.inputs * linear.outputs for linear in a.linears)
+    largest = 0 if stored.form == "plain" else 2 * largest
+    in_head = [
+        Part("activations", tokens * (kept + 2 * a.hidden) * size, said),
+        Part("logits", logits, f"a tile of {tile:,} tokens, hidden states and their gradient"),
+        Part("dequantised", largest, "the largest layer, written out in 16 bits"),
     ]
-    if stored.form != "plain":
-        largest = max(linear.inputs * linear.outputs for linear in a.linears)
-        parts.append(Part("dequantised", 2 * largest, "the largest layer, written out in 16 bits"))
-    return parts
+    in_backward = [
+        Part("activations", tokens * (kept + backward) * size, said),
+        Part("dequantised", 2 * largest, "two of the largest layer, written out in 16 bits"),
+    ]
+    parts = max(in_head, in_backward, key=lambda parts: sum(part.bytes for part in parts))
+    return [part for part in parts if part.bytes]

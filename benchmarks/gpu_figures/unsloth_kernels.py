@@ -106,13 +106,13 @@ def _decode_qk_norm_rope(
 
 class _Rope(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor) -> Any:  # type: ignore[override]
+    def forward(ctx: Any, q: Tensor, k: Tensor) -> Any:  # type: ignore[override] # noqa: ARG004
         with fused("rope", (q, k)) as made:
             made += [torch.empty_like(q), torch.empty_like(k)]
         return made[0], made[1]
 
     @staticmethod
-    def backward(ctx: Any, dq: Tensor, dk: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, dq: Tensor, dk: Tensor) -> Any:  # type: ignore[override] # noqa: ARG004
         with fused("rope_backward", (dq, dk)) as made:
             made += [torch.empty(dq.shape, dtype=dq.dtype), torch.empty(dk.shape, dtype=dk.dtype)]
         return made[0], made[1]

@@ -56,7 +56,12 @@ TRAINING = (
     *(Training("unsloth", n, c) for n in (1, 4, 8) for c in (512, 1024, 2048)),
     *(Training(kind, 4, 1024) for kind in (True, False)),
 )
-GENERATION = tuple(Generation(rows, c) for rows in (8, 32) for c in (512, 1024, 2048))
+GENERATION = (
+    Generation(8, 1024),
+    *(Generation(32, completion) for completion in (512, 1024, 2048)),
+    Generation(64, 1024),
+    Generation(32, 1024, group=32),  # one prompt: no prefill beside the rows
+)
 MODELS = ("Qwen3-4B", "Llama-3.2-3B")
 
 

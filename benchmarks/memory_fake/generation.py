@@ -83,7 +83,9 @@ def _rollout(model: Any, counter: PartCounter, case: Generation) -> dict[str, in
             run.schedule.advance()
             run.schedule.make_room()
         if len(run.rows) != case.rows:
-            raise RuntimeError(f"{len(run.rows)} rows are in flight, and {case.rows} were asked for")
+            raise RuntimeError(
+                f"{len(run.rows)} rows are in flight, and {case.rows} were asked for"
+            )
         counter.fresh()
         run.advance()
         last = counter.tally.peak_bytes, Multiset(counter.at_peak)
@@ -109,7 +111,7 @@ def labelled(model: Any, counter: PartCounter) -> Iterator[None]:
     @contextmanager
     def lean(*arguments: Any) -> Iterator[None]:
         with ExitStack() as stack:
-            with counter.making("lora"):
+            with counter.making("lora_16_bits"):
                 stack.enter_context(plain_lean(*arguments))
             yield
 
@@ -118,10 +120,9 @@ def labelled(model: Any, counter: PartCounter) -> Iterator[None]:
     with (
         mock.patch.object(slots.Run, "_draw", draw),
         mock.patch.object(slots, "lean_layers", lean),
+        mock.patch.object(slots.BlockCache, "fill", making("prefill", slots.BlockCache.fill)),
         mock.patch.object(slots, "BlockCache", making("kv_cache", slots.BlockCache)),
-        mock.patch.object(
-            slots.Run, "_run_prompts", making("prefill", slots.Run._run_prompts)
-        ),
+        mock.patch.object(slots.Run, "_run_prompts", making("prefill", slots.Run._run_prompts)),
         mock.patch.object(head, "forward", making("logits", head.forward)),
     ):
         yield

@@ -46,8 +46,8 @@ def as_on_a_small_card() -> Iterator[None]:
         "_logits_mode": lambda *_: (True, False),  # float32 logits of 16-bit products
         "_keep_index": lambda targets, *_: (torch.arange(len(targets)), len(targets)),
         "_launch": lambda *_: None,
-        "_mm_fp32": lambda a, b, out: out,
-        "_addmm_fp32": lambda acc, a, b: None,
+        "_mm_fp32": lambda *_, out: out,
+        "_addmm_fp32": lambda *_: None,
     }
     was = {name: getattr(module, name) for name in answers}
     try:

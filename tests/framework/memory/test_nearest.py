@@ -35,8 +35,8 @@ def architecture() -> Architecture:
 # what was running, bytes that were missing -> what is set
 CASES: dict[tuple[Use, int], dict[str, Any] | None] = {
     ("training", 0): {"training.completions_per_forward": 4},
-    ("training", 26 * GB): {"training.completions_per_forward": 2},
-    ("training", 39 * GB): {"model.use_gradient_checkpointing": "unsloth"},
+    ("training", 12 * GB): {"training.completions_per_forward": 2},
+    ("training", 22 * GB): {"model.use_gradient_checkpointing": "unsloth"},
     ("training", 1000 * GB): None,
     ("rollouts", 0): {"training.max_rows": 24},
     ("rollouts", 2 * GB): {"training.max_rows": 12},

@@ -51,7 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
         return _measure_rows(arguments)
     diagnosis = diagnose()
     if not arguments.quick and platform.system() == "Linux":
-        diagnosis = _tried_out(diagnosis, _terminal(arguments.quiet))
+        terminal = _terminal(arguments.quiet)
+        diagnosis = _tried_out(diagnosis, terminal)
+        terminal.line("")
     if arguments.json:
         print(json.dumps(as_json(diagnosis)))
     elif arguments.report:

@@ -81,8 +81,11 @@ def run_child(
             os.close(reader)
         if ended.error is not None:
             printed.seek(0)
-            text = printed.read()[-_TAIL:].decode(errors="replace")
-            ended.error = ChildError(ended.error.step, ended.error.message, text)
+            said = printed.read()
+            whole = len(said) <= _TAIL
+            text = said[-_TAIL:].decode(errors="replace")
+            text = text if whole else text.partition("\n")[2]  # half a secret is not recognised
+            ended.error = ChildError(ended.error.step, ended.error.message, text.strip())
     return ended
 
 

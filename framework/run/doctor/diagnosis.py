@@ -50,7 +50,7 @@ class Diagnosis:
             replace(f, does="", source="", advice="See above.") if f.does in said else f
             for f in findings
         )
-        printed = ended.error.printed.partition("\n")[2] if ended.error else ""
+        printed = ended.error.printed if ended.error else ""
         return replace(
             self,
             findings=(*self.findings, *more),

@@ -121,9 +121,20 @@ def _conflicts(tested: dict[str, str]) -> Iterator[Finding]:
         if _is_tested(requirement.name, tested) and _is_tested(owner, tested):
             continue  # the tested set does the same: Unsloth asks for a newer certifi
         about.add(name)
-        wanted = f"{owner} {installed(owner)} needs {requirement.specifier}"
-        remedy = f"Install {name} {tested[name]}." if name in tested else f"Install {requirement}."
-        yield _finding(requirement.name, "problem", f"{version} is installed; {wanted}", remedy)
+        text = f"{version} is installed; {owner} {installed(owner)} needs {requirement.specifier}"
+        # What is not in the lock, such as vLLM, is nothing that Groupwise needs.
+        level: Level = "problem" if key(owner) in tested or owner == "groupwise" else "note"
+        yield _finding(requirement.name, level, text, _remedy(owner, requirement, tested))
+
+
+def _remedy(owner: str, requirement: Any, tested: dict[str, str]) -> str:
+    """Which of the two to change: the one that is not the tested version."""
+    name = key(requirement.name)
+    if not _is_tested(name, tested):
+        return f"Install {name} {tested[name]}." if name in tested else f"Install {requirement}."
+    if key(owner) in tested:
+        return f"Install {owner} {tested[key(owner)]}."
+    return f"Uninstall {owner}, or install a release of it that takes this {name}."
 
 
 def _is_tested(name: str, tested: dict[str, str]) -> bool:

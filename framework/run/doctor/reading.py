@@ -30,6 +30,7 @@ def torch_findings(ended: Ended, cards: Cards) -> Iterator[Finding]:
     facts = ended.facts
     if "torch" in facts:
         built = f"CUDA {facts['cuda']}" if facts["cuda"] else "a CPU build"
+        built = f"ROCm {facts['hip']}" if facts.get("hip") else built
         seconds = ended.seconds.get("import torch", 0.0)
         text = f"{facts['torch']}, {built}, imports in {seconds:.1f} s"
         yield Finding("Stack", "torch", "ok", text)

@@ -9,10 +9,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import gpu_emulation
 import pytest
-from conftest import ENVIRONMENT, ROOT, RunCli, assert_golden, processor_seconds, run_cli
+from conftest import (
+    ENVIRONMENT,
+    HANG_S,
+    ROOT,
+    RunCli,
+    assert_golden,
+    lines,
+    processor_seconds,
+    run_cli,
+)
 
-from groupwise.framework.experiment.self_test import SELF_TEST, self_test_findings
+from groupwise.framework.experiment.self_test import SELF_TEST, STEPS, self_test_findings
 from groupwise.framework.run.doctor.children import ChildError, Ended, run_child
 from groupwise.framework.run.doctor.diagnosis import Diagnosis
 from groupwise.framework.run.doctor.findings import Finding
@@ -123,6 +133,54 @@ def test_a_torchvision_of_another_torch(site: Path) -> None:
     (finding,) = self_test_findings(run_child(SELF_TEST, limit_s=600))
     assert "operator torchvision::nms does not exist" in finding.text
     assert "uninstall it" in finding.advice
+
+
+EMULATED = """
+from pathlib import Path
+from groupwise.framework.run.doctor.children import Report
+from groupwise.framework.experiment.self_test_probe import probe
+probe(Report(Path("facts.jsonl").open("w")))
+"""
+
+
+@pytest.mark.emulated
+def test_the_self_test_on_unsloths_gpu_code(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(EMULATED)
+    subprocess.run(
+        [sys.executable, ROOT / "tests" / "gpu_emulation.py", script],
+        env={**gpu_emulation.outside(), **ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        check=True,
+        timeout=HANG_S,
+    )
+    facts = {
+        name: value for told in lines(tmp_path / "facts.jsonl") for name, value in told.items()
+    }
+    assert (facts["trainer"], facts["engine"]) == ("UnslothGRPOTrainer", "slots")
+
+
+# Facts of a self-test that passed, and what is said of them.
+PASSED = {"device": "cuda", "engine": "slots", "engine_reason": "it serves qwen3"}
+SAID: dict[str, tuple[dict[str, str], str, str]] = {
+    "Unsloth's trainer": ({"trainer": "UnslothGRPOTrainer"}, "ok", "is in place"),
+    "TRL's trainer on a GPU": ({"trainer": "GRPOTrainer"}, "problem", "Unsloth did not put"),
+    "TRL's trainer on a CPU": ({"trainer": "GRPOTrainer", "device": "cpu"}, "ok", "every CPU"),
+    "the slots are not used": (
+        {"engine": "generate", "engine_check": "slots: they disagree"},
+        "note",
+        "they disagree",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_a_self_test_says(case: str) -> None:
+    facts, level, text = SAID[case]
+    ended = Ended(dict.fromkeys(("start", *STEPS), 1.0), {**PASSED, **facts})
+    found = list(self_test_findings(ended))
+    assert any(f.level == level and text in f.text for f in found)
+    assert found[-1].text == "passed: load 1.0 s, sample 1.0 s, one GRPO step 1.0 s"
 
 
 @pytest.mark.long

@@ -103,6 +103,19 @@ def test_a_version_that_another_package_does_not_accept(site: Path) -> None:
     assert finding.advice == f"Install accelerate {CPU['accelerate']}."
 
 
+def test_the_one_that_is_not_the_tested_version_is_to_be_changed(site: Path) -> None:
+    install(site, "peft", "0.99", "accelerate<1")
+    (finding,) = found("accelerate")
+    assert (finding.level, finding.advice) == ("problem", f"Install peft {CPU['peft']}.")
+
+
+def test_what_groupwise_does_not_need_is_a_note(site: Path) -> None:
+    install(site, "vllm", "0.9.2", "peft==0.1")
+    (finding,) = found("peft")
+    assert finding.level == "note"
+    assert finding.advice == "Uninstall vllm, or install a release of it that takes this peft."
+
+
 def test_a_version_that_was_not_tested_is_a_note(site: Path) -> None:
     install(site, "wandb", "0.99.0")
     (note,) = (f for f in found("versions") if f.level == "note")

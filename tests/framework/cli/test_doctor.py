@@ -154,9 +154,8 @@ def test_the_self_test_on_unsloths_gpu_code(tmp_path: Path) -> None:
         check=True,
         timeout=HANG_S,
     )
-    facts = {
-        name: value for told in lines(tmp_path / "facts.jsonl") for name, value in told.items()
-    }
+    told = lines(tmp_path / "facts.jsonl")
+    facts = {name: value for one in told for name, value in one.items()}
     assert (facts["trainer"], facts["engine"]) == ("UnslothGRPOTrainer", "slots")
 
 
@@ -303,8 +302,8 @@ def test_what_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 120])
 def test_it_fits_the_terminal(columns: int) -> None:
-    lines = as_text(examined(), columns).splitlines()
-    assert max(len(line) for line in lines if "https://" not in line) <= columns
+    printed = as_text(examined(), columns).splitlines()
+    assert max(len(line) for line in printed if "https://" not in line) <= columns
 
 
 def test_colours_change_no_letter() -> None:

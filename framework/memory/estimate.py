@@ -26,6 +26,7 @@ from groupwise.framework.memory.parts import MemoryPlan, Part, Phase, PhaseName
 from groupwise.framework.memory.tensors import (
     Stored,
     optimizer_bytes,
+    stored_as,
     trained_parameters,
     weight_bytes,
 )
@@ -50,13 +51,13 @@ def plan_memory(
     `use_gradient_checkpointing: auto`, a card is taken to need it.
     """
     on_gpu = device != "cpu"
-    stored = storage(config, architecture, on_gpu=on_gpu)
+    stored = stored_as(architecture, config.model, on_gpu=on_gpu)
     prompt = config.data.max_prompt_length if prompt_tokens is None else prompt_tokens
     checkpointing: object = config.model.use_gradient_checkpointing
     if checkpointing == "auto":
         checkpointing = "unsloth" if on_gpu else False
     base = _base_parts(config, architecture, stored, on_gpu=on_gpu)
-    state, gradients = _trained(config, architecture)
+    state, gradients = _trained(config, architecture, stored)
     sampled = [
         generation_parts(sampling, architecture, stored, on_gpu=on_gpu)
         for sampling in samplings(config, architecture, prompt, on_gpu=on_gpu)
@@ -81,17 +82,6 @@ def plan_memory(
     )
 
 
-def storage(config: ExperimentConfig, architecture: Architecture, *, on_gpu: bool) -> Stored:
-    """In which form the weights lie in memory, as `policy.load` asks for it."""
-    model = config.model
-    compute = 4 if model.dtype == "float32" or not on_gpu else 2
-    if model.full_finetuning:
-        return Stored("plain", compute, compute)
-    if model.load_in_4bit or architecture.quantised == "4bit":
-        return Stored("4bit", compute, compute)
-    return Stored("8bit" if model.load_in_8bit else "plain", compute, compute)
-
-
 def _base_parts(
     config: ExperimentConfig, architecture: Architecture, stored: Stored, *, on_gpu: bool
 ) -> list[Part]:
@@ -106,18 +96,21 @@ def _base_parts(
     return parts
 
 
-def _trained(config: ExperimentConfig, architecture: Architecture) -> tuple[list[Part], list[Part]]:
+def _trained(
+    config: ExperimentConfig, architecture: Architecture, stored: Stored
+) -> tuple[list[Part], list[Part]]:
     """The optimiser's state, with a reference where there is one; the gradients."""
     model, training = config.model, config.training
     trained = trained_parameters(architecture, model)
     optim = "adamw_8bit" if training.method == "sft" else training.optim
     state = [
-        Part("optimizer", optimizer_bytes(architecture, model, optim), optim),
+        Part("optimizer", optimizer_bytes(architecture, model, optim, stored), optim),
     ]
     has_reference = training.beta > 0 and training.method == "grpo"
     if has_reference and (model.full_finetuning or model.adapter or training.warm_start.enabled):
-        state.append(Part("reference", 4 * trained, "what the KL is measured from"))
-    return state, [Part("gradients", 4 * trained, f"{trained:,} parameters, float32")]
+        state.append(Part("reference", stored.trained * trained, "what the KL is measured from"))
+    said = f"{trained:,} parameters, {8 * stored.trained} bits"
+    return state, [Part("gradients", stored.trained * trained, said)]
 
 
 def _sum(parts: list[Part]) -> int:

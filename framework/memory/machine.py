@@ -38,7 +38,7 @@ def host_parts(
             Part("offloaded_activations", size, f"{longest.tokens:,} tokens of each layer, pinned")
         )
     if config.training.optim.startswith("paged"):
-        size = optimizer_bytes(architecture, config.model, config.training.optim)
+        size = optimizer_bytes(architecture, config.model, config.training.optim, stored)
         parts.append(Part("paged_optimizer", size, "moves here when the card is full"))
     return tuple(parts)
 
@@ -48,9 +48,8 @@ def disk_parts(
 ) -> tuple[Part, ...]:
     """Checkpoints at most, one more while it is written; the final model; logs; the download."""
     training, model = config.training, config.model
-    trained = 4 * trained_parameters(architecture, model)
-    saved = stored.size * architecture.parameters if model.full_finetuning else trained
-    state = optimizer_bytes(architecture, model, training.optim)
+    saved = stored.trained * trained_parameters(architecture, model)
+    state = optimizer_bytes(architecture, model, training.optim, stored)
     kept = training.save_total_limit + 1
     parts = [
         Part(

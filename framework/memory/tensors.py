@@ -9,7 +9,6 @@ optimizer.py), torch 2.13 (optim), PEFT 0.21.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -23,14 +22,34 @@ Form = Literal["4bit", "8bit", "plain"]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """In which form a model's weights lie in memory: `size` bytes for each that is not quantised.
+    """In which form a model lies in memory; sizes in bytes of an element.
 
-    `compute` is the size of an element that layers give to each other.
+    `size`: of weights that are not quantised; `norms`: of the norms' weights; `trained`: of trained
+    weights, and so of their gradients; `compute`: of what layers give to each other, and of keys
+    and values.
     """
 
     form: Form
     size: int
+    norms: int
+    trained: int
     compute: int
+
+
+def stored_as(architecture: Architecture, model: ModelConfig, *, on_gpu: bool) -> Stored:
+    """How `policy.load` has it: read off Unsloth's loaders (2026.10.9), by a test.
+
+    Adapters are float32 in any case. In a full fine-tuning the norms are, on a card, and all
+    weights where the card computes in float16. `dtype: auto` is taken as 16 bits.
+    """
+    compute = 4 if model.dtype == "float32" else 2
+    if model.full_finetuning:
+        size = 4 if model.dtype == "float16" and on_gpu else compute
+        return Stored("plain", size, 4 if on_gpu else size, size, compute)
+    form: Form = "8bit" if model.load_in_8bit else "plain"
+    if model.load_in_4bit or architecture.quantised == "4bit":
+        form = "4bit"
+    return Stored(form, compute, compute, 4, compute)
 
 
 _NF4_BLOCK, _NF4_NESTED = 64, 256
@@ -51,47 +70,44 @@ def int8_bytes(inputs: int, outputs: int) -> int:
 
 def weight_bytes(architecture: Architecture, stored: Stored) -> int:
     """All of the base model."""
-    rest = architecture.parameters - architecture.linear_parameters
+    norms = architecture.norms
+    plain = architecture.parameters - architecture.linear_parameters - norms
+    rest = plain * stored.size + norms * stored.norms
     if stored.form == "plain":
-        return architecture.parameters * stored.size
-    kept = architecture.kept_in_16_bits or 0
+        return rest + architecture.linear_parameters * stored.size
     quantised = 0
     for linear in architecture.linears:
-        each = linear.inputs * linear.outputs
-        one = (
-            nf4_bytes(each) if stored.form == "4bit" else int8_bytes(linear.inputs, linear.outputs)
-        )
-        quantised += one * linear.count
+        nf4 = nf4_bytes(linear.inputs * linear.outputs)
+        int8 = int8_bytes(linear.inputs, linear.outputs)
+        quantised += linear.count * (nf4 if stored.form == "4bit" else int8)
+    kept = architecture.kept_in_16_bits or 0
     share = 1 - kept / max(1, architecture.linear_parameters)
-    return round(quantised * share) + (rest + kept) * stored.size
+    return round(quantised * share) + kept * stored.size + rest
 
 
-def trained_tensors(architecture: Architecture, model: ModelConfig) -> Iterator[tuple[int, int]]:
-    """Elements of each kind of trained tensor, and how many of it there are.
+def trained_tensors(
+    architecture: Architecture, model: ModelConfig
+) -> Iterator[tuple[int, int, int]]:
+    """Rows and columns of each kind of trained tensor, and how many of it there are.
 
-    Of a full fine-tuning the matrices are told from the rest, which is small.
+    Of what is neither a layer nor an embedding only the sum is known; of an earlier adapter too,
+    whose tensors are taken to be as many as an adapter's on all layers.
     """
+    a = architecture
     if model.full_finetuning:
-        for linear in architecture.linears:
-            yield linear.inputs * linear.outputs, linear.count
-        yield architecture.embedding, 1
-        if architecture.head:
-            yield architecture.head, 1
-        if architecture.tower:
-            yield architecture.tower, 1
-        if architecture.other:
-            yield architecture.other, 1
-        small = architecture.norms + architecture.biases
-        yield max(1, small // (4 * architecture.layers)), 4 * architecture.layers
-        return
-    if architecture.adapter is not None:
-        # Only their sum is known: they are as large as those of a usual adapter.
-        count = 2 * sum(linear.count for linear in architecture.linears)
-        yield architecture.adapter // count, count
-        return
-    for linear in architecture.adapted(model.target_modules):
-        yield model.lora_r * linear.inputs, linear.count
-        yield model.lora_r * linear.outputs, linear.count
+        for linear in a.linears:
+            yield linear.outputs, linear.inputs, linear.count
+        yield a.vocab, a.hidden, 2 if a.head else 1
+        for rest in (a.norms, a.biases):
+            yield 1, rest // (8 * a.layers), 8 * a.layers
+        yield 1, a.tower + a.other, 1
+    elif a.adapter is not None:
+        count = 2 * sum(linear.count for linear in a.linears)
+        yield 1, a.adapter // count, count
+    else:
+        for linear in a.adapted(model.target_modules):
+            yield model.lora_r, linear.inputs, linear.count
+            yield linear.outputs, model.lora_r, linear.count
 
 
 def trained_parameters(architecture: Architecture, model: ModelConfig) -> int:
@@ -105,23 +121,23 @@ def trained_parameters(architecture: Architecture, model: ModelConfig) -> int:
 
 _SMALLEST_IN_8_BITS = 4096  # elements: smaller tensors keep their state in 32 bits
 _BLOCK = 256  # elements that share the two scales of their states
+_CODES = 2 * 4 * 256  # the values of the two codes, once
 
 
-def optimizer_bytes(architecture: Architecture, model: ModelConfig, optim: str) -> int:
+def optimizer_bytes(
+    architecture: Architecture, model: ModelConfig, optim: str, stored: Stored
+) -> int:
     """State of the optimiser, as it is after the first step."""
     if optim == "sgd":
         return 0
-    total = 0
-    for elements, count in trained_tensors(architecture, model):
-        if optim == "adafactor":
-            total += count * _adafactor(elements)
+    total = _CODES if "8bit" in optim else 0
+    for rows, columns, count in trained_tensors(architecture, model):
+        elements = rows * columns
+        if optim == "adafactor":  # a row and a column in place of a matrix; no first moment
+            total += count * 4 * (rows + columns if rows > 1 else columns)
         elif "8bit" in optim and elements >= _SMALLEST_IN_8_BITS:
             total += count * (2 * elements + 8 * -(-elements // _BLOCK))
         else:
-            total += count * 8 * elements
+            # torch's own Adam has its state in the type of the weights.
+            total += count * elements * 2 * (stored.trained if "torch" in optim else 4)
     return total
-
-
-def _adafactor(elements: int) -> int:
-    """A row and a column of float32 in place of a matrix, which is taken as square."""
-    return 4 * 2 * math.isqrt(elements)

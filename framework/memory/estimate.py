@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.memory.architecture import Architecture
-from groupwise.framework.memory.generation import generation_parts, samplings
+from groupwise.framework.memory.generation import copied_weights, generation_parts, samplings
 from groupwise.framework.memory.machine import disk_parts, host_parts
 from groupwise.framework.memory.parts import MemoryPlan, Part, Phase, PhaseName
 from groupwise.framework.memory.tensors import (
@@ -30,9 +30,10 @@ from groupwise.framework.memory.tensors import (
     trained_parameters,
     weight_bytes,
 )
-from groupwise.framework.memory.training import forwards, gpu_parts
+from groupwise.framework.memory.training import cpu_parts, forwards, gpu_parts
 
 CONTEXT = 550_000_000  # CUDA's context, cuBLAS and the kernels that are loaded; not measured here
+LIBRARIES = 100_000_000  # of a process on a CPU beyond its imports; measured on x86-64 Linux
 _MODELLED = 0.15
 _FRAGMENTS = 0.06
 _EXACT = {"weights", "lora", "optimizer", "gradients", "reference"}
@@ -57,17 +58,16 @@ def plan_memory(
     if checkpointing == "auto":
         checkpointing = "unsloth" if on_gpu else False
     base = _base_parts(config, architecture, stored, on_gpu=on_gpu)
-    state, gradients = _trained(config, architecture, stored)
-    sampled = [
-        generation_parts(sampling, architecture, stored, on_gpu=on_gpu)
-        for sampling in samplings(config, architecture, prompt, on_gpu=on_gpu)
-    ]
-    if not config.model.full_finetuning and on_gpu:
-        lora = trained_parameters(architecture, config.model)
-        lean = Part("lora_16_bits", stored.compute * lora, "a copy for the time of sampling")
-        sampled = [[*parts, lean] for parts in sampled]
+    state, gradients = _trained(config, architecture, stored, on_gpu=on_gpu)
+    sampled = []
+    for sampling in samplings(config, architecture, prompt, on_gpu=on_gpu):
+        parts = generation_parts(sampling, architecture, stored, on_gpu=on_gpu)
+        if sampling.engine == "slots":
+            parts += copied_weights(architecture, config.model, stored, on_gpu=on_gpu)
+        sampled.append(parts)
     steps = forwards(config, prompt)
-    trained = [gpu_parts(forward, architecture, stored, checkpointing) for forward in steps]
+    parts_of = gpu_parts if on_gpu else cpu_parts
+    trained = [parts_of(forward, architecture, stored, checkpointing) for forward in steps]
     phases = [_phase("loading", base, architecture)]
     if sampled:
         phases.append(_phase("generation", [*base, *state, *max(sampled, key=_sum)], architecture))
@@ -88,7 +88,11 @@ def _base_parts(
     model = config.model
     form = {"4bit": "NF4", "8bit": "8 bits", "plain": f"{8 * stored.size} bits"}[stored.form]
     said = f"{architecture.parameters:,} parameters, {form}"
-    parts = [Part("context", CONTEXT, "CUDA and its kernels")] if on_gpu else []
+    parts = [
+        Part("context", CONTEXT, "CUDA and its kernels")
+        if on_gpu
+        else Part("libraries", LIBRARIES, "what training makes torch load")
+    ]
     parts.append(Part("weights", weight_bytes(architecture, stored), said))
     if not model.full_finetuning:
         lora = trained_parameters(architecture, model)
@@ -97,15 +101,15 @@ def _base_parts(
 
 
 def _trained(
-    config: ExperimentConfig, architecture: Architecture, stored: Stored
+    config: ExperimentConfig, architecture: Architecture, stored: Stored, *, on_gpu: bool
 ) -> tuple[list[Part], list[Part]]:
     """The optimiser's state, with a reference where there is one; the gradients."""
     model, training = config.model, config.training
     trained = trained_parameters(architecture, model)
     optim = "adamw_8bit" if training.method == "sft" else training.optim
-    state = [
-        Part("optimizer", optimizer_bytes(architecture, model, optim, stored), optim),
-    ]
+    if not on_gpu and "adamw" in optim:
+        optim = "adamw_torch_fused"  # as `trainers.common.machine_arguments`
+    state = [Part("optimizer", optimizer_bytes(architecture, model, optim, stored), optim)]
     has_reference = training.beta > 0 and training.method == "grpo"
     if has_reference and (model.full_finetuning or model.adapter or training.warm_start.enabled):
         state.append(Part("reference", stored.trained * trained, "what the KL is measured from"))

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.config import ExperimentConfig, ModelConfig
 from groupwise.framework.memory.architecture import Architecture
 from groupwise.framework.memory.parts import Part
-from groupwise.framework.memory.tensors import Stored
-from groupwise.framework.sampling.blocks import BLOCK, RESERVE
+from groupwise.framework.memory.tensors import Stored, trained_parameters
+from groupwise.framework.sampling.blocks import BLOCK, CHUNK, RESERVE
 from groupwise.framework.sampling.memory import (
     DRAW_ROWS,
     MOST_ROWS_GPU,
@@ -99,12 +99,15 @@ def generation_parts(
             Part("prefill", rows * sampling.prompt * widths.position, "the prompts' own cache"),
             Part("logits", rows * widths.draw, f"of {rows} rows"),
         ]
-    need = Need(sampling.prompt, sampling.prompt, sampling.tokens, BLOCK, sampling.shares_prompts)
+    is_steady = not on_gpu and stored.compute == 4  # as `attention.is_steady`
+    block = CHUNK if is_steady else BLOCK
+    shares = sampling.shares_prompts and not is_steady
+    need = Need(sampling.prompt, sampling.prompt, sampling.tokens, block, shares)
     blocks = rows * need.blocks(sampling.tokens) + rows // RESERVE + 2
-    kept = Part(
-        "kv_cache", blocks * BLOCK * widths.position, f"{said}, in {blocks} blocks of {BLOCK}"
-    )
-    return [kept, *max(_prefill(sampling, widths), _step(rows, blocks, widths), key=_sum)]
+    pool = blocks * block * widths.position
+    kept = Part("kv_cache", pool, f"{said}, in {blocks} blocks of {block}")
+    step = _step(rows, blocks * widths.block(block) - pool, widths)
+    return [kept, *max(_prefill(sampling, widths), step, key=_sum)]
 
 
 def _prefill(sampling: Sampling, widths: Widths) -> list[Part]:
@@ -115,9 +118,8 @@ def _prefill(sampling: Sampling, widths: Widths) -> list[Part]:
     return [Part("prefill", copies * tokens * widths.position, f"{tokens} prompt tokens at once")]
 
 
-def _step(rows: int, blocks: int, widths: Widths) -> list[Part]:
+def _step(rows: int, attention: int, widths: Widths) -> list[Part]:
     drawn = min(DRAW_ROWS, rows) if widths.on_gpu else 0
-    attention = blocks * (widths.block(BLOCK) - widths.position * BLOCK)
     return [
         Part("logits", rows * widths.row + drawn * widths.draw, f"of {rows} rows, and drawing"),
         Part("attention", attention, "queries and results of one layer"),
@@ -126,6 +128,27 @@ def _step(rows: int, blocks: int, widths: Widths) -> list[Part]:
 
 def _sum(parts: list[Part]) -> int:
     return sum(part.bytes for part in parts)
+
+
+def copied_weights(
+    architecture: Architecture, model: ModelConfig, stored: Stored, *, on_gpu: bool
+) -> list[Part]:
+    """Weights in the form that the engine `slots` multiplies by, while it samples.
+
+    In float32 on a CPU: adapters merged (`sampling/lora.py`), layers prepacked (`cpu.py`). Else the
+    adapter in the type of the hidden states (`lean.py`).
+    """
+    a = architecture
+    if not on_gpu and stored.compute == 4 and stored.form == "plain":
+        adapted = () if model.full_finetuning else a.adapted(model.target_modules)
+        merged = 4 * sum(linear.parameters for linear in adapted)
+        packed = 4 * (a.linear_parameters + a.vocab * a.hidden)
+        parts = [Part("merged", merged, "layers with their adapter")] if merged else []
+        return [*parts, Part("prepacked", packed, "layers laid out for oneDNN")]
+    if model.full_finetuning:
+        return []
+    size = stored.compute * trained_parameters(a, model)
+    return [Part("lora_16_bits", size, "a copy for the time of sampling")]
 
 
 def _widths(architecture: Architecture, stored: Stored, on_gpu: bool) -> Widths:

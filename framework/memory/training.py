@@ -2,7 +2,8 @@
 
 On a GPU this is Unsloth's trainer (2026.10.9): activations of one layer at a time with gradient
 checkpointing, of all layers without; logits in tiles (unsloth_zoo, fused_losses). On a CPU it is
-TRL's own with PEFT's layers (`cpu_training.py`).
+TRL's own with PEFT's layers, which keep other tensors for the backward pass, and prompts are shared
+(`grpo_trainer/prefix_sharing.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Forward:
     rows: int
     prompt: int
     completion: int
+    prompts: int
+    """Different prompts at most, where those that are alike are run once."""
 
     @property
     def tokens(self) -> int:
@@ -37,13 +40,17 @@ def forwards(config: ExperimentConfig, prompt: int) -> list[Forward]:
     training, found = config.training, []
     if training.method == "sft" or training.warm_start.enabled:
         rows, length = training.warm_start.batch_size, config.model.max_seq_length
-        found.append(Forward("supervised", rows, min(prompt, length), max(0, length - prompt)))
+        found.append(
+            Forward("supervised", rows, min(prompt, length), max(0, length - prompt), rows)
+        )
     if training.method == "grpo":
         rows, length = training.completions_per_forward, training.max_completion_length
-        found.append(Forward("GRPO", rows, prompt, length))
+        found.append(Forward("GRPO", rows, prompt, length, min(rows, training.prompts_per_step)))
     if training.method == "group_scores":
         rows, length = training.completions_per_forward, config.model.max_seq_length
-        found.append(Forward("group scores", rows, min(prompt, length), max(0, length - prompt)))
+        found.append(
+            Forward("group scores", rows, min(prompt, length), max(0, length - prompt), rows)
+        )
     return found
 
 
@@ -84,3 +91,43 @@ def gpu_parts(
     ]
     parts = max(in_head, in_backward, key=lambda parts: sum(part.bytes for part in parts))
     return [part for part in parts if part.bytes]
+
+
+_CPU_LOGITS = 16 * 2**20  # elements of a tile (unsloth_zoo/cpu/ops.py)
+_CPU_LOGIT_COPIES = 4  # a tile's logits, probabilities, gradient and a product
+
+
+def cpu_parts(
+    forward: Forward, architecture: Architecture, stored: Stored, checkpointing: object
+) -> list[Part]:
+    """Activations and logits of TRL's trainer on a CPU, in `stored.compute` bytes an element.
+
+    Of a layer these stay for the backward pass: what enters it and its two norms' results, what
+    enters the perceptron (4 H); queries, keys and values for each query head, and the attention's
+    result (4 q); gate, its activation, the other half and their product (4 F).
+    """
+    a, size = architecture, stored.compute
+    q, kv = a.heads * a.head_dim, a.kv_heads * a.head_dim
+    layer = 4 * a.hidden + 4 * q + 4 * a.ffn
+    if a.model_type in _WITH_QK_NORMS:  # what enters those
+        layer += q + kv
+    if a.model_type.startswith("gemma3"):  # what enters the norms behind attention and perceptron
+        layer += 2 * a.hidden
+    is_shared = forward.what == "GRPO" and a.served_by_slots and not a.sliding_window
+    if checkpointing:
+        elements = forward.tokens * (layer + a.layers * a.hidden)
+        said = f"{forward.tokens:,} tokens of one layer, checkpointing"
+    elif is_shared:
+        tokens = forward.prompts * forward.prompt + forward.rows * (forward.completion + 1)
+        # Each row has its own copy of its prompt's keys and values.
+        elements = a.layers * (tokens * layer + forward.rows * forward.prompt * 2 * q)
+        said = f"{tokens:,} tokens of {a.layers} layers, each prompt once"
+    else:
+        elements = forward.tokens * layer * a.layers
+        said = f"{forward.tokens:,} tokens of {a.layers} layers"
+    tile = min(max(1, _CPU_LOGITS // a.vocab), forward.rows * max(1, forward.completion))
+    logits = _CPU_LOGIT_COPIES * 4 * tile * a.vocab
+    return [
+        Part("activations", elements * size, said),
+        Part("logits", logits, f"a tile of {tile:,} tokens"),
+    ]

@@ -46,14 +46,14 @@ def installed(name: str) -> str | None:
 def hardware() -> dict[str, Any]:
     """Processor, memory and GPUs, as a manifest has them."""
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cpu_cores": os.cpu_count(),
-        "memory_gb": _memory_gb(),
+        "memory_gb": memory_gb(),
         "gpus": gpus(),
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     try:
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
@@ -61,7 +61,7 @@ def _cpu_name() -> str:
     return found.group(1) if found else platform.processor() or platform.machine()
 
 
-def _memory_gb() -> float | None:
+def memory_gb() -> float | None:
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (ValueError, OSError):
@@ -82,7 +82,7 @@ def nvidia_smi(*fields: str) -> tuple[list[list[str]], str | None]:
     query = [command, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     try:
         done = subprocess.run(
-            query, capture_output=True, text=True, errors="replace", timeout=20, check=False
+            query, capture_output=True, text=True, errors="replace", timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return [], f"{type(error).__name__}: it does not answer"

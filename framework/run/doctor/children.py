@@ -99,7 +99,7 @@ def _followed(
     rest = b""
     while True:
         if not select.select([reader], [], [], max(0.0, end - time.monotonic()))[0]:
-            ended.error = ChildError(step, f"did not end within {limit_s:.0f} s")
+            ended.error = ChildError(step, f"did not end within {limit_s:g} s")
             return ended
         chunk = os.read(reader, 65536)
         if not chunk:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from groupwise.framework.run.doctor.known import Known
+
 Group = Literal["Installation", "Machine", "Stack"]
 Level = Literal["ok", "note", "problem"]
 
@@ -30,3 +32,17 @@ class Finding:
     def __post_init__(self) -> None:
         if self.level != "ok" and not self.advice:
             raise ValueError(f"{self.subject}: {self.text}: no advice")
+
+
+def known_finding(
+    entry: Known,
+    text: str,
+    level: Level = "problem",
+    *,
+    group: Group = "Installation",
+    subject: str = "",
+    advice: str = "",
+) -> Finding:
+    """A finding about a known mismatch; `advice` in place of the entry's where more is known."""
+    subject, advice = subject or entry.package, advice or entry.remedy
+    return Finding(group, subject, level, text, entry.does, advice, entry.source)

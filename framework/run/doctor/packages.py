@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from groupwise.framework.run.doctor.findings import Finding, Level
+from groupwise.framework.run.doctor.findings import Finding, Level, known_finding
 from groupwise.framework.run.doctor.installed import (
     REQUIREMENTS,
     checked_packages,
@@ -80,12 +80,6 @@ def _groupwise() -> Finding:
 
 def _finding(subject: str, level: Level, text: str, advice: str = "") -> Finding:
     return Finding("Installation", subject, level, text, advice=advice)
-
-
-def known_finding(entry: Known, text: str, level: Level = "problem", **parts: Any) -> Finding:
-    """A finding about a known mismatch."""
-    values = {"does": entry.does, "advice": entry.remedy, "source": entry.source, **parts}
-    return Finding(values.pop("group", "Installation"), entry.package, level, text, **values)
 
 
 # Requirements

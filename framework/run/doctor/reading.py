@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from groupwise.framework.run.doctor.children import ChildError, Ended
-from groupwise.framework.run.doctor.findings import Finding
+from groupwise.framework.run.doctor.findings import Finding, known_finding
 from groupwise.framework.run.doctor.known import by_error, known
-from groupwise.framework.run.doctor.packages import known_finding
 from groupwise.framework.run.doctor.system import Cards, cards_are_hidden
 
 
 def error_finding(subject: str, error: ChildError) -> Finding:
     """A step that failed, with what is known about its words."""
     text = f"{error.step}: {error.message}"
-    for entry in by_error(f"{error.message}\n{error.printed}"):
-        return Finding("Stack", subject, "problem", text, entry.does, entry.remedy, entry.source)
+    # A crash leaves no message, but perhaps a word on standard error.
+    for entry in (*by_error(error.message), *by_error(error.printed)):
+        return known_finding(entry, text, group="Stack", subject=subject)
     if "crashed" in error.message:
         does = "A compiled library ended the process: one that is built for another torch or CUDA."
     else:

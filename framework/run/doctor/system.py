@@ -17,9 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from groupwise.framework.run.doctor.findings import Finding, Level
+from groupwise.framework.run.doctor.findings import Finding, Level, known_finding
 from groupwise.framework.run.doctor.installed import TorchBuild
 from groupwise.framework.run.doctor.known import (
     CUDA_DRIVERS,
@@ -28,8 +27,7 @@ from groupwise.framework.run.doctor.known import (
     by_error,
     known,
 )
-from groupwise.framework.run.doctor.packages import known_finding
-from groupwise.framework.run.machine import hardware, nvidia_smi
+from groupwise.framework.run.machine import cpu_name, memory_gb, nvidia_smi
 
 LITTLE_DISK, NO_DISK = 20e9, 1e9
 """Bytes: a 4B model in 16 bits, from the hub and merged, with checkpoints; and next to nothing."""
@@ -105,11 +103,8 @@ def _finding(subject: str, level: Level, text: str, advice: str = "") -> Finding
 
 
 def _memory() -> Iterator[Finding]:
-    machine = hardware()
-    processor = f"{machine['cpu']}, {machine['cpu_cores']} cores"
-    yield _finding("processor", "ok", processor)
-    free = _available_memory()
-    total = machine["memory_gb"]
+    yield _finding("processor", "ok", f"{cpu_name()}, {os.cpu_count()} cores")
+    free, total = _available_memory(), memory_gb()
     if free is None or total is None:
         return
     text = f"{free / 1e9:.1f} of {total:.1f} GB free"
@@ -284,8 +279,8 @@ def _fit(cards: tuple[Card, ...], torch: TorchBuild) -> Iterator[Finding]:
         yield _known("no-bfloat16", "compute capability {}.{}".format(*oldest), "note")
 
 
-def _known(key: str, text: str, level: Level = "problem", **parts: Any) -> Finding:
-    return known_finding(known(key), text, level, group="Machine", **parts)
+def _known(key: str, text: str, level: Level = "problem", advice: str = "") -> Finding:
+    return known_finding(known(key), text, level, group="Machine", advice=advice)
 
 
 def remedy_for(branch: int, capability: tuple[int, int] | None) -> str:

@@ -23,7 +23,7 @@ ENDS = {
     "raise OSError('libcudart.so.13: cannot\\n open')": "OSError: libcudart.so.13: cannot open",
     "import nothing_of_that_name": "ModuleNotFoundError: No module named 'nothing_of_that_name'",
     "print('\\ud800'.encode('utf-8', 'surrogatepass').decode('latin-1')); 1 / 0": "ZeroDivision",
-    HANGS: "did not end within 1 s",
+    HANGS: "did not end within 0.5 s",
 }
 
 
@@ -33,7 +33,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> Ended:
         f"    report.step('second')\n    {body}\n"
     )
     monkeypatch.syspath_prepend(folder)
-    return run_child("a_probe", limit_s=1 if body == HANGS else 60)
+    return run_child("a_probe", limit_s=0.5 if body == HANGS else 60)
 
 
 @pytest.mark.parametrize("body", ENDS)

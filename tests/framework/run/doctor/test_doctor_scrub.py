@@ -88,7 +88,7 @@ secrets = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=6, 
 NAMED_LIKE_SECRETS = ("HF_TOKEN", "X_API_KEY", "DB_PASSWORD", "SENTRY_DSN", "AUTH")
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(NAMED_LIKE_SECRETS),
     secret=secrets.filter(lambda value: value.strip() and "\0" not in value),
@@ -109,7 +109,7 @@ def test_no_secret_of_the_environment_is_left(
     assert secret not in cleaned or secret in f"[{name}][token][address][name]…/"
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(
     parts=st.lists(names.filter(lambda n: n.strip(".")), min_size=2, max_size=5, unique=True),
     before=st.sampled_from(["", "File ", "'", '"', "(", "PYTHONPATH=", "x: ", "a:"]),

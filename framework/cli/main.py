@@ -34,6 +34,7 @@ DONE, USER_ERROR, INTERRUPTED = 0, 2, 130
 COMMANDS = {
     "quickstart": "train a tiny model, as a first look",
     "train": "train as a config says",
+    "plan": "predict the memory a run needs, and what fits a card",
     "check": "prove the rewards and show the prompts, no model",
     "rewards": "score a log's answers under other rewards",
     "train-reward": "train a reward model from preferences",

@@ -11,6 +11,7 @@ from groupwise.framework.config import preset_path
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_run_options(parser)
+    parser.set_defaults(force=False)
 
 
 def run(arguments: argparse.Namespace) -> int:

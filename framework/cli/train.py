@@ -24,6 +24,7 @@ from groupwise.framework.config import (
 from groupwise.framework.experiment.data import RunData
 from groupwise.framework.experiment.preflight import dry_run, refuse_early
 from groupwise.framework.experiment.preflight_report import dry_run_json, dry_run_table
+from groupwise.framework.memory.check import check_memory
 from groupwise.framework.run import processes
 from groupwise.framework.run.directory import (
     RunDir,
@@ -56,6 +57,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"the same as CONFIG: {', '.join(PRESETS)}",
     )
     add_run_options(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="start even where the memory is predicted not to do"
+    )
     add_aliases(parser)
 
 
@@ -82,7 +86,8 @@ def train(
         with terminal.libraries_to():  # rewards may import some
             data = refuse_early(asked.config, ("train", "eval"))
         config = asked.config.standing_alone()
-        for notice in (*notices(config), *data.notices):
+        memory = _memory_notices(config, config_name or asked.config.name, force=arguments.force)
+        for notice in (*notices(config), *data.notices, *memory):
             terminal.notice(notice)
         if arguments.resume:
             return config, resume_run_dir(config, terminal.notice, asked.run), data
@@ -106,6 +111,18 @@ def train(
         else:
             _print_as_text(outcome, run_dir)
     return _STOPPED if outcome.was_stopped else 0
+
+
+def _memory_notices(config: ExperimentConfig, name: str, *, force: bool) -> list[str]:
+    """Notices on memory that may not do. Raises UserError, unless forced, if it cannot do."""
+    found = check_memory(config)
+    if found is None or found.fits:
+        return []
+    if force or not found.cannot_fit:
+        return [str(found)]
+    plan = f"`groupwise plan {shlex.quote(name)}` shows what takes it, with --fit FILE it writes a "
+    plan = f"{plan}config that fits; " if found.on_card else ""
+    raise UserError(f"{found.remedy()}\n{plan}--force starts all the same")
 
 
 def _dry_run(config: ExperimentConfig, terminal: Terminal, *, as_json: bool) -> int:

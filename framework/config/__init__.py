@@ -7,6 +7,7 @@
     schema, descriptions    every key with type, default and meaning; the meanings as text
     experiment              `ExperimentConfig`: the sections as one checked whole
     load, yaml, overrides   from a file, a dictionary and `--set` to a config
+    edit                    a config's text with other values, its comments kept
     locations               which keys hold paths; where they lead; absolute ones for a run
     rules, batch, paths     rules over several keys; batch sizes; names of data files
     errors, messages        what is wrong, all of it at once, with what was probably meant

@@ -41,8 +41,19 @@ def load_yaml(
     Raises:
         ConfigError: the file cannot be read or used; all its problems are in the message.
     """
+    return load_text(kind, read_config_text(path), path, overrides, others)
+
+
+def load_text(
+    kind: type[ConfigT],
+    text: str,
+    path: Path,
+    overrides: Overrides = (),
+    others: Mapping[str, Any] | None = None,
+) -> ConfigT:
+    """The same for a text, as if it were in the file `path`."""
     source = str(path)
-    parsed = parse_yaml(read_config_text(path))
+    parsed = parse_yaml(text)
     if path.suffix.lower() == ".json" and not _has_sections(parsed.data):
         raise _is_data(path)
     if parsed.problems:

@@ -33,6 +33,7 @@ from groupwise.framework.experiment.template_check import (
     template_notices_of,
 )
 from groupwise.framework.experiment.toy import toy_in_scratch
+from groupwise.framework.memory.check import check_memory
 from groupwise.framework.policy.checkpointing import checkpointing
 from groupwise.framework.policy.folders import check_model_folder, read_chat_template
 from groupwise.framework.policy.loading import unusable_as_user_error
@@ -120,10 +121,11 @@ class Preflight:
     max_completion_length: int
     step_seconds: float  # of the rewards alone
     step_completions: int
-    adapter: str  # what is trained; empty where the model's config does not say it
     proof: Proof
     problems: tuple[str, ...]
     notices: tuple[str, ...]
+    adapter: str = ""  # what is trained; empty where the model's config does not say it
+    needs: str = ""  # of memory, and whether it fits; empty where the architecture is not known
 
 
 def check(config: ExperimentConfig, terminal: Terminal) -> Preflight | GroupsPreflight:
@@ -148,7 +150,9 @@ def check(config: ExperimentConfig, terminal: Terminal) -> Preflight | GroupsPre
         notices = [*data.notices, *template_notices_of(data.config, tokenizer)]
         planned = plan(data.config.model)
         notices += planned.notices if planned else ()
-    return _judge(config, tokenizer, rubric, prompts, proof, notices, str(planned or ""))
+        needs = str(check_memory(data.config, prompts.longest_prompt) or "")
+    found = _judge(config, tokenizer, rubric, prompts, proof, notices)
+    return replace(found, adapter=str(planned or ""), needs=needs)
 
 
 def _check_groups(config: ExperimentConfig, terminal: Terminal) -> GroupsPreflight:
@@ -236,7 +240,6 @@ def _judge(
     prompts: RenderedPrompts,
     proof: Proof,
     more_notices: Sequence[str],
-    adapter: str = "",
 ) -> Preflight:
     problems = [problem for part in proof.parts for problem in part.problems]
     problems += proof.problems
@@ -263,7 +266,6 @@ def _judge(
         limit,
         proof.seconds_per_completion * completions,
         completions,
-        adapter,
         proof,
         tuple(problems),
         tuple(notices),
@@ -332,6 +334,7 @@ class DryRun:
     num_demonstrations: int
     batch_shape: str
     checkpointing: str  # gradient checkpointing: on or off, and why
+    needs: str  # of memory, and whether it fits; empty where the architecture is not known
     adapter: str  # what is trained; empty where the model's config does not say it
     first_prompt: str
     problems: tuple[str, ...]  # what makes training meaningless, as `groupwise check` finds it
@@ -361,6 +364,9 @@ def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsPref
             problems = check_sample(config, data, tokenizer, rubric).problems
             check_data_size(len(train.examples), training.prompts_per_step)
         memory = str(checkpointing(data.config))
+        fit = check_memory(data.config, train.longest_prompt)
+        if fit and fit.cannot_fit:
+            problems = (*problems, fit.remedy())
         planned = plan(data.config.model)
     return DryRun(
         train,
@@ -368,6 +374,7 @@ def dry_run(config: ExperimentConfig, terminal: Terminal) -> DryRun | GroupsPref
         num_demonstrations,
         str(training.batch_shape),
         memory,
+        str(fit or ""),
         str(planned or ""),
         train.examples[0].prompt,
         problems,

@@ -56,6 +56,7 @@ def check_json(found: Preflight | GroupsPreflight) -> dict[str, Any]:
         "rewards": {part.name: _part_json(part) for part in found.proof.parts},
         "totals": dict(found.proof.totals),
         "batch_shape": found.batch_shape,
+        "needs": found.needs,
         "adapter": found.adapter,
         "step": {"completions": found.step_completions, "reward_seconds": found.step_seconds},
     }
@@ -108,6 +109,7 @@ def check_table(found: Preflight | GroupsPreflight) -> str:
         f"up to {longest}, completions are cut off at {found.max_completion_length}",
         f"rewards of a step: about {_duration(found.step_seconds)} for {found.step_completions} "
         "completions",
+        *([f"memory: {found.needs}"] if found.needs else []),
         *([f"trained: {found.adapter}"] if found.adapter else []),
         "",
     ]
@@ -180,6 +182,7 @@ def dry_run_json(found: DryRun | GroupsPreflight) -> dict[str, Any]:
         "demonstrations": found.num_demonstrations,
         "batch_shape": found.batch_shape,
         "memory": found.checkpointing,
+        "needs": found.needs,
         "adapter": found.adapter,
         "first_prompt": found.first_prompt,
         "notices": list(found.notices),
@@ -197,6 +200,7 @@ def dry_run_table(found: DryRun | GroupsPreflight) -> str:
     lines += [
         f"batch:     {found.batch_shape}",
         f"memory:    {found.checkpointing}",
+        *([f"           {found.needs}"] if found.needs else []),
         *([f"trained:   {found.adapter}"] if found.adapter else []),
         "first prompt, as the model will see it:",
     ]

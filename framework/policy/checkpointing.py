@@ -35,15 +35,18 @@ class Checkpointing:
         return f"gradient checkpointing {name}: {self.why}"
 
 
-def checkpointing(config: ExperimentConfig, memory_bytes: float | None = None) -> Checkpointing:
+def checkpointing(
+    config: ExperimentConfig, memory_bytes: float | None = None, shape: Any = None
+) -> Checkpointing:
     """The choice for this config and model; of the model, only its config is read.
 
-    `memory_bytes`: of the GPU, or of the machine if there is none; None looks it up.
+    `memory_bytes`: of the GPU, or of the machine if there is none; None looks it up. `shape` has
+    the widths of the model's config, for `bytes_per_token`; None reads that.
     """
     asked = config.model.use_gradient_checkpointing
     if asked != "auto":
         return Checkpointing(asked, "as model.use_gradient_checkpointing says")
-    shape = _shape(config)
+    shape = _shape(config) if shape is None else shape
     per_token = None if shape is None else bytes_per_token(shape)
     if per_token is None:
         return Checkpointing("unsloth", "the shape of this model is not known")

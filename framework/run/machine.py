@@ -10,9 +10,10 @@ import platform
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 STACK = (
     "torch",
@@ -90,6 +91,41 @@ def nvidia_smi(*fields: str) -> tuple[list[list[str]], str | None]:
     if done.returncode or not all(len(row) == len(fields) for row in rows):
         return [], (done.stdout + done.stderr).strip()
     return rows, ""
+
+
+class Memory(NamedTuple):
+    """Of a card, or of this machine: its name, all of its bytes, and those that are free."""
+
+    name: str
+    total: int
+    free: int
+
+
+def card() -> Memory | None:
+    """The GPU that a run would use: of those that it may see, the one with most free memory."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1"):
+        return None
+    query = "--query-gpu=index,uuid,name,memory.total,memory.free"
+    found = []
+    for line in _output(["nvidia-smi", query, "--format=csv,noheader,nounits"]).splitlines():
+        index, uuid, name, *numbers = line.split(", ")
+        asked = [word.strip() for word in (visible or index).split(",")]
+        is_visible = any(word and (word == index or uuid.startswith(word)) for word in asked)
+        if not is_visible or not all(n.isdecimal() for n in numbers):
+            continue
+        total, free = (int(n) * 2**20 for n in numbers)
+        found.append(Memory(name, total, free))
+    return max(found, key=lambda one: one.free, default=None)
+
+
+def main_memory() -> Memory:
+    """This machine's main memory, within what its container is given."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    total, free = (os.sysconf(f"SC_{name}PHYS_PAGES") * page for name in ("", "AV"))
+    with suppress(OSError, ValueError):  # no container, or no limit: "max"
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return Memory("this machine", total, min(free, total))
 
 
 def git_revision(folder: Path) -> dict[str, Any] | None:

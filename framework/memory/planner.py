@@ -1,0 +1,173 @@
+"""A run beside an amount of memory: what it needs at least, and how many rows at once fit.
+
+    found = fit(config, Planner(architecture, total), memory)
+    found.verdict, found.high, found.decides.name
+
+The engines `slots` and `generate` sample as many rows at once as memory allows: fewer are slower,
+and no fault. So what sampling needs is one row of full length; more are what it takes where they
+fit. What fits, fits at the upper end of the interval. Left out: vLLM, which takes a share of the
+card that the config names, and fails by itself where that is too little.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.memory.architecture import Architecture
+from groupwise.framework.memory.estimate import plan_memory
+from groupwise.framework.memory.parts import MemoryPlan, Phase
+from groupwise.framework.policy.checkpointing import checkpointing, with_checkpointing
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+SectionT = TypeVar("SectionT", bound="DataclassInstance")
+Verdict = Literal["fits", "tight", "too large"]
+"""tight: it fits at the lower end of the interval, and not at the upper one."""
+
+_MOST_ROWS = 256  # that an engine has at once where no number is asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A run beside `memory` bytes.
+
+    `least` has one row at once where the engine adapts; `plan` as many as are asked for and fit,
+    at most `rows`, which is None where all fit, or where the engine does not adapt.
+    """
+
+    plan: MemoryPlan
+    least: MemoryPlan
+    memory: int
+    rows: int | None
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.high <= self.memory:
+            return "fits"
+        return "tight" if self.low <= self.memory else "too large"
+
+    @property
+    def low(self) -> int:
+        """Bytes that the run needs at least, the lower end of the interval."""
+        return max(phase.low for phase in self.least.phases)
+
+    @property
+    def high(self) -> int:
+        return upper_end(self.least)
+
+    @property
+    def decides(self) -> Phase:
+        """The phase that needs most; sampling with one row at once."""
+        return max(self.least.phases, key=lambda phase: phase.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Plans of one model on one device: a GPU with `total` bytes, or a CPU."""
+
+    architecture: Architecture
+    total: int
+    device: str = "cuda"
+    prompt_tokens: int | None = None
+
+    def plan(self, config: ExperimentConfig) -> MemoryPlan:
+        """The plan of the config as it is, gradient checkpointing decided for this memory."""
+        choice = checkpointing(config, self.total, _shape(self.architecture))
+        resolved = with_checkpointing(config, choice)
+        return plan_memory(
+            resolved, self.architecture, prompt_tokens=self.prompt_tokens, device=self.device
+        )
+
+    def least(self, config: ExperimentConfig) -> MemoryPlan:
+        """The plan with one row at once, where the engine adapts to the memory."""
+        return self.plan(with_rows(config, 1, 1) if self.adapts(config) else config)
+
+    def needed(self, config: ExperimentConfig) -> int:
+        """Bytes at the upper end of the interval, with as few rows at once as it takes."""
+        return upper_end(self.least(config))
+
+    def adapts(self, config: ExperimentConfig) -> bool:
+        """Whether sampling takes what memory is left, and keeps to no number of rows."""
+        if self.device == "cuda":
+            return True
+        engines = {config.training.sampler, config.evaluation.sampler}
+        return "generate" not in engines and (
+            self.architecture.served_by_slots or "auto" not in engines
+        )
+
+
+def _shape(architecture: Architecture) -> SimpleNamespace:
+    """The widths under the names of a model's config."""
+    return SimpleNamespace(
+        hidden_size=architecture.hidden,
+        intermediate_size=architecture.ffn,
+        num_attention_heads=architecture.heads,
+        num_key_value_heads=architecture.kv_heads,
+        num_hidden_layers=architecture.layers,
+        head_dim=architecture.head_dim,
+        num_experts=architecture.other,
+    )
+
+
+def fit(config: ExperimentConfig, planner: Planner, memory: int) -> Fit:
+    """The config's needs beside `memory` bytes."""
+    plan, least = planner.plan(config), planner.least(config)
+    if upper_end(plan) <= memory or not planner.adapts(config):
+        return Fit(plan, least, memory, None)
+    training, evaluation = rows_asked(config), config.evaluation.max_rows or _MOST_ROWS
+
+    def with_most(rows: int) -> MemoryPlan:
+        return planner.plan(with_rows(config, min(rows, training), min(rows, evaluation)))
+
+    def fits(rows: int) -> bool:
+        return upper_end(with_most(rows)) <= memory
+
+    rows = most_that_fit(max(training, evaluation), fits) or 1
+    return Fit(with_most(rows), least, memory, rows)
+
+
+def rows_asked(config: ExperimentConfig) -> int:
+    """Completions of a training step that are to be sampled at once."""
+    training = config.training
+    step = training.batch_shape.completions_per_step
+    return min(training.max_rows or step, step)
+
+
+def most_that_fit(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `most` that fits, if all smaller ones do; 0 if not even 1 does."""
+    return bisect.bisect_left(range(1, most + 1), True, key=lambda n: not fits(n))
+
+
+def with_rows(config: ExperimentConfig, training: int, evaluation: int) -> ExperimentConfig:
+    return with_keys(config, {"training.max_rows": training, "evaluation.max_rows": evaluation})
+
+
+def upper_end(plan: MemoryPlan) -> int:
+    """Bytes at the upper end of the interval, of the phase that needs most."""
+    return max(phase.high for phase in plan.phases)
+
+
+def with_keys(config: ExperimentConfig, values: Mapping[str, Any]) -> ExperimentConfig:
+    """The config with other values, as `with_values`, in a tenth of a millisecond."""
+    nested: dict[str, Any] = {}
+    for path, value in values.items():
+        *sections, key = path.split(".")
+        inner = nested
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[key] = value
+    return _replaced(config, nested)
+
+
+def _replaced(section: SectionT, values: Mapping[str, Any]) -> SectionT:
+    changed = {
+        key: _replaced(getattr(section, key), value) if isinstance(value, dict) else value
+        for key, value in values.items()
+    }
+    return replace(section, **changed)

@@ -45,10 +45,12 @@ def plan_memory(
     *,
     prompt_tokens: int | None = None,
     device: str = "cuda",
+    rows: int | None = None,
 ) -> MemoryPlan:
     """The plan of a run on a card, or with `device="cpu"` of this process without one.
 
-    `prompt_tokens`: of the longest prompt; None: `data.max_prompt_length`. With
+    `prompt_tokens`: of the longest prompt; None: `data.max_prompt_length`. `rows`: most rows that
+    are sampled at once, by engines that adapt to the memory; None: as many as are asked for. With
     `use_gradient_checkpointing: auto`, a card is taken to need it.
     """
     on_gpu = device != "cpu"
@@ -60,7 +62,8 @@ def plan_memory(
     base = _base_parts(config, architecture, stored, on_gpu=on_gpu)
     state, gradients = _trained(config, architecture, stored, on_gpu=on_gpu)
     sampled = []
-    for sampling in samplings(config, architecture, prompt, on_gpu=on_gpu):
+    for use in samplings(config, architecture, prompt, on_gpu=on_gpu):
+        sampling = use if rows is None else use.limited(rows, on_gpu=on_gpu)
         parts = generation_parts(sampling, architecture, stored, on_gpu=on_gpu)
         if sampling.engine == "slots":
             parts += copied_weights(architecture, config.model, stored, on_gpu=on_gpu)

@@ -22,7 +22,6 @@ from groupwise.framework.memory.planner import (
     rows_asked,
     upper_end,
     with_keys,
-    with_rows,
 )
 
 _LONGEST = 131_072  # tokens of an answer that are tried at most
@@ -95,15 +94,15 @@ def _longest(config: ExperimentConfig, planner: Planner, memory: int) -> Largest
 
 def _largest_rows(config: ExperimentConfig, planner: Planner, memory: int) -> Largest:
     """Rows of full length at once; a step has no more than its completions."""
-    step = config.training.batch_shape.completions_per_step
+    key, step = "training.max_rows", config.training.batch_shape.completions_per_step
 
     def fits(rows: int) -> bool:
-        return upper_end(planner.plan(with_rows(config, rows, 1))) <= memory
+        return upper_end(planner.plan(with_keys(config, {key: rows}), rows)) <= memory
 
     value = most_that_fit(step, fits)
     note = "all of a step" if value == step else "at full length; the others wait their turn"
     now = rows_asked(config)
-    return Largest("training.max_rows", now, value or None, value < step, note if value else "")
+    return Largest(key, now, value or None, value < step, note if value else "")
 
 
 def _first(values: Iterator[int], fits: Callable[[int], bool]) -> int | None:

@@ -7,7 +7,7 @@ takes less where less is free, and runs fewer rows at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from groupwise.framework.config import ExperimentConfig, ModelConfig
 from groupwise.framework.memory.architecture import Architecture
@@ -38,6 +38,12 @@ class Sampling:
     tokens: int
     shares_prompts: bool
     prompts: int
+
+    def limited(self, rows: int, *, on_gpu: bool) -> Sampling:
+        """With so many rows at once, and prompts in a prefill: what engines do that adapt."""
+        if self.engine != "slots" and not (self.engine == "generate" and on_gpu):
+            return self
+        return replace(self, rows=min(rows, self.rows), prompts=min(rows, self.prompts))
 
 
 def samplings(

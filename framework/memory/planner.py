@@ -22,6 +22,7 @@ from groupwise.framework.memory.architecture import Architecture
 from groupwise.framework.memory.estimate import plan_memory
 from groupwise.framework.memory.parts import MemoryPlan, Phase
 from groupwise.framework.policy.checkpointing import checkpointing, with_checkpointing
+from groupwise.framework.sampling.memory import MOST_ROWS_GPU
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 SectionT = TypeVar("SectionT", bound="DataclassInstance")
 Verdict = Literal["fits", "tight", "too large"]
 """tight: it fits at the lower end of the interval, and not at the upper one."""
-
-_MOST_ROWS = 256  # that an engine has at once where no number is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +75,23 @@ class Planner:
     device: str = "cuda"
     prompt_tokens: int | None = None
 
-    def plan(self, config: ExperimentConfig) -> MemoryPlan:
-        """The plan of the config as it is, gradient checkpointing decided for this memory."""
-        choice = checkpointing(config, self.total, _shape(self.architecture))
-        resolved = with_checkpointing(config, choice)
-        return plan_memory(
-            resolved, self.architecture, prompt_tokens=self.prompt_tokens, device=self.device
-        )
+    def plan(self, config: ExperimentConfig, rows: int | None = None) -> MemoryPlan:
+        """The plan of the config, gradient checkpointing decided for this memory.
 
-    def least(self, config: ExperimentConfig) -> MemoryPlan:
-        """The plan with one row at once, where the engine adapts to the memory."""
-        return self.plan(with_rows(config, 1, 1) if self.adapts(config) else config)
+        `rows`: most that are sampled at once, by engines that adapt; None: what is asked for.
+        """
+        choice = checkpointing(config, self.total, _shape(self.architecture))
+        return plan_memory(
+            with_checkpointing(config, choice),
+            self.architecture,
+            prompt_tokens=self.prompt_tokens,
+            device=self.device,
+            rows=rows,
+        )
 
     def needed(self, config: ExperimentConfig) -> int:
         """Bytes at the upper end of the interval, with as few rows at once as it takes."""
-        return upper_end(self.least(config))
-
-    def adapts(self, config: ExperimentConfig) -> bool:
-        """Whether sampling takes what memory is left, and keeps to no number of rows."""
-        if self.device == "cuda":
-            return True
-        engines = {config.training.sampler, config.evaluation.sampler}
-        return "generate" not in engines and (
-            self.architecture.served_by_slots or "auto" not in engines
-        )
+        return upper_end(self.plan(config, rows=1))
 
 
 def _shape(architecture: Architecture) -> SimpleNamespace:
@@ -117,19 +109,16 @@ def _shape(architecture: Architecture) -> SimpleNamespace:
 
 def fit(config: ExperimentConfig, planner: Planner, memory: int) -> Fit:
     """The config's needs beside `memory` bytes."""
-    plan, least = planner.plan(config), planner.least(config)
-    if upper_end(plan) <= memory or not planner.adapts(config):
+    plan, least = planner.plan(config), planner.plan(config, rows=1)
+    if upper_end(plan) <= memory or plan == least:  # all rows fit, or the engine does not adapt
         return Fit(plan, least, memory, None)
-    training, evaluation = rows_asked(config), config.evaluation.max_rows or _MOST_ROWS
-
-    def with_most(rows: int) -> MemoryPlan:
-        return planner.plan(with_rows(config, min(rows, training), min(rows, evaluation)))
 
     def fits(rows: int) -> bool:
-        return upper_end(with_most(rows)) <= memory
+        return upper_end(planner.plan(config, rows)) <= memory
 
-    rows = most_that_fit(max(training, evaluation), fits) or 1
-    return Fit(with_most(rows), least, memory, rows)
+    most = max(rows_asked(config), config.evaluation.max_rows or MOST_ROWS_GPU)
+    rows = most_that_fit(most, fits) or 1
+    return Fit(planner.plan(config, rows), least, memory, rows)
 
 
 def rows_asked(config: ExperimentConfig) -> int:
@@ -142,10 +131,6 @@ def rows_asked(config: ExperimentConfig) -> int:
 def most_that_fit(most: int, fits: Callable[[int], bool]) -> int:
     """The largest number up to `most` that fits, if all smaller ones do; 0 if not even 1 does."""
     return bisect.bisect_left(range(1, most + 1), True, key=lambda n: not fits(n))
-
-
-def with_rows(config: ExperimentConfig, training: int, evaluation: int) -> ExperimentConfig:
-    return with_keys(config, {"training.max_rows": training, "evaluation.max_rows": evaluation})
 
 
 def upper_end(plan: MemoryPlan) -> int:

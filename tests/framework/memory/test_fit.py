@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groupwise.framework.config import ConfigError, ExperimentConfig
+from groupwise.framework.config import ConfigError, ExperimentConfig, WarmStartConfig
 from groupwise.framework.memory.architecture import Architecture, read_architecture
 from groupwise.framework.memory.chart import GB
 from groupwise.framework.memory.fit import fitted, largest_settings
@@ -95,7 +96,7 @@ def test_what_is_fitted_fits_and_stays_as_it_is(config: ExperimentConfig, share:
         assert found.needed > memory
         return
     assert fit(found.config, planner, memory).verdict == "fits"
-    assert upper_end(planner.least(found.config)) == found.needed <= memory
+    assert planner.needed(found.config) == found.needed <= memory
     assert fitted(found.config, planner, memory).changes == ()
     assert with_keys(config, {change.key: change.new for change in found.changes}) == found.config
 
@@ -142,52 +143,50 @@ def test_a_length_that_the_model_has_no_room_for_is_not_named() -> None:
         with_keys(config, {longest.key: 1025})
 
 
-# what is there, memory in GB, and the keys that are changed, in this order
-CHANGED: dict[str, tuple[dict[str, Any], float, list[str]]] = {
-    "nothing": ({}, 12, []),
+# what is there, and the changes that just do, of which the last is needed
+ONE = {"training__completions_per_forward": 1}
+WITHOUT_CHECKPOINTING = {"model__use_gradient_checkpointing": False}
+CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "the forward": (
-        {"training__max_completion_length": 1024},
-        6,
-        ["training.completions_per_forward"],
+        {"training__max_completion_length": 4096},
+        {"training.completions_per_forward": 4},
     ),
     "checkpointing": (
-        {"training__completions_per_forward": 1, "model__use_gradient_checkpointing": False},
-        6,
-        ["model.use_gradient_checkpointing"],
+        {
+            **ONE,
+            "training__max_completion_length": 4096,
+            "model__use_gradient_checkpointing": False,
+        },
+        {"model.use_gradient_checkpointing": "unsloth"},
     ),
     "the optimiser": (
-        {
-            "training__completions_per_forward": 1,
-            "training__optim": "adamw_torch",
-            "model__lora_r": 256,
-        },
-        12,
-        ["training.optim"],
+        {**ONE, "training__optim": "adamw_torch", "model__lora_r": 256},
+        {"training.optim": "adamw_8bit"},
     ),
-    "the weights": ({"model__load_in_4bit": False}, 8, ["model.load_in_4bit"]),
+    "the warm start": (
+        {**ONE, "training__warm_start": WarmStartConfig(enabled=True, completion_field="solution")},
+        {"training.warm_start.batch_size": 3},
+    ),
+    "the weights": ({**ONE, "model__load_in_4bit": False}, {"model.load_in_4bit": True}),
     "8 bits": (
-        {
-            "training__completions_per_forward": 1,
-            "model__load_in_4bit": False,
-            "model__load_in_8bit": True,
-        },
-        5,
-        ["model.load_in_8bit", "model.load_in_4bit"],
+        {**ONE, "model__load_in_4bit": False, "model__load_in_8bit": True},
+        {"model.load_in_8bit": False, "model.load_in_4bit": True},
     ),
     "the length": (
-        {"training__completions_per_forward": 1, "training__max_completion_length": 4096},
-        4.6,
-        ["training.max_completion_length"],
+        {**ONE, "training__max_completion_length": 8000, "data__max_prompt_length": 128},
+        {"training.max_completion_length": 4096},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CHANGED)
 def test_what_is_changed_to_make_it_fit(case: str) -> None:
-    changes, size, expected = CHANGED[case]
-    config, memory = config_of("unsloth/Qwen3-4B", **changes), int(size * GB)
-    found = fitted(config, planner_of(config, memory), memory)
-    assert [change.key for change in found.changes] == expected
+    changes, expected = CHANGED[case]
+    config = config_of("unsloth/Qwen3-4B", **changes)
+    planner = planner_of(config, 8 * GB)
+    memory = planner.needed(with_keys(config, expected))
+    found = fitted(config, planner, memory)
+    assert {change.key: change.new for change in found.changes} == expected
 
 
 def test_sampling_takes_what_is_left() -> None:
@@ -203,12 +202,18 @@ def test_sampling_takes_what_is_left() -> None:
 
 
 def test_without_a_card_generate_keeps_to_its_rows() -> None:
-    config = config_of("toy", training__sampler="generate", evaluation__sampler="generate")
-    planner = planner_of(config, 16 * GB)
-    on_cpu = Planner(planner.architecture, 16 * GB, "cpu")
-    assert planner.adapts(config)
-    assert not on_cpu.adapts(config)
-    assert on_cpu.adapts(config_of("toy"))
-    needed = on_cpu.needed(config)
-    found = fitted(config, on_cpu, needed - 1)
-    assert found.changes[0].same_result
+    config = config_of(
+        "unsloth/Llama-3.2-1B-Instruct",
+        **ONE,
+        training__sampler="generate",
+        training__max_rows=64,
+        evaluation__sampler="generate",
+        evaluation__max_rows=8,
+    )
+    planner = replace(planner_of(config, 64 * GB), device="cpu")
+    needed = planner.needed(config)
+    assert fit(config, planner, needed - 1).rows is None, "there is nothing to adapt"
+    changes = fitted(config, planner, needed - 1).changes
+    assert [(c.key, c.new, c.same_result) for c in changes] == [("training.max_rows", 63, True)]
+    slots = with_keys(config, {"training.sampler": "slots", "evaluation.sampler": "slots"})
+    assert planner.needed(slots) < needed

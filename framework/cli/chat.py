@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from groupwise.framework.cli.common import tuned_run
 from groupwise.framework.cli.options import add_overrides
 from groupwise.framework.experiment.chat import chat
+from groupwise.framework.experiment.finished import tuned_run
 from groupwise.framework.policy import load
 from groupwise.framework.run.terminal import Terminal
 

@@ -11,7 +11,7 @@ from groupwise.evaluation.export import export
 from groupwise.evaluation.log.files import write_json
 from groupwise.evaluation.log.settings import load_settings
 from groupwise.evaluation.tables import print_table, summary_table
-from groupwise.framework.cli.common import is_run, overrides_of, print_json, tuned_run
+from groupwise.framework.cli.common import overrides_of, print_json
 from groupwise.framework.cli.options import add_run_options
 from groupwise.framework.config import ExperimentConfig, Overrides, resolve_config_path
 from groupwise.framework.experiment.data import load_held_out
@@ -20,6 +20,7 @@ from groupwise.framework.experiment.evaluate import (
     evaluation_settings,
     measure,
 )
+from groupwise.framework.experiment.finished import tuned_run
 from groupwise.framework.experiment.labels import data_label, free_evaluation, model_label
 from groupwise.framework.experiment.less_memory import advised
 from groupwise.framework.experiment.preflight import load_tokenizer, refuse_early
@@ -28,7 +29,7 @@ from groupwise.framework.experiment.toy import make_toy_in, toy_folder
 from groupwise.framework.policy import load
 from groupwise.framework.policy.folders import base_of_adapter, identity_of
 from groupwise.framework.policy.unsloth import load_unsloth
-from groupwise.framework.run.directory import EVALUATION_CONFIG, RunDir
+from groupwise.framework.run.directory import EVALUATION_CONFIG, RunDir, is_run
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
 

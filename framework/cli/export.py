@@ -1,48 +1,125 @@
-"""`groupwise export`: a tuned model in the forms that others load, checked."""
+"""`groupwise export`: a tuned model in a form that others load, checked to answer as it did.
+
+Exit code 1: the export was made, and its check has failed.
+"""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from groupwise.framework.cli.common import base_config, print_json, tuned_run
+from groupwise.evaluation.tables import comparison_table, print_table
+from groupwise.evaluation.text import percent
+from groupwise.framework.cli.common import print_json
 from groupwise.framework.cli.options import add_json, add_overrides, add_quiet
+from groupwise.framework.export.check import Check, lost
 from groupwise.framework.export.formats import FORMATS, gguf
 from groupwise.framework.export.gguf import QUANTISATIONS
-from groupwise.framework.export.run import export
-from groupwise.framework.export.source import Source
+from groupwise.framework.export.pass_at_k import with_samples
+from groupwise.framework.export.place import gigabytes, size_of
+from groupwise.framework.export.run import Outcome, export
+from groupwise.framework.export.source import TUNED, source_of
+from groupwise.framework.export.tuned import Asked
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
 
+DONE, CHECK_FAILED = 0, 1
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="run directory, or a model in it")
-    parser.add_argument("--format", choices=[*FORMATS, "gguf"], required=True)
+    parser.add_argument("run", metavar="RUN", help="folder of a run, or of a model in it")
     parser.add_argument(
-        "--quantization", choices=[*QUANTISATIONS], help="type of the weights (gguf; q8_0)"
+        "--format",
+        choices=[*FORMATS, "gguf"],
+        required=True,
+        help="adapter: LoRA weights; merged: one model of 16 bits; gguf: for llama.cpp and Ollama",
     )
-    parser.add_argument("--to", "-o", metavar="DIR", help="folder to make")
+    parser.add_argument(
+        "--quantization", choices=[*QUANTISATIONS], help="type of a GGUF file's weights (q8_0)"
+    )
+    parser.add_argument(
+        "--to", "-o", "--output", metavar="DIR", help="folder to make (RUN/exports/FORMAT)"
+    )
+    parser.add_argument(
+        "--base", metavar="OWNER/NAME", help="the base model's name on the hub, if it lies here"
+    )
+    parser.add_argument(
+        "--num-problems", type=int, metavar="N", help="held-out problems for Pass@K; 0: none (all)"
+    )
+    parser.add_argument("--num-samples", type=int, metavar="N", help="answers for each problem")
+    parser.add_argument(
+        "--no-check", action="store_true", help="neither load what was written nor ask it"
+    )
     add_overrides(parser)
     add_json(parser)
     add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    run_dir, config = tuned_run(Path(arguments.run), arguments.overrides)
-    if arguments.format == "gguf":
-        format = gguf(arguments.quantization or "q8_0")
-    elif arguments.quantization:
+    if (arguments.num_problems or 0) < 0:
+        raise UserError(f"--num-problems: at least 0, not {arguments.num_problems}")
+    if arguments.quantization and arguments.format != "gguf":
         raise UserError(f"--quantization is for --format gguf, not for {arguments.format}")
-    else:
-        format = FORMATS[arguments.format]
-    to = Path(arguments.to) if arguments.to else run_dir.path / "exports" / format.name
-    if to.exists():
-        raise UserError(f"{to}: is there already")
-    base = base_config(run_dir, arguments.overrides).model
-    source = Source(run_dir, config, run_dir.final_model, "tuned", base)
-    outcome = export(source, format, to, Terminal(quiet=arguments.quiet))
+    format = (
+        gguf(arguments.quantization or "q8_0")
+        if arguments.format == "gguf"
+        else FORMATS[arguments.format]
+    )
+    source = source_of(Path(arguments.run), arguments.overrides)
+    source = replace(
+        source,
+        config=with_samples(source.config, arguments.num_samples),
+        base_name=arguments.base,
+    )
+    name = format.name if source.label == TUNED else f"{source.label}-{format.name}"
+    to = Path(arguments.to or source.run_dir.path / "exports" / name)
+    asked = Asked(not arguments.no_check, arguments.num_problems)
+    outcome = export(source, format, to, asked, Terminal(quiet=arguments.quiet))
     if arguments.json:
         print_json(outcome.to_json())
     else:
-        print(outcome)
-    return 0 if outcome.findings.passed else 1
+        _print(outcome)
+    return DONE if outcome.passed else CHECK_FAILED
+
+
+def _print(outcome: Outcome) -> None:
+    print()
+    if outcome.check is None:
+        print("not checked: nothing says that it answers like the tuned model\n")
+    else:
+        _print_check(outcome.check)
+    for failure in outcome.check.failures if outcome.check else ():
+        print(f"FAILED: {failure}")
+    print(f"{'the export' if outcome.passed else 'kept, to look at'}: {outcome.folder}")
+    print(f"its size:   {gigabytes(size_of(outcome.folder))}")
+
+
+def _print_check(check: Check) -> None:
+    found = check.findings
+    if found is not None:
+        same = found.prompts - found.other_prompts
+        rows = [
+            ("loaded by", found.loader),
+            ("prompts", f"{same} of {found.prompts} have the tokens of the run"),
+            (
+                "greedy answers",
+                f"{found.same_answers} of {found.prompts} the same, "
+                f"{percent(found.greedy_agreement, 1)} of their tokens",
+            ),
+            (
+                "likeliest token",
+                f"the same at {percent(found.token_agreement, 1)} of {found.tokens} places",
+            ),
+            (
+                "divergence",
+                f"{found.divergence:.2g} nats a token; rounding explains {found.tolerance:.2g}; "
+                f"from the model before training {found.from_base:.2g}",
+            ),
+        ]
+        for name, text in rows:
+            print(f"{name:<17} {text}")
+        print()
+    if check.comparison is not None:
+        print_table(comparison_table(check.comparison))
+        print(f"\n{lost(check.comparison.pairs[0])}\n")

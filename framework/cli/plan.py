@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from groupwise.evaluation.text import folded_line, width_of
-from groupwise.framework.cli.common import is_run, print_json
+from groupwise.framework.cli.common import print_json
 from groupwise.framework.cli.options import add_json, add_overrides, refuse_to_replace
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 from groupwise.framework.memory.architecture import read_architecture
 from groupwise.framework.memory.chart import Line, plain
 from groupwise.framework.memory.fitted_file import write_fitted
 from groupwise.framework.memory.report import card_of, make_report, report_json, report_lines
+from groupwise.framework.run.directory import is_run
 from groupwise.framework.run.machine import Memory, card, main_memory
 from groupwise.framework.run.screen import say
 from groupwise.framework.run.terminal import Terminal

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from groupwise.evaluation.tables import comparison_table, print_table, summary_table
 from groupwise.evaluation.text import folded
 from groupwise.framework.cli.aliases import PRESETS, add_aliases, fitting_forward
-from groupwise.framework.cli.common import is_run, overrides_of, print_json
+from groupwise.framework.cli.common import overrides_of, print_json
 from groupwise.framework.cli.options import add_run_options
 from groupwise.framework.config import (
     ExperimentConfig,
@@ -31,6 +31,7 @@ from groupwise.framework.run.directory import (
     check_run_dir,
     check_writable,
     create_run_dir,
+    is_run,
     open_run_dir,
 )
 from groupwise.framework.run.health import read_findings

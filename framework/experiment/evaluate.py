@@ -76,15 +76,40 @@ def measure(
     model: str | None = None,
     num_problems: int | None = None,
 ) -> Summary:
-    """Pass@K on the held-out problems; every answer goes to the log of `label`.
+    """Pass@K of a policy on the held-out problems; every answer goes to the log of `label`.
 
     `model` identifies the model in the log's settings (default: the label, which is enough within
     a run): a log made with another model is refused. `num_problems`: those of the training.
     """
+    return measure_sampler(
+        label,
+        config,
+        evaluation_sampler(config, policy),
+        policy.tokenizer,
+        held_out,
+        run_dir,
+        terminal,
+        model=model,
+        num_problems=num_problems,
+    )
+
+
+def measure_sampler(
+    label: str,
+    config: ExperimentConfig,
+    sampler: Sampler,
+    tokenizer: Any,
+    held_out: tuple[Example, ...],
+    run_dir: RunDir,
+    terminal: Terminal,
+    *,
+    model: str | None = None,
+    num_problems: int | None = None,
+) -> Summary:
+    """The same of whatever a sampler draws from."""
     from groupwise.evaluation import evaluate  # NumPy and SciPy: not at start-up
     from groupwise.framework.sampling.self_check import check_engine  # torch: not at start-up
 
-    sampler = evaluation_sampler(config, policy)
     prompts = [Prompt(e.id, e.prompt, token_ids=e.prompt_ids or None) for e in held_out]
     with (
         evaluation_rubric(config, num_problems) as rubric,
@@ -98,7 +123,7 @@ def measure(
             held_out,
             sampler,
             rubric,
-            evaluation_settings(config, policy.tokenizer, model or label),
+            evaluation_settings(config, tokenizer, model or label),
             run_dir.evaluation(label),
             on_progress=lambda p: stage.update(p.done, p.total, progress_numbers(p)),
         )

@@ -1,12 +1,13 @@
 """A tuned model in the forms that others load, and the proof that it still answers as it did.
 
-run         the story: load, ask, write, load again, ask, sample
-source      which model of which run
-formats     the forms: `adapter`, `merged`, `gguf`
-precision   in which precision the policy computed; what rounding does to a weight
-check       the export's answers beside the policy's
-answerer    the protocol of a loaded export; `process`: one in a process of its own
-gguf        a merged model as a GGUF file, by llama.cpp; `modelfile`: its Modelfile for Ollama
-plain       the program that loads with transformers and peft
-llama_cpp   the program that loads a GGUF file; `libllama`: llama.cpp's library
+run          the story: load, ask, write, load again, ask, sample
+source       which model of which run; `place`: where its export goes
+tuned        the model as it was in the run; `reference`: what it answers
+precision    in which precision it computed; what rounding does to a weight
+formats      the forms, each in a file of its own: `adapter`, `merged`, `gguf` (with `modelfile`)
+answerer     the protocol of a loaded export; `process`: one in a process of its own
+plain        the program that loads with transformers and peft; `llama_cpp`: a GGUF file,
+             by `libllama`
+check        the export's answers beside the policy's; `pass_at_k`: both on the held-out problems
+card, usage  the model card, and programs that use an export
 """

@@ -20,69 +20,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from groupwise.evaluation.sampler import Prompt, SamplingParams
+from groupwise.evaluation.text import rounded
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.data.prompts import template_variables
 from groupwise.framework.export.answerer import Question, Reply
 from groupwise.framework.export.process import Loaded
-from groupwise.framework.policy import Policy
-from groupwise.rewards.types import Example
+from groupwise.framework.export.reference import Reference
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from groupwise.evaluation.comparison import Comparison, Pair
 
 Floats = NDArray[np.float64]
 
-PROMPTS = 32
-"""Held-out problems that are answered greedily."""
-MOST_TOKENS = 256
-"""Tokens of a greedy answer that are compared."""
-CANDIDATES = 32
+MOST_LOST = 0.05
+"""The share of problems, in pass@1, that an export may have lost for certain: the interval's end
+that is better for it."""
 _FACTOR = 4.0  # of sigma: how much further apart than expected an export may be
 _LEAST = 1e-6  # nats: less is the rounding of float32's log-probabilities
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """The policy's answers, and what it and the base model give as the candidates' chances.
-
-    `end_ids` end its answers. `spread` is the mean deviation of its logits over the vocabulary.
-    """
-
-    questions: tuple[Question, ...]
-    tuned: tuple[Reply, ...]
-    base: tuple[Reply, ...]
-    end_ids: frozenset[int]
-    spread: float
-    layers: int
-    max_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class Findings:
-    """How an export answers beside the policy. `failures` is empty if the check has passed.
+    """How an export answers beside the policy.
 
-    `other_prompts` of `prompts` were rendered to other tokens. `same_answers`: greedy answers that
-    are equal to the last token; `other_answers` those that leave the policy's where it was no near
-    tie; `greedy_agreement`: the share of the policy's tokens up to the
-    first that differs in each; `token_agreement`: the share of places at which both find the same
-    token likeliest, behind the same text. `divergence` is the mean KL(policy || export) of a
-    place in nats, `tolerance` the most that it may be, `base_divergence` KL(policy || base), and
-    `from_base` KL(base || export). `largest_difference` is that of the log-probabilities of the
-    policy's own tokens.
+    `other_prompts` of `prompts` were rendered to other tokens, and `missing_ends` are tokens that
+    end the policy's answers and not the export's. `same_answers`: greedy answers equal to the last
+    token; `other_answers`: those that leave the policy's where it was no near tie;
+    `greedy_agreement`: the share of the policy's tokens before the first that differs in each.
+
+    Behind the same text: `token_agreement` is the share of places at which both find the same token
+    likeliest, `divergence` the mean KL(policy || export) of a place in nats, `tolerance` the most
+    that rounding explains, `base_divergence` KL(policy || base), `from_base` KL(base || export),
+    and `largest_difference` that of the log-probabilities of the policy's own tokens.
     """
 
     loader: str
     prompts: int
     tokens: int
     other_prompts: int
+    missing_ends: tuple[int, ...]
     same_answers: int
     other_answers: int
     greedy_agreement: float
@@ -92,66 +74,31 @@ class Findings:
     base_divergence: float
     from_base: float
     largest_difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a check has found: it has passed if there are no `failures`.
+
+    `findings` is None where the export did not load, `comparison` where Pass@K was not measured.
+    """
+
+    findings: Findings | None
+    comparison: Comparison | None
     failures: tuple[str, ...]
 
-    @property
-    def passed(self) -> bool:
-        return not self.failures
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "passed": not self.failures,
+            "failures": list(self.failures),
+            "answers": asdict(self.findings) if self.findings else None,
+            "pass_at_k": self.comparison.to_json() if self.comparison else None,
+        }
 
 
 def expected_error(rounding: float, layers: int, spread: float) -> float:
     """Sigma: how far rounding moves a logit. `rounding`: the relative error of a rounded weight."""
     return rounding * math.sqrt(2 * layers) * spread
-
-
-def refer(
-    policy: Policy,
-    base: Policy | None,
-    examples: Sequence[Example],
-    config: ExperimentConfig,
-    sampler: Any,
-    on_progress: Callable[[int, int], None],
-) -> Reference:
-    """Asks the policy, and the base model: the policy with its adapter off, unless `base` is given.
-
-    `sampler` draws the policy's greedy answers.
-    """
-    from groupwise.framework.sampling import sampling_mode, stopping  # torch: not at start-up
-
-    examples = examples[:PROMPTS]
-    max_tokens = min(config.eval_max_completion_length, MOST_TOKENS)
-    prompts = [Prompt(e.id, e.prompt, token_ids=e.prompt_ids) for e in examples]
-    greedy = SamplingParams(temperature=0.0, max_tokens=max_tokens)
-    answers: dict[int, tuple[int, ...]] = {}
-    for sample in sampler.sample(prompts, 1, greedy):
-        answers[sample.prompt_index] = sample.token_ids
-        on_progress(len(answers), 2 * len(examples))
-    questions, tuned, others, spreads = [], [], [], []
-    with sampling_mode(policy.model, policy.tokenizer):
-        for index, example in enumerate(examples):
-            ids = example.prompt_ids
-            logits = _logits(policy.model, ids, answers[index])
-            best = logits.topk(min(CANDIDATES, logits.shape[-1])).indices
-            question = Question(
-                example.messages, ids, answers[index], tuple(map(tuple, best.tolist()))
-            )
-            questions.append(question)
-            tuned.append(_reply(logits, question))
-            spreads.append(float(logits.std(-1).mean()))
-            other = (base or policy).model
-            with other.disable_adapter() if base is None else nullcontext():
-                others.append(_reply(_logits(other, ids, answers[index]), question))
-            on_progress(len(examples) + index + 1, 2 * len(examples))
-    text = policy.model.config.get_text_config()
-    return Reference(
-        tuple(questions),
-        tuple(tuned),
-        tuple(others),
-        stopping.end_of_text_ids(policy.model, policy.tokenizer),
-        sum(spreads) / len(spreads),
-        int(text.num_hidden_layers),
-        max_tokens,
-    )
 
 
 def compare_with(
@@ -166,14 +113,12 @@ def compare_with(
     variables["strftime_now"] = variables["strftime_now"].now.isoformat()
     replies, other_prompts = [], 0
     for index, question in enumerate(reference.questions):
-        rendered = loaded.render(question.messages, variables)
-        other_prompts += rendered != question.prompt_ids
+        if question.messages:  # else the prompt is a text of the data, and no template's
+            other_prompts += loaded.render(question.messages, variables) != question.prompt_ids
         replies.append(loaded.answer(question, reference.max_tokens))
         on_progress(index + 1, len(reference.questions))
     most = _FACTOR * expected_error(rounding, reference.layers, reference.spread)
-    findings = _count(reference, replies, loaded, other_prompts, most)
-    missing = sorted(reference.end_ids - loaded.end_ids)
-    return replace(findings, failures=tuple(_failures(findings, missing)))
+    return _count(reference, replies, loaded, other_prompts, most)
 
 
 def _count(
@@ -192,6 +137,7 @@ def _count(
         prompts=len(questions),
         tokens=tokens,
         other_prompts=other_prompts,
+        missing_ends=tuple(sorted(reference.end_ids - loaded.end_ids)),
         same_answers=sum(same),
         other_answers=sum(
             not alike and _gap(question, tuned, reply, at) > math.sqrt(2) * most
@@ -206,7 +152,6 @@ def _count(
         base_divergence=mean_divergence(reference.tuned, reference.base),
         from_base=mean_divergence(reference.base, replies),
         largest_difference=float(np.abs(own - theirs).max()),
-        failures=(),
     )
 
 
@@ -222,17 +167,17 @@ def _gap(question: Question, tuned: Reply, reply: Reply, at: int) -> float:
     return chances[question.answer_ids[at]] - other
 
 
-def _failures(found: Findings, missing: Sequence[int]) -> Iterator[str]:
+def failures(found: Findings) -> Iterator[str]:
     """A sentence for each thing that an export like the policy would not do."""
     if found.other_prompts:
         yield (
             f"{found.other_prompts} of {found.prompts} prompts have other tokens than in the run: "
             "it has another chat template or another tokenizer"
         )
-    if missing:
+    if found.missing_ends:
         yield (
-            f"it does not end an answer at token {', '.join(map(str, missing))}, as the tuned "
-            "model does (eos_token_id)"
+            f"it does not end an answer at token {', '.join(map(str, found.missing_ends))}, as the "
+            "tuned model does (eos_token_id)"
         )
     if not found.divergence <= found.tolerance:  # NaN fails too
         yield (
@@ -251,18 +196,34 @@ def _failures(found: Findings, missing: Sequence[int]) -> Iterator[str]:
         )
 
 
+def lost(pair: Pair) -> str:
+    """A sentence on what the export has lost in pass@1 (or the least K), with its interval."""
+    k, row = min(pair.pass_at_k.items())
+    change = row.difference
+    verb, sign = ("gained", 1) if change.value > 0 else ("lost", -1)
+    low, high = sorted(100 * sign * bound for bound in (change.low, change.high))
+    return (
+        f"pass@{k}: the export {verb} {rounded(100 * sign * change.value)} points "
+        f"[{rounded(low)}, {rounded(high)}] on {pair.num_examples} problems"
+    )
+
+
+def pass_at_k_failure(pair: Pair) -> Iterator[str]:
+    """A sentence where an export has certainly lost more than `MOST_LOST`."""
+    _, row = min(pair.pass_at_k.items())
+    if row.difference.high < -MOST_LOST:
+        yield f"{lost(pair)}, of which {rounded(100 * MOST_LOST, 0)} would pass"
+
+
 def mean_divergence(of: Sequence[Reply], to: Sequence[Reply]) -> float:
     """The mean over all places of KL(of || to), in nats."""
-    places = [
-        _divergences(np.array(a.logprobs), np.array(b.logprobs))
-        for a, b in zip(of, to, strict=True)
-    ]
-    return float(np.concatenate(places).mean())
+    pairs = [(np.array(a.logprobs), np.array(b.logprobs)) for a, b in zip(of, to, strict=True)]
+    return float(np.concatenate([_divergences(p, q) for p, q in pairs]).mean())
 
 
 def _divergences(p: Floats, q: Floats) -> Floats:
     """KL at each place over K tokens and the rest: log-probabilities (T, K) -> (T,)."""
-    rest_p, rest_q = (np.clip(1 - np.exp(x).sum(-1), 1e-12, 1) for x in (p, q))
+    rest_p, rest_q = (np.clip(1 - np.exp(x).sum(-1), 1e-6, 1) for x in (p, q))
     kl: Floats = (np.exp(p) * (p - q)).sum(-1) + rest_p * np.log(rest_p / rest_q)
     return kl
 
@@ -284,27 +245,3 @@ def _common(first: Sequence[int], second: Sequence[int]) -> int:
         if a != b:
             return at
     return min(len(first), len(second))
-
-
-def _logits(model: Any, prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> Tensor:
-    """(T, V), in float32: before each token of the answer."""
-    import torch  # slow: not at start-up
-
-    device = model.get_input_embeddings().weight.device
-    ids = torch.tensor([[*prompt_ids, *answer_ids]], device=device)
-    with torch.no_grad():
-        logits = model(input_ids=ids).logits
-    behind: Tensor = logits[0, len(prompt_ids) - 1 : -1].float()
-    return behind
-
-
-def _reply(logits: Tensor, question: Question) -> Reply:
-    import torch  # slow: not at start-up
-
-    logprobs = logits.log_softmax(-1)
-    at = torch.tensor(question.candidates, device=logits.device)
-    return Reply(
-        question.answer_ids,
-        tuple(map(tuple, logprobs.gather(-1, at).tolist())),
-        tuple(logprobs.argmax(-1).tolist()),
-    )

@@ -14,40 +14,55 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from groupwise.evaluation.log.files import write_text
 from groupwise.framework.data.prompts import apply_chat_template, template_variables
-from groupwise.framework.export.adapter import write_adapter
-from groupwise.framework.export.gguf import QUANTISATIONS, require_llama_cpp, write_gguf
+from groupwise.framework.export import usage
+from groupwise.framework.export.adapter import refuse_without_adapter, write_adapter
+from groupwise.framework.export.gguf import (
+    BY_THE_CONVERTER,
+    QUANTISATIONS,
+    require_llama_cpp,
+    write_gguf,
+)
 from groupwise.framework.export.merged import write_merged
 from groupwise.framework.export.modelfile import modelfile
-from groupwise.framework.export.precision import Precision, rounding
+from groupwise.framework.export.place import size_of
+from groupwise.framework.export.precision import rounding
 from groupwise.framework.export.source import Source
+from groupwise.framework.export.tuned import Tuned
+from groupwise.framework.memory.architecture import read_architecture
 from groupwise.framework.sampling.stopping import end_of_text_ids
 from groupwise.framework.sampling.turn_end import turn_end
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
-    """A tuned model and what was seen of it when it was loaded."""
-
-    source: Source
-    precision: Precision
-    tokenizer: Any
-    generation_config: Any
-
-
-@dataclass(frozen=True, slots=True)
 class Format:
-    """`write(tuned, folder)` gives sentences for the user; `command` loads what it wrote, and
-    serves an `Answerer`. `rounding`: the relative error of a weight beside the policy's.
+    """One form of an export.
+
+    `bytes_needed` on the disk, known before anything is loaded; raises UserError for a model that
+    has no such form. `write(tuned, folder)` gives sentences for the user. `command` is the program
+    that loads what was written, and serves an `Answerer`. `rounding`: the relative error of its
+    weights and the policy's together. `library` is the hub's name of what loads it, and `usage` a
+    program that does, for the model card.
     """
 
     name: str
+    bytes_needed: Callable[[Source], int]
     write: Callable[[Tuned, Path], list[str]]
     command: Callable[[Tuned, Path], list[str]]
     rounding: Callable[[Tuned], float]
+    library: str
+    usage: Callable[[Tuned], str]
+
+
+def _adapter_bytes(source: Source) -> int:
+    refuse_without_adapter(source)
+    return size_of(source.folder)
+
+
+def _merged_bytes(source: Source) -> int:
+    return 2 * read_architecture(source.base).parameters
 
 
 def _write_adapter(tuned: Tuned, folder: Path) -> list[str]:
@@ -59,31 +74,32 @@ def _write_adapter(tuned: Tuned, folder: Path) -> list[str]:
 def _write_merged(tuned: Tuned, folder: Path) -> list[str]:
     share = write_merged(tuned.source, tuned.precision, folder)
     _write_beside(tuned, folder)
-    return [f"share {share}"]
+    if share > 0.99:
+        return []
+    return [
+        f"{share:.0%} of what the adapter changes is left in the merged weights: the rest is less "
+        f"than a step of {tuned.source.dtype_16bit}; the adapter itself has all of it"
+    ]
 
 
 def _write_beside(tuned: Tuned, folder: Path) -> None:
-    """Tokenizer, chat template and end-of-text tokens, as the policy had them."""
+    """Tokenizer, chat template and tokens that end an answer, as the policy had them."""
     tuned.tokenizer.save_pretrained(str(folder))
     tuned.generation_config.save_pretrained(str(folder))
 
 
-def _plain(tuned: Tuned, folder: Path) -> list[str]:
-    """transformers, and peft for an adapter: its base model as in training."""
+def _load_plainly(tuned: Tuned, folder: Path) -> list[str]:
+    """By transformers; an adapter by peft, on its base model as in training."""
+    source = tuned.source
     is_adapter = (folder / "adapter_config.json").is_file()
-    model = tuned.source.config.model
     options = {
         "folder": str(folder),
-        "base": model.name if is_adapter else None,
+        "base": source.config.model.name if is_adapter else None,
         "precision": tuned.precision.to_json() if is_adapter else None,
-        "max_rows": tuned.source.config.evaluation.max_rows,
-        "trust_remote_code": model.trust_remote_code,
+        "max_rows": source.config.evaluation.max_rows,
+        "trust_remote_code": source.config.model.trust_remote_code,
     }
     return [sys.executable, "-m", "groupwise.framework.export.plain", json.dumps(options)]
-
-
-def _of_adapter(tuned: Tuned) -> float:
-    return rounding(tuned.precision.dtype)
 
 
 def _of_merged(tuned: Tuned) -> float:
@@ -98,6 +114,11 @@ def gguf(quantisation: str) -> Format:
     require_llama_cpp()
     file = f"model-{quantisation}.gguf"
 
+    def bytes_needed(source: Source) -> int:
+        """Merged weights, the same as a file of 16 bits, and the file itself."""
+        merged = _merged_bytes(source)
+        return 2 * merged if quantisation in BY_THE_CONVERTER else 5 * merged // 2
+
     def write(tuned: Tuned, folder: Path) -> list[str]:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             notices = _write_merged(tuned, Path(scratch))
@@ -110,10 +131,15 @@ def gguf(quantisation: str) -> Format:
         options = {"file": str(folder / file), "max_rows": rows}
         return [sys.executable, "-m", "groupwise.framework.export.llama_cpp", json.dumps(options)]
 
-    def relative_error(tuned: Tuned) -> float:
-        return math.hypot(_of_merged(tuned), QUANTISATIONS[quantisation])
-
-    return Format(f"gguf-{quantisation}", write, command, relative_error)
+    return Format(
+        f"gguf-{quantisation}",
+        bytes_needed,
+        write,
+        command,
+        lambda tuned: math.hypot(_of_merged(tuned), QUANTISATIONS[quantisation]),
+        "gguf",
+        lambda tuned: usage.of_gguf(tuned, file),
+    )
 
 
 def _write_modelfile(tuned: Tuned, file: Path) -> list[str]:
@@ -153,6 +179,22 @@ def _write_modelfile(tuned: Tuned, file: Path) -> list[str]:
 
 
 FORMATS: Mapping[str, Format] = {
-    "adapter": Format("adapter", _write_adapter, _plain, _of_adapter),
-    "merged": Format("merged", _write_merged, _plain, _of_merged),
+    "adapter": Format(
+        "adapter",
+        _adapter_bytes,
+        _write_adapter,
+        _load_plainly,
+        lambda tuned: rounding(tuned.precision.dtype),
+        "peft",
+        usage.of_adapter,
+    ),
+    "merged": Format(
+        "merged",
+        _merged_bytes,
+        _write_merged,
+        _load_plainly,
+        _of_merged,
+        "transformers",
+        usage.of_weights,
+    ),
 }

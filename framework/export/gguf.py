@@ -39,7 +39,7 @@ QUANTISATIONS: Mapping[str, float] = {
 """The types, each with the relative error of a weight that llama.cpp has rounded to it: the root
 mean square over normally distributed weights, measured (`tests/framework/export/test_gguf.py`)."""
 
-_BY_THE_CONVERTER = ("f16", "bf16", "q8_0")
+BY_THE_CONVERTER = ("f16", "bf16", "q8_0")
 _CONVERTER = "convert_hf_to_gguf.py"
 _HOW = (
     "In a clone of Groupwise: make gguf (it compiles, for about four minutes on two cores). "
@@ -76,7 +76,7 @@ def write_gguf(merged: Path, file: Path, quantisation: str, name: str) -> list[s
     Raises:
         UserError: llama.cpp does not know the architecture or the tokenizer.
     """
-    if quantisation in _BY_THE_CONVERTER:
+    if quantisation in BY_THE_CONVERTER:
         _convert(merged, file, quantisation, name)
         return []
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch:

@@ -129,7 +129,7 @@ def identity_of(config: ModelConfig) -> str:
     precision = "4 bit" if config.load_in_4bit else "8 bit" if config.load_in_8bit else config.dtype
     if not folder.is_dir():
         return f"{folder} ({precision})"
-    return f"{folder.name} ({precision}, weights {_digest_of(folder)})"
+    return f"{folder.name} ({precision}, weights {digest_of(folder)})"
 
 
 def identity_of_loaded(model: PreTrainedModel) -> str:
@@ -141,7 +141,7 @@ def identity_of_loaded(model: PreTrainedModel) -> str:
     base = Path(model.config.name_or_path)
     digest = hashlib.blake2b(digest_size=8)
     if base.is_dir():
-        digest.update(_digest_of(base).encode())
+        digest.update(digest_of(base).encode())
     for name, weights in model.named_parameters():
         if weights.requires_grad:
             every = weights.numel() // _VALUES + 1
@@ -150,9 +150,10 @@ def identity_of_loaded(model: PreTrainedModel) -> str:
     return f"{base.name if base.is_dir() else base} (weights {digest.hexdigest()})"
 
 
-def _digest_of(folder: Path) -> str:
+def digest_of(folder: Path) -> str:
+    """A hash of the weights in a folder, as `identity_of` has it."""
     digest = hashlib.blake2b(digest_size=8)
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(f for f in folder.iterdir() if f.suffix in (".safetensors", ".gguf")):
         size = file.stat().st_size
         digest.update(f"{file.name} {size}".encode())
         with file.open("rb") as weights:

@@ -197,7 +197,7 @@ def check_run_dir(config: ExperimentConfig) -> Path:
         raise UserError(f"{path}: is a file, where the run's folder is to be made")
     try:
         # What a kill left before the config was written is not a run: the name is free.
-        taken = path.is_dir() and not (_is_bare(RunDir(path)) and not _is_run(path))
+        taken = path.is_dir() and not (_is_bare(RunDir(path)) and not is_run(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     if taken:
@@ -210,7 +210,7 @@ def _taken_by(path: Path) -> str:
     elsewhere = f"choose another place with --name {_free_name(path)} or --output-dir"
     if holder := RunDir(path).holder():
         return f"holds a run that is in use by process {holder}; wait until it ends, or {elsewhere}"
-    if _is_run(path):
+    if is_run(path):
         resume = "continue it with --resume"
         return f"holds a run already; {resume}, {elsewhere}, or remove the folder"
     return f"is not empty, and holds no run; {elsewhere}, or remove the folder"
@@ -247,7 +247,7 @@ def create_run_dir(config: ExperimentConfig, config_text: str | None = None) -> 
     try:
         path.mkdir(parents=True, exist_ok=True)
         run.lock()
-        if _is_run(path):  # made by another process since we looked
+        if is_run(path):  # made by another process since we looked
             run.close()
             check_run_dir(config)
         write_text(run.config_yaml, config.to_yaml() if config_text is None else config_text)
@@ -267,7 +267,7 @@ def open_run_dir(path: Path) -> RunDir:
     """An existing run, not locked. Raises UserError if the folder holds none."""
     if not path.is_dir():
         raise UserError(f"{path}: there is no such run{nearby(path)}")
-    if not _is_run(path):
+    if not is_run(path):
         raise UserError(f"{path}: holds no run: config.resolved.json is missing")
     return RunDir(path)
 
@@ -298,7 +298,8 @@ def make_manifest(config: ExperimentConfig) -> dict[str, Any]:
     }
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run."""
     return (path / "config.resolved.json").is_file()
 
 

@@ -60,10 +60,9 @@ def run_child(
 ) -> Ended:
     """Runs `module.probe(report)` in a child that lives for at most `limit_s` seconds."""
     reader, writer = os.pipe()
-    path = json.dumps([os.path.abspath(entry) for entry in sys.path])  # noqa: PTH100 ("" too)
     with os.fdopen(os.memfd_create("printed"), "w+b") as printed:  # the disk may be full
         child = subprocess.Popen(
-            [sys.executable, "-c", _START, path, module, str(writer)],
+            [sys.executable, "-c", _START, json.dumps(sys.path), module, str(writer)],
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=printed,

@@ -13,7 +13,6 @@ from groupwise.framework.run.doctor.known import KNOWN
 from groupwise.framework.run.doctor.scrub import scrub
 from groupwise.framework.run.machine import STACK
 
-_MARKS = {"ok": "ok", "note": "note", "problem": "problem"}
 _COLOURS = {"ok": "32", "note": "33", "problem": "1;31"}
 _MARK, _SUBJECT = 7, 16  # columns
 _WIDEST = 100  # columns of text that are pleasant to read
@@ -38,7 +37,7 @@ def as_text(diagnosis: Diagnosis, width: int | None, *, colours: bool = False) -
 
 def _lines(finding: Finding, width: int, colours: bool) -> list[str]:
     """What was found beside its subject; below it, with less indent, what that means."""
-    mark = f"{_MARKS[finding.level]:<{_MARK}}"
+    mark = f"{finding.level:<{_MARK}}"
     head = f"  {mark}  {finding.subject:<{_SUBJECT}} "
     first, *rest = _wrapped(_short(finding.text), width - len(head))
     lines = [head + first, *(" " * len(head) + line for line in rest)]
@@ -86,7 +85,7 @@ def _verdict(diagnosis: Diagnosis) -> tuple[str, str]:
 def as_markdown(diagnosis: Diagnosis) -> str:
     """A block to paste into an issue: what was found, the versions, and the end of what failed."""
     rows = [
-        f"| {_MARKS[f.level]} | {_cell(f.subject)} | {_cell(f.text)} | {_cell(f.advice)} |"
+        f"| {f.level} | {_cell(f.subject)} | {_cell(f.text)} | {_cell(f.advice)} |"
         for f in diagnosis.findings
     ]
     versions = [

@@ -134,10 +134,9 @@ def _disk() -> Iterator[Finding]:
                 file.write(bytes(4096))
             disks.setdefault(there.stat().st_dev, []).append(name)
         except OSError as error:
-            text = f"{name}: {folder.absolute()} cannot be written to: {error.strerror or error}"
-            yield _finding(
-                "disk", "problem", text, f"{_ELSEWHERE[name][:1].upper()}{_ELSEWHERE[name][1:]}."
-            )
+            text = f"{name} cannot be written in {folder}: {error.strerror or error}"
+            advice = _ELSEWHERE[name]
+            yield _finding("disk", "problem", text, f"{advice[0].upper()}{advice[1:]}.")
             continue
         if len(disks[there.stat().st_dev]) > 1:
             continue

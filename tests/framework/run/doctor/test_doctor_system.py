@@ -168,7 +168,7 @@ def test_settings_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("LD_LIBRARY_PATH", "/usr/local/cuda-12.1/lib64")
     found = {f.subject: f for f in system_findings() if f.level != "ok"}
     assert "Unset HF_HUB_OFFLINE" in found["HF_HUB_OFFLINE"].advice
-    assert "cannot be written to" in found["disk"].text
+    assert "cannot be written in" in found["disk"].text
     assert "Set the variable HF_HOME" in found["disk"].advice
     assert "Unset LD_LIBRARY_PATH" in found["LD_LIBRARY_PATH"].advice
 

@@ -12,6 +12,7 @@ from groupwise.evaluation.text import folded_line, width_of
 from groupwise.framework.cli.common import print_json
 from groupwise.framework.cli.options import add_json, add_overrides, refuse_to_replace
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
+from groupwise.framework.experiment.timing import planned_time
 from groupwise.framework.memory.architecture import read_architecture
 from groupwise.framework.memory.chart import Line, plain
 from groupwise.framework.memory.fitted_file import write_fitted
@@ -48,9 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
         if there is None:
             raise UserError("--fit: there is no card here; say how much memory it has: --vram 8")
     architecture = read_architecture(config.model, Terminal())
-    report = make_report(config, architecture, there, main_memory())
+    time = planned_time(config, architecture) if arguments.vram is None else None
+    report = make_report(config, architecture, there, main_memory(), str(time or ""))
     if arguments.json:
-        print_json(report_json(report))
+        seconds = time and {"low": time.seconds.low, "high": time.seconds.high}
+        print_json({**report_json(report), "seconds": seconds})
     else:
         _print(report_lines(report))
     if target is None or report.fitted.config is None:
@@ -86,8 +89,11 @@ def _print(lines: Iterable[Line]) -> None:
     ascii_only = not _can_draw(console.encoding)
     for line in lines:
         text = plain(line, ascii_only=ascii_only)
-        styled = Text.assemble(*line) if len(text) <= width else Text(folded_line(text, width))
-        console.print(styled)
+        if ascii_only or len(text) > width:
+            style = line[0].style if len(line) == 1 else ""
+            console.print(Text(folded_line(text, width), style))
+        else:
+            console.print(Text.assemble(*line))
 
 
 def _can_draw(encoding: str) -> bool:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, NamedTuple
 
 from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.memory.architecture import read_architecture
+from groupwise.framework.memory.known import known_names
 from groupwise.framework.memory.planner import (
     Planner,
     most_that_fit,
@@ -89,7 +91,7 @@ def _longest(config: ExperimentConfig, planner: Planner, memory: int) -> Largest
     if value is None or prompt + value <= room:
         return Largest(key, now, value, bounded=True)
     allowed = room - prompt
-    return Largest(key, now, allowed, True, f"model.max_seq_length; memory allows {value:,}")
+    return Largest(key, now, allowed, True, f"max_seq_length (else {value:,})")
 
 
 def _largest_rows(config: ExperimentConfig, planner: Planner, memory: int) -> Largest:
@@ -100,7 +102,7 @@ def _largest_rows(config: ExperimentConfig, planner: Planner, memory: int) -> La
         return upper_end(planner.plan(with_keys(config, {key: rows}), rows)) <= memory
 
     value = most_that_fit(step, fits)
-    note = "all of a step" if value == step else "at full length; the others wait their turn"
+    note = "all of a step" if value == step else "the others wait their turn"
     now = rows_asked(config)
     return Largest(key, now, value or None, value < step, note if value else "")
 
@@ -152,12 +154,14 @@ class Change(NamedTuple):
 class Fitted:
     """A config that fits, and what was changed for it; None if nothing that is tried does.
 
-    `needed`: bytes at the upper end of the interval, of `config` or of the smallest that was tried.
+    `needed`: bytes at the upper end of the interval, of `config` or of the smallest that was tried;
+    `instead`: where nothing fits, what would.
     """
 
     config: ExperimentConfig | None
     changes: tuple[Change, ...]
     needed: int
+    instead: str = ""
 
 
 class _Lever(NamedTuple):
@@ -193,8 +197,26 @@ def fitted(config: ExperimentConfig, planner: Planner, memory: int) -> Fitted:
                 pulled = released
                 break
     least = needed(_merged(pulled))
-    found = with_keys(config, _merged(pulled)) if least <= memory else None
-    return Fitted(found, _changes(config, pulled), least)
+    changes = _changes(config, pulled)
+    if least > memory:
+        return Fitted(None, changes, least, _instead(config, planner, memory))
+    return Fitted(with_keys(config, _merged(pulled)), changes, least)
+
+
+def _instead(config: ExperimentConfig, planner: Planner, memory: int) -> str:
+    """A LoRA where all weights are trained; the largest known model that fits with this config."""
+    lora = with_keys(config, {"model.full_finetuning": False, "model.load_in_4bit": True})
+    if config.model.full_finetuning and planner.needed(lora) <= memory:
+        return "with model.full_finetuning false and model.load_in_4bit true it fits as it is"
+    found = {}
+    for name in known_names():
+        model = replace(config.model, name=name, adapter=None, adapter_mode="continue")
+        architecture = read_architecture(model)
+        if replace(planner, architecture=architecture).needed(config) <= memory:
+            found[architecture.parameters] = name.partition("/")[2]
+    if not found:
+        return "no model known here fits with this config"
+    return f"with a model of the size of {found[max(found)]} it fits as it is"
 
 
 def _merged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -100,6 +100,11 @@ _KNOWN: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
+def known_names() -> list[str]:
+    """A hub name, in lower letters, of each model that is built in."""
+    return [f"{owner}/{name}" for owner, name in _KNOWN if name != "mistral-7b"]
+
+
 def known_config(name: str) -> dict[str, Any] | None:
     """The config of a well-known model by its hub name, quantised copies included."""
     owner, _, last = without_quantised_ending(name).lower().partition("/")

@@ -105,7 +105,6 @@ def report_json(report: Report) -> dict[str, Any]:
         "largest": {one.key: _largest_json(one) for one in report.largest},
         "changes": [change._asdict() for change in best.changes],
         "fits_with_changes": best.config is not None,
-        "time": report.hours or None,
     }
 
 
@@ -148,17 +147,14 @@ def report_lines(report: Report) -> Iterator[Line]:
 
 
 def _head(report: Report) -> Iterator[Line]:
-    model, architecture = report.config.model, report.architecture
+    model, parameters = report.config.model, report.architecture.parameters
     form = "in 4 bits" if model.load_in_4bit else "in 8 bits" if model.load_in_8bit else "in full"
     trained = "all weights trained" if model.full_finetuning else f"LoRA of rank {model.lora_r}"
     name = printable(model.name, limit=40)
-    yield (
-        Span(printable(report.config.name, limit=40), "bold"),
-        Span(f": {name}, {architecture.parameters / GB:.2f}B parameters {form}, {trained}"),
-    )
-    yield (
-        Span("Predicted peaks by part, in GB of 1e9 bytes; nothing was loaded.", "bright_black"),
-    )
+    yield (Span(printable(report.config.name, limit=36), "bold"), Span(f": {name}"))
+    yield (Span(f"{parameters / GB:.2f}B parameters {form}, {trained}"),)
+    said = "Predicted peaks by part, in GB of 1e9 bytes; nothing was loaded."
+    yield (Span(said, "bright_black"),)
 
 
 def _sum(name: str, parts: tuple[Part, ...], of: str = "") -> Line:
@@ -222,10 +218,10 @@ def _yaml(value: Any) -> str:
 
 
 def nothing_fits(best: Fitted) -> str:
-    """What is still needed when everything that is tried has been."""
+    """What is still needed when everything that is tried has been, and what would fit instead."""
     tried = ", ".join(f"{change.key} {_yaml(change.new)}" for change in best.changes)
     tried = f"Even with {tried} it" if tried else "Nothing that could be changed makes it fit: it"
-    return f"{tried} needs up to {amount(best.needed)}. Take a smaller model."
+    return f"{tried} needs up to {amount(best.needed)}; {best.instead}."
 
 
 def _cards(report: Report) -> str:

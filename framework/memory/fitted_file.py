@@ -31,10 +31,11 @@ def write_fitted(target: Path, source: Path, found: Fitted, memory: str) -> bool
     """
     config = found.config
     assert config is not None
-    text = None if source.suffix == ".json" else _edited(read_config_text(source), target, config)
+    text = None if source.suffix == ".json" else _edited(source, target, config)
     kept = text is not None
     if text is None:
-        text = str(yaml.safe_dump(_whole(config), sort_keys=False, allow_unicode=True, width=100))
+        whole = _whole(config.standing_alone())
+        text = str(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=100))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as file:  # never over a file that is there
@@ -54,20 +55,27 @@ def _header(found: Fitted, memory: str) -> str:
     return "".join([head, *lines, "\n"])
 
 
-def _edited(text: str, target: Path, config: ExperimentConfig) -> str | None:
-    """The text, changed where it says something else than the config; None if that cannot be."""
+def _edited(source: Path, target: Path, config: ExperimentConfig) -> str | None:
+    """The text, changed where it says something else than the config; None if that cannot be.
+
+    In another folder a relative path would lead elsewhere: there it becomes an absolute one.
+    """
+    text = read_config_text(source)
+    stays = source.parent.resolve() == target.parent.resolve()
     try:
         there = load_text(ExperimentConfig, text, target)
-        text = edited(text, dict(_differing(_whole(there), _whole(config))))
+        there_now = _whole(there.standing_alone() if stays else there)
+        text = edited(text, dict(_differing(there_now, _whole(config.standing_alone()))))
         there = load_text(ExperimentConfig, text, target)
     except (ConfigError, ValueError):
         return None
-    return None if list(_differing(_whole(there), _whole(config))) else text
+    same = _whole(there.standing_alone()) == _whole(config.standing_alone())
+    return text if same else None
 
 
 def _whole(config: ExperimentConfig) -> dict[str, Any]:
-    """All keys with absolute paths; without the name, which is that of the file."""
-    found = config.standing_alone().to_dict()
+    """All keys without the name, which is that of the file."""
+    found = config.to_dict()
     del found["name"]
     return found
 

@@ -10,6 +10,7 @@ tensors         bytes of weights, adapter, optimiser state and gradients
 generation      what sampling takes
 training        what a forward and backward takes
 machine         main memory and disk
+rewards         reward models beside the policy
 planner, fit    a run beside a card; the largest settings that fit; the config that does
 chart, report   the page of `groupwise plan`
 fitted_file     the config that fits, written

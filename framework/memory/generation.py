@@ -97,7 +97,10 @@ def generation_parts(
     widths = _widths(architecture, stored, on_gpu)
     rows, length = sampling.rows, sampling.prompt + sampling.tokens
     said = f"{sampling.what}: {rows} rows of {length} tokens at once"
-    if sampling.engine != "slots":
+    if sampling.engine == "vllm":
+        said += "; vLLM takes model.gpu_memory_utilization of the card for these, graphs and more"
+        return [Part("kv_cache", rows * length * widths.position, said)]
+    if sampling.engine == "generate":
         cache = rows * length * widths.position
         return [
             Part("kv_cache", cache, said),

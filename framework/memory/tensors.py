@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -40,9 +42,10 @@ def stored_as(architecture: Architecture, model: ModelConfig, *, on_gpu: bool) -
     """How `policy.load` has it: read off Unsloth's loaders (2026.10.9), by a test.
 
     Adapters are float32 in any case. In a full fine-tuning the norms are, on a card, and all
-    weights where the card computes in float16. `dtype: auto` is taken as 16 bits.
+    weights where the card computes in float16. `dtype: auto` is 16 bits, but on a CPU without them.
     """
-    compute = 4 if model.dtype == "float32" else 2
+    has_16_bits = on_gpu or model.dtype == "bfloat16" or _cpu_has_bfloat16()
+    compute = 2 if has_16_bits and model.dtype != "float32" else 4
     if model.full_finetuning:
         size = 4 if model.dtype == "float16" and on_gpu else compute
         return Stored("plain", size, 4 if on_gpu else size, size, compute)
@@ -50,6 +53,16 @@ def stored_as(architecture: Architecture, model: ModelConfig, *, on_gpu: bool) -
     if model.load_in_4bit or architecture.quantised == "4bit":
         form = "4bit"
     return Stored(form, compute, compute, 4, compute)
+
+
+@cache
+def _cpu_has_bfloat16() -> bool:
+    """As Unsloth's CPU backend asks (unsloth_zoo/cpu/runtime.py), of Linux."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return bool(flags & {"amx_bf16", "avx512_bf16", "bf16"})
 
 
 _NF4_BLOCK, _NF4_NESTED = 64, 256

@@ -205,9 +205,10 @@ def fitted(config: ExperimentConfig, planner: Planner, memory: int) -> Fitted:
 
 def _instead(config: ExperimentConfig, planner: Planner, memory: int) -> str:
     """A LoRA where all weights are trained; the largest known model that fits with this config."""
-    lora = with_keys(config, {"model.full_finetuning": False, "model.load_in_4bit": True})
-    if config.model.full_finetuning and planner.needed(lora) <= memory:
-        return "with model.full_finetuning false and model.load_in_4bit true it fits as it is"
+    if config.model.full_finetuning:
+        lora = with_keys(config, {"model.full_finetuning": False, "model.load_in_4bit": True})
+        if planner.needed(lora) <= memory:
+            return "with model.full_finetuning false and model.load_in_4bit true it fits as it is"
     found = {}
     for name in known_names():
         model = replace(config.model, name=name, adapter=None, adapter_mode="continue")

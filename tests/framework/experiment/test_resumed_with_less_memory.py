@@ -20,14 +20,14 @@ pytestmark = [
 
 MOST_TRIES = 5
 # A temperature at which no answer ends by itself: all have full length.
-ANSWERS = {"temperature": 20.0, "max_completion_length": 256}
+ANSWERS = {"temperature": 20.0, "max_completion_length": 160}
 NO_EVALUATION = {"before": False, "after": False}
 # what is too large; bytes of address space beyond the imports
 CASES: dict[str, tuple[dict[str, Any], int]] = {
     "training": (
         {
-            "training": {"prompts_per_step": 16, "num_generations": 16, "max_steps": 2,
-                         "completions_per_forward": 256, "max_rows": 32, "save_steps": 1} | ANSWERS,
+            "training": {"prompts_per_step": 8, "num_generations": 8, "max_steps": 2,
+                         "completions_per_forward": 64, "max_rows": 16, "save_steps": 1} | ANSWERS,
             "evaluation": NO_EVALUATION,
         },
         1_500_000_000,
@@ -35,7 +35,7 @@ CASES: dict[str, tuple[dict[str, Any], int]] = {
     "evaluation": (
         {
             "training": {"max_steps": 1},
-            "evaluation": {"num_samples": 64, "k": [1], "max_rows": 512, "after": False} | ANSWERS,
+            "evaluation": {"num_samples": 32, "k": [1], "max_rows": 384, "after": False} | ANSWERS,
         },
         800_000_000,
     ),

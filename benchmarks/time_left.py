@@ -166,8 +166,8 @@ end {load:.1f} (the run itself is 1), Python {platform.python_version()}.
 
 The range held the real end in {covered(wall):.0%} of the estimates (mean over runs), in
 {fmean(run[0].holds for run in wall):.0%} of the first ones; in processor time that of the steps in
-{covered(alone):.0%}. In the second half of a run the upper end was {width(wall):.2f} times the lower
-on average, {width(alone):.2f} times in processor time.
+{covered(alone):.0%}. In the second half of a run the upper end was {width(wall):.2f} times the
+lower on average, {width(alone):.2f} times in processor time.
 """
 
 

@@ -20,14 +20,14 @@ pytestmark = [
 
 MOST_TRIES = 5
 # A temperature at which no answer ends by itself: all have full length.
-ANSWERS = {"temperature": 20.0, "max_completion_length": 160}
+ANSWERS = {"temperature": 20.0, "max_completion_length": 256}
 NO_EVALUATION = {"before": False, "after": False}
 # what is too large; bytes of address space beyond the imports
 CASES: dict[str, tuple[dict[str, Any], int]] = {
     "training": (
         {
-            "training": {"prompts_per_step": 8, "num_generations": 8, "max_steps": 2,
-                         "completions_per_forward": 64, "max_rows": 16, "save_steps": 1} | ANSWERS,
+            "training": {"prompts_per_step": 8, "num_generations": 16, "max_steps": 1,
+                         "completions_per_forward": 128, "max_rows": 64, "save_steps": 1} | ANSWERS,
             "evaluation": NO_EVALUATION,
         },
         1_500_000_000,

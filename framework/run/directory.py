@@ -28,6 +28,7 @@ from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.config.paths import nearby
 from groupwise.framework.run import machine
 from groupwise.framework.run.inputs import fingerprints
+from groupwise.framework.run.killed import SESSION, begin_session, end_session
 from groupwise.rewards.errors import UserError
 
 EVALUATION_CONFIG = "config.json"
@@ -42,6 +43,7 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
+        self.last_session = ""  # once locked: what a user should know of how it ended
 
     @property
     def config_yaml(self) -> Path:
@@ -135,6 +137,7 @@ class RunDir:
             os.ftruncate(handle, 0)
             os.write(handle, f"{os.getpid()}\n".encode())
             self._lock = handle
+            self.last_session = begin_session(self.path)
             return
         holder = os.read(handle, 32).decode("ascii", "replace").strip() or "another"
         os.close(handle)
@@ -161,6 +164,7 @@ class RunDir:
         that no longer has a name.
         """
         if self._lock is not None:
+            end_session(self.path)
             os.close(self._lock)
             self._lock = None
 
@@ -322,7 +326,8 @@ def _is_torn(path: Path) -> bool:
 
 
 def _made_at_once(run: RunDir) -> tuple[Path, ...]:
-    return run.config_yaml, run.manifest, run.config_resolved, run.log, run.path / ".lock"
+    hidden = (run.path / ".lock", run.path / SESSION)
+    return run.config_yaml, run.manifest, run.config_resolved, run.log, *hidden
 
 
 def _remove_made(run: RunDir, *, keep_folder: bool) -> None:

@@ -29,6 +29,9 @@ _SAID = re.compile(
     r"|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY"
     r"|(?:CUBLAS|CUSOLVER|CUSPARSE|CUDNN)_STATUS_ALLOC_FAILED",
 )
+# oneDNN's words for whatever it could not set up: of memory only where there is none left.
+_MAYBE = re.compile(r"could not create a (?:primitive|memory object)")
+_ALMOST_NONE = 0.02  # of the memory
 _SIZE = r"([\d.]+) (bytes|[KMGT]iB)"  # as c10's format_size writes it
 _ASKED = re.compile(rf"[Tt]ried to allocate {_SIZE}")
 _OF_THE_GPU = re.compile(rf"(GPU \d+) has a total capacity of {_SIZE} of which {_SIZE} is free")
@@ -133,7 +136,14 @@ def is_memory_error(error: BaseException) -> bool:
         torch is not None and isinstance(error, torch.OutOfMemoryError)
     ):
         return True
-    return isinstance(error, RuntimeError) and bool(_SAID.search(str(error)))
+    if not isinstance(error, RuntimeError):
+        return False
+    return bool(_SAID.search(str(error))) or (bool(_MAYBE.search(str(error))) and _is_almost_full())
+
+
+def _is_almost_full() -> bool:
+    free, total, _ = free_of_the_machine()
+    return free is not None and total is not None and free < _ALMOST_NONE * total
 
 
 @contextmanager
@@ -172,7 +182,8 @@ def shortage(error: BaseException) -> Shortage:
     if gpu := _OF_THE_GPU.search(text):
         place, total, unit, free, of = gpu.groups()
         return Shortage(asked, _bytes(free, of), _bytes(total, unit), f"on {place}")
-    if isinstance(error, MemoryError) or "CPUAllocator" in text or "not enough memory" in text:
+    on_cpu = "CPUAllocator" in text or "not enough memory" in text or _MAYBE.search(text)
+    if isinstance(error, MemoryError) or on_cpu:
         return Shortage(asked, *free_of_the_machine())
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

@@ -53,6 +53,8 @@ def resume_run_dir(
     run_dir, changes = check_resumable(config, folder)
     run_dir.lock()
     remove_torn(run_dir.path)
+    if run_dir.last_session:
+        notify(run_dir.last_session)
     for line in changes:
         notify(f"resuming with {line}")
     manifest = read_json(run_dir.manifest)

@@ -50,6 +50,7 @@ OTHER: dict[str, Exception] = {
     "a kernel too large": RuntimeError(
         "out of resource: shared memory, Required: 131072, Hardware limit: 101376"
     ),
+    "what oneDNN cannot set up while there is memory": RuntimeError("could not create a primitive"),
     "another type": ValueError("CUDA out of memory"),
     "the user's own": UserError("out of memory in training"),
 }

@@ -37,7 +37,8 @@ def test_what_is_in_a_new_run(tmp_path: Path) -> None:
     asked = config(tmp_path)
     with create_run_dir(asked, TEXT) as run:
         assert run.path == tmp_path / "runs" / "first"
-        assert files(run.path) == [".lock", "config.resolved.json", "config.yaml", "manifest.json"]
+        made = [".lock", ".session", "config.resolved.json", "config.yaml", "manifest.json"]
+        assert files(run.path) == made
         assert run.config_yaml.read_text() == TEXT
         assert run.config() == asked
         assert run.is_locked

@@ -24,11 +24,12 @@ from groupwise.framework.config import TrainingConfig
 from groupwise.framework.run.out_of_memory import (
     CHECKPOINTING,
     Setting,
+    Shortage,
+    ShortOfMemoryError,
     is_memory_error,
     out_of_memory_as_user_error,
 )
 from groupwise.framework.trainers.callbacks import RunCallback
-from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Example
 
 Attempt = Callable[[int], None]
@@ -54,7 +55,7 @@ class MemoryTrial(RunCallback):
 
 
 def try_longest(trainer: Any, config: TrainingConfig, prompt_ids: Sequence[Sequence[int]]) -> None:
-    """Raises UserError, with a setting that fits, if the longest step does not.
+    """Raises ShortOfMemoryError, with a setting that fits, if the longest step does not.
 
     `trainer` is a GroupwiseTrainer whose training is about to begin; `prompt_ids` are those of all
     problems.
@@ -73,24 +74,25 @@ def try_longest(trainer: Any, config: TrainingConfig, prompt_ids: Sequence[Seque
     with nothing_changed(trainer):
         if is_out_of_memory(attempt, size):
             total = config.batch_shape.completions_per_step
-            refuse_too_long(attempt, [d for d in range(size - 1, 0, -1) if total % d == 0], config)
+            smaller = [d for d in range(size - 1, 0, -1) if total % d == 0]
+            refuse_too_long(attempt, smaller, config, trainer.args.gradient_checkpointing)
 
 
-def refuse_too_long(attempt: Attempt, smaller: Sequence[int], config: TrainingConfig) -> None:
-    """Tries the smaller settings, largest first, and raises UserError with the first that fits."""
+def refuse_too_long(
+    attempt: Attempt, smaller: Sequence[int], config: TrainingConfig, checkpointing: bool = True
+) -> None:
+    """Tries the smaller settings, largest first; raises ShortOfMemoryError with one that fits."""
     wanted, length = config.completions_per_forward, config.max_completion_length
-    problem = (
-        f"training.completions_per_forward: {wanted} of the longest prompts with completions of "
-        f"{length} tokens do not fit into memory."
-    )
-    for size in smaller:
-        if not is_out_of_memory(attempt, size):
-            raise UserError(f"{problem} {size} fit: set it to {size}; the result is the same.")
-    raise UserError(
-        f"{problem} A single one does not fit either: lower training.max_completion_length to "
-        f"{max(1, length // 2)}, or set model.use_gradient_checkpointing: unsloth, or take a "
-        "smaller model."
-    )
+    reason = f"{wanted} of the longest prompts with completions of {length} tokens do not fit"
+    fits = next((size for size in smaller if not is_out_of_memory(attempt, size)), None)
+    if fits is not None:
+        note = "tried: it fits"
+        tries = [Setting("training.completions_per_forward", fits, wanted, note=note)]
+    else:
+        reason += ", nor does a single one"
+        tries = [] if checkpointing else [Setting(CHECKPOINTING, "unsloth")]
+        tries.append(_shorter(length, max(1, length // 2)))
+    raise ShortOfMemoryError("the longest step", reason, Shortage(), tries)
 
 
 def is_out_of_memory(attempt: Attempt, size: int) -> bool:
@@ -191,6 +193,9 @@ def smaller_settings(
             )
         )
     length = config.max_completion_length
-    shorter = max(1, length * 3 // 4)
-    found.append(Setting("training.max_completion_length", shorter, length, same_result=False))
+    found.append(_shorter(length, max(1, length * 3 // 4)))
     return found
+
+
+def _shorter(now: int, length: int) -> Setting:
+    return Setting("training.max_completion_length", length, now, same_result=False)

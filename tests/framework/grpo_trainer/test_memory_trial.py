@@ -84,12 +84,14 @@ def too_much() -> None:
 CONFIG = TrainingConfig(
     prompts_per_step=2, num_generations=8, completions_per_forward=8, max_completion_length=512
 )
-# how many completions fit, and what the user reads
+TRY = "Try, one after the other:\n"
+# how many completions fit, and what the user reads after the first words
 FITS: dict[int, str] = {
-    5: "4 fit: set it to 4; the result is the same.",
-    1: "1 fit: set it to 1; the result is the same.",
-    0: "A single one does not fit either: lower training.max_completion_length to 256, or set "
-    "model.use_gradient_checkpointing: unsloth, or take a smaller model.",
+    5: "\n{}  training.completions_per_forward: 4 (now 8; tried: it fits; the result is the same)",
+    1: "\n{}  training.completions_per_forward: 1 (now 8; tried: it fits; the result is the same)",
+    0: ", nor does a single one\n{}"
+    "  model.use_gradient_checkpointing: unsloth (the result is the same)\n"
+    "  training.max_completion_length: 256 (now 512; not in this run: it changes the result)",
 }
 
 
@@ -103,10 +105,10 @@ def test_what_does_not_fit_is_said_with_what_would(fit: int) -> None:
             too_much()
 
     with pytest.raises(UserError) as caught:
-        refuse_too_long(attempt, [4, 2, 1], CONFIG)
+        refuse_too_long(attempt, [4, 2, 1], CONFIG, checkpointing=False)
     assert str(caught.value) == (
-        "training.completions_per_forward: 8 of the longest prompts with completions of 512 tokens "
-        f"do not fit into memory. {FITS[fit]}"
+        "out of memory in the longest step: 8 of the longest prompts with completions of 512 "
+        f"tokens do not fit{FITS[fit].format(TRY)}"
     )
     assert tried == [size for size in (4, 2, 1) if size >= fit or size == tried[-1]]
 
@@ -130,7 +132,7 @@ def test_a_step_that_does_not_fit_ends_the_run_before_it_begins(toy: Toy, tmp_pa
         prompts_per_step=4, num_generations=4, completions_per_forward=8,
         max_completion_length=2**46,
     )  # fmt: skip
-    with pytest.raises(UserError, match="A single one does not fit either"):
+    with pytest.raises(UserError, match="nor does a single one"):
         try_longest(trainer.trl_trainer, vast, prompt_ids)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ def test_evaluates_keeps_the_best_and_stops_early(toy: Any, cli: Any, tmp_path: 
     assert list(evaluated) == [2, 4, 6], "the first, and two that were no better"
     assert metrics[-1]["step"] == 6
     assert "stopped early: no better pass@1 in 2 evaluations" in ended.err
+    left = [line for line in metrics if "seconds_left/low" in line]
+    assert [line["step"] for line in left] == [4, 5, 6], "three steps beside the first"
+    assert all(0 < line["seconds_left/low"] < line["seconds_left/high"] for line in left)
+    assert re.search(r"^ +4/12  reward .*  left \S+ (s|min) at most$", ended.err, re.M)
     for step in evaluated:
         samples = lines(run / "evaluations" / f"step-{step}" / "samples.jsonl")
         assert len(samples) == 5 * 4

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -28,7 +29,7 @@ from groupwise.framework.policy import Policy
 from groupwise.framework.run.directory import RunDir
 from groupwise.framework.run.out_of_memory import Setting, out_of_memory_as_user_error
 from groupwise.framework.run.terminal import Terminal
-from groupwise.framework.run.time_left import RunClock
+from groupwise.framework.run.time_left import Evaluated, RunClock
 from groupwise.rewards import Rubric, build_rubric
 from groupwise.rewards.types import Example
 
@@ -75,13 +76,16 @@ def measure(
     *,
     model: str | None = None,
     num_problems: int | None = None,
+    clock: RunClock | None = None,
 ) -> Summary:
     """Pass@K of a policy on the held-out problems; every answer goes to the log of `label`.
 
     `model` identifies the model in the log's settings (default: the label, which is enough within
     a run): a log made with another model is refused. `num_problems`: those of the training.
+    `clock` is told what it takes.
     """
-    return measure_sampler(
+    started = time.perf_counter()
+    summary = measure_sampler(
         label,
         config,
         evaluation_sampler(config, policy),
@@ -92,6 +96,10 @@ def measure(
         model=model,
         num_problems=num_problems,
     )
+    if clock is not None:
+        seconds = time.perf_counter() - started
+        clock.evaluated(Evaluated.of(summary, seconds), seconds)
+    return summary
 
 
 def measure_sampler(

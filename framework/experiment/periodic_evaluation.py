@@ -90,7 +90,8 @@ class PeriodicEvaluation:
             shown = rounded(value, 3) if self.metric == "mean_score" else percent(value, 1)
         self.tell(f"step {step}: {self.metric} {shown}")
         if self.clock is not None:
-            self.clock.evaluated(Evaluated.of(summary), time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self.clock.evaluated(Evaluated.of(summary, seconds), seconds)
         return {f"eval/{name}": number for name, number in numbers.items()}
 
     def _check_engine(self) -> None:

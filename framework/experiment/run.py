@@ -107,12 +107,11 @@ def run(
         policy = load_policy(config, run_dir, terminal, trained=is_trained)
         from_main(lambda: notice_template(config, policy.tokenizer, terminal.notice))
         problems = load_data(data, policy.tokenizer, terminal)
+        clock = run_clock(config, len(problems.held_out))
 
         def measured(label: str) -> Callable[[], Summary]:
-            held_out, count = problems.held_out, len(problems.train)
-            return lambda: measure(
-                label, config, policy, held_out, run_dir, terminal, num_problems=count
-            )
+            asked = (label, config, policy, problems.held_out, run_dir, terminal)
+            return lambda: measure(*asked, num_problems=len(problems.train), clock=clock)
 
         summaries: dict[str, Summary] = {}
         training = None
@@ -121,7 +120,6 @@ def run(
                 warm_start(config, policy, data, run_dir, terminal)
             if config.evaluation.before:
                 summaries[BASE] = from_main(measured(BASE))
-            clock = run_clock(config, len(problems.held_out), summaries.get(BASE))
             if config.training.method == "sft":
                 warm_start(config, policy, data, run_dir, terminal, clock)
             else:

@@ -1,6 +1,6 @@
 """The time of a run: what is left of it while it runs, and what it will take before it begins.
 
-    clock = run_clock(config, len(problems.held_out), base)
+    clock = run_clock(config, len(problems.held_out))
     keep_speed_of(clock, config, terminal.notice)          # at its end, or where it is stopped
     planned_time(config, read_architecture(config.model))  # None: nothing comparable was measured
 
@@ -16,14 +16,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.experiment.evaluate import num_steps
 from groupwise.framework.memory.architecture import Architecture, read_architecture
 from groupwise.framework.run.speeds import Speed, device_name, find_speed, keep_speed
 from groupwise.framework.run.time_left import (
-    Evaluated,
     Evaluations,
     RunClock,
     SecondsLeft,
@@ -31,27 +30,19 @@ from groupwise.framework.run.time_left import (
 )
 from groupwise.rewards.errors import UserError
 
-if TYPE_CHECKING:
-    from groupwise.evaluation import Summary
-
 ENOUGH_ROUNDS = 20
 """Of a run, for its speed to be kept."""
 
 
-def run_clock(config: ExperimentConfig, held_out: int, base: Summary | None) -> RunClock:
-    """A clock for the training of a run, and the evaluations in and after it.
-
-    `held_out`: problems of the evaluations; `base`: the one made before training.
-    """
+def run_clock(config: ExperimentConfig, held_out: int) -> RunClock:
+    """A clock for a run that evaluates on so many problems."""
     return RunClock(
-        evaluations_of(config, held_out, Evaluated.of(base) if base else None),
+        evaluations_of(config, held_out),
         config.training.num_iterations if config.training.method == "grpo" else 1,
     )
 
 
-def evaluations_of(
-    config: ExperimentConfig, held_out: int, past: Evaluated | None = None
-) -> Evaluations:
+def evaluations_of(config: ExperimentConfig, held_out: int) -> Evaluations:
     """The evaluations of a config, in samples, beside the one before training."""
     asked = config.evaluation
     subset = held_out if asked.every_examples is None else min(held_out, asked.every_examples)
@@ -59,7 +50,6 @@ def evaluations_of(
         every_steps=asked.every_steps if config.training.method == "grpo" else None,
         each=subset * asked.num_samples,
         last=held_out * asked.num_samples if asked.after else 0,
-        past=past,
         may_stop=asked.every_steps is not None and asked.patience is not None,
     )
 

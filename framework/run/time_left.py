@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LEAST_ROUNDS = 3  # beside the first
 BLOCKS = 8
 FEW_ROUNDS, LEAST_SPREAD = 0.3, 0.05  # benchmarks/time_left.py counts how often they are enough
-_EVALUATION_SPREAD = 1.15  # a factor, either way; that of the rounds where it is more
+_EVALUATION_SPREAD = 1.25  # a factor, either way; that of the rounds where it is more
 _ROLLOUT_SPREAD = 2.0  # the same before any evaluation: rollouts come in other batches
 
 
@@ -51,30 +51,30 @@ class SecondsLeft:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """An evaluation that was made: its samples, their tokens in all, seconds of sampling."""
+    """An evaluation that was made: its samples, their tokens in all, seconds."""
 
     samples: int
     tokens: float
     seconds: float
 
     @classmethod
-    def of(cls, summary: Summary) -> Evaluated:
+    def of(cls, summary: Summary, seconds: float) -> Evaluated:
+        """`seconds`: of this session; of sampling alone where an earlier one has made the most."""
         samples = summary.num_samples
-        return cls(samples, summary.mean_num_tokens * samples, summary.seconds)
+        tokens = summary.mean_num_tokens * samples
+        return cls(samples, tokens, max(seconds, summary.seconds))
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluations:
     """The evaluations of a run: of `each` samples every `every_steps`, of `last` after training.
 
-    None of the former follows the last step. `past`: the one before training. `may_stop`: whether
-    they can end the run early.
+    None of the former follows the last step. `may_stop`: whether they can end the run early.
     """
 
     every_steps: int | None = None
     each: int = 0
     last: int = 0
-    past: Evaluated | None = None
     may_stop: bool = False
 
     def to_come(self, step: int, num_steps: int) -> int:
@@ -95,7 +95,7 @@ class RunClock:
     ) -> None:
         self.evaluations, self.steps_a_round, self._now = evaluations, steps_a_round, now
         self.rounds: list[float] = []  # seconds without evaluations; the session's first left out
-        self.latest = evaluations.past
+        self.latest: Evaluated | None = None
         self.left: SecondsLeft | None = None
         self.numbers: Mapping[str, float | None] = {}  # of a step, as in `metrics.jsonl`
         self.begin()
@@ -105,7 +105,7 @@ class RunClock:
         self._started, self._evaluating, self._is_first = self._now(), 0.0, True
 
     def evaluated(self, made: Evaluated, seconds: float) -> None:
-        """An evaluation in training; `seconds` in all, with scoring."""
+        """An evaluation before or in training, which took `seconds` of this session."""
         self.latest = made
         self._evaluating += seconds
 
@@ -127,24 +127,22 @@ class RunClock:
             )
 
     def seconds_a_sample(self) -> tuple[float, float]:
-        """Of an evaluation: the least and the most that sampling and scoring may take."""
+        """Of an evaluation, the least and the most; at least one round has been made."""
         low, high = seconds_a_round(self.rounds)
         spread = math.sqrt(high / low)  # of a round, either way
         length = self.numbers.get("completion_length/mean") or 0.0
         tokens = self.numbers.get("completion_tokens") or 0.0
         made = tokens / length if length else 0.0  # completions of the step
-        sampling, scoring = (
-            (self.numbers.get(name) or 0.0) / made if made else 0.0
-            for name in ("rollout_seconds", "reward_seconds")
-        )
         if self.latest is None or not self.latest.tokens * self.latest.seconds > 0:  # NaN, too
             spread = max(spread, _ROLLOUT_SPREAD)
-            return (sampling + scoring) / spread, (sampling + scoring) * spread
+            names = ("rollout_seconds", "reward_seconds")
+            seconds = sum(self.numbers.get(name) or 0.0 for name in names) / max(1.0, made)
+            return seconds / spread, seconds * spread
         own = self.latest.tokens / self.latest.samples
         a_token = self.latest.seconds / self.latest.tokens
         shorter, longer = sorted((own, length or own))
         spread = max(spread, _EVALUATION_SPREAD)
-        return (a_token * shorter + scoring) / spread, (a_token * longer + scoring) * spread
+        return a_token * shorter / spread, a_token * longer * spread
 
 
 def seconds_a_round(rounds: Sequence[float]) -> tuple[float, float]:

@@ -38,7 +38,7 @@ def config_of(**changes: Any) -> ExperimentConfig:
 
 def measured_clock(config: ExperimentConfig, rounds: int = ENOUGH_ROUNDS) -> RunClock:
     """Of a run with steps of 10 s, and half a second for each rollout."""
-    clock = run_clock(config, 100, None)
+    clock = run_clock(config, 100)
     clock.rounds = [10.0] * rounds
     clock.numbers = {
         "completion_length/mean": 200.0,

@@ -119,21 +119,24 @@ STEP = {"completion_length/mean": 20.0, "completion_tokens": 160.0, "rollout_sec
         "reward_seconds": 0.8}  # fmt: skip
 A_SAMPLE: dict[str, tuple[Evaluated | None, dict[str, float | None], tuple[float, float]]] = {
     "answers as long as then, or as training's now": (
-        Evaluated(100, 1000, 50),  # 0.05 s a token, 10 a sample; scoring 0.1 s
+        Evaluated(100, 1000, 50),  # 0.05 s a token, 10 a sample
         STEP,
-        ((0.5 + 0.1) / 1.15, (1.0 + 0.1) * 1.15),
+        (0.5 / 1.25, 1.0 * 1.25),
     ),
     "by rollouts, before any evaluation": (None, STEP, (0.6 / 2, 0.6 * 2)),
     "one without tokens says nothing": (Evaluated(4, 0, 0), STEP, (0.6 / 2, 0.6 * 2)),
     "seconds that are not known": (Evaluated(4, 40, math.nan), STEP, (0.6 / 2, 0.6 * 2)),
-    "without rollouts": (Evaluated(100, 1000, 50), {}, (0.5 / 1.15, 0.5 * 1.15)),
+    "without rollouts": (Evaluated(100, 1000, 50), {}, (0.5 / 1.25, 0.5 * 1.25)),
 }
 
 
 @pytest.mark.parametrize("case", A_SAMPLE)
 def test_an_evaluation_takes_what_its_answers_take(case: str) -> None:
     past, numbers, (least, most) = A_SAMPLE[case]
-    run, time = clock_of(Evaluations(last=100, past=past))
+    run, time = clock_of(Evaluations(last=100))
+    if past is not None:
+        run.evaluated(past, 50)
+    run.begin()
     for step in range(1, 6):
         time.seconds += 1
         run.numbers = numbers

@@ -20,7 +20,7 @@ pytestmark = [
 
 MOST_TRIES = 5
 # Bytes of address space beyond what the imports have taken.
-FOR_TRAINING, FOR_EVALUATION = 1_500_000_000, 400_000_000
+FOR_TRAINING, FOR_EVALUATION = 1_500_000_000, 700_000_000
 # At this temperature no answer ends by itself: all have full length.
 ANSWERS = {"temperature": 20.0, "max_completion_length": 256}
 

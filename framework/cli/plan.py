@@ -48,8 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
         refuse_to_replace(target, overwrite=False)
         if there is None:
             raise UserError("--fit: there is no card here; say how much memory it has: --vram 8")
-    architecture = read_architecture(config.model, Terminal())
-    time = planned_time(config, architecture) if arguments.vram is None else None
+    terminal = Terminal()
+    architecture = read_architecture(config.model, terminal)
+    is_here = arguments.vram is None
+    time = planned_time(config, architecture, notify=terminal.notice) if is_here else None
     report = make_report(config, architecture, there, main_memory(), str(time or ""))
     if arguments.json:
         seconds = time and {"low": time.seconds.low, "high": time.seconds.high}

@@ -12,12 +12,13 @@ the same are tried, the smallest change first; a run can be resumed with these.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.memory.architecture import Architecture
 from groupwise.framework.memory.estimate import plan_memory
+from groupwise.framework.memory.planner import with_keys
 
 Use = Literal["training", "rollouts", "evaluation"]
 """What was running: a forward and backward, the sampling of a step, that of an evaluation."""
@@ -46,7 +47,7 @@ def nearest_fit(
 
     def modelled(values: Mapping[str, Any]) -> int:
         """Bytes of the parts that the settings decide about."""
-        plan = plan_memory(_alone(_with(config, values), use), architecture, device=device)
+        plan = plan_memory(_alone(with_keys(config, values), use), architecture, device=device)
         name = "training" if use == "training" else "generation"
         return sum(
             part.bytes
@@ -98,13 +99,5 @@ def _halves(rows: int) -> Iterator[int]:
 def _alone(config: ExperimentConfig, use: Use) -> ExperimentConfig:
     """Without the other sampling, whose plan would hide a smaller one."""
     if use == "evaluation":
-        return _with(config, {"training.max_rows": 1})
-    return _with(config, {"evaluation.max_rows": 1}) if use == "rollouts" else config
-
-
-def _with(config: ExperimentConfig, values: Mapping[str, Any]) -> ExperimentConfig:
-    for key, value in values.items():
-        section, name = key.split(".")
-        changed = replace(getattr(config, section), **{name: value})
-        config = replace(config, **{section: changed})
-    return config
+        return with_keys(config, {"training.max_rows": 1})
+    return with_keys(config, {"evaluation.max_rows": 1}) if use == "rollouts" else config

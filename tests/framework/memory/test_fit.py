@@ -138,7 +138,7 @@ def test_a_length_that_the_model_has_no_room_for_is_not_named() -> None:
     config = config_of("unsloth/Qwen3-4B", model__max_seq_length=1536)
     longest = largest_settings(config, planner_of(config, 24 * GB), 24 * GB)[0]
     assert (longest.key, longest.value) == ("training.max_completion_length", 1024)
-    assert longest.note.startswith("model.max_seq_length; memory allows ")
+    assert longest.note.startswith("max_seq_length (else ")
     with pytest.raises(ConfigError):
         with_keys(config, {longest.key: 1025})
 
@@ -187,6 +187,19 @@ def test_what_is_changed_to_make_it_fit(case: str) -> None:
     memory = planner.needed(with_keys(config, expected))
     found = fitted(config, planner, memory)
     assert {change.key: change.new for change in found.changes} == expected
+
+
+def test_what_would_fit_where_nothing_does() -> None:
+    every = {"model__load_in_4bit": False, "model__full_finetuning": True}
+    for size, changes, expected in (
+        (12, every, "with model.full_finetuning false and model.load_in_4bit true"),
+        (3, {}, "with a model of the size of "),
+        (0.5, {}, "no model known here"),
+    ):
+        config, memory = config_of("unsloth/Qwen3-8B", **changes), int(size * GB)
+        found = fitted(config, planner_of(config, memory), memory)
+        assert found.config is None
+        assert found.instead.startswith(expected)
 
 
 def test_sampling_takes_what_is_left() -> None:

@@ -126,10 +126,10 @@ def tables() -> str:
         "Predicted peaks in GB of 1e9 bytes, from the lower to the upper end of the interval; the "
         "smallest of the usual cards that holds the upper end.\n\n"
         + table(first, [[*peaks(name), "not run"] for name in MODELS])
-        + "\nBy card: the longest answer in tokens, with 8 answers in a forward and with 1 (any: more "
-        f"than {MOST:,}); in brackets how many answers of 1,024 tokens are sampled at once, of 32. "
-        "A model's own limit of "
-        "positions may be lower.\n\n" + table(second, [longest(name) for name in MODELS])
+        + "\nBy card: the longest answer in tokens, with 8 answers in a forward and with 1 (any: "
+        f"more than {MOST:,}); in brackets how many answers of 1,024 tokens are sampled at once, "
+        "of 32. A model's own limit of positions may be lower.\n\n"
+        + table(second, [longest(name) for name in MODELS])
     )
 
 

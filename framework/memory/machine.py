@@ -13,10 +13,10 @@ from groupwise.framework.memory.tensors import (
 )
 from groupwise.framework.memory.training import Forward
 
-PROCESS = 3_000_000_000  # Python, torch with CUDA and Unsloth, as a process with a card has them
-_SHARD = 5_000_000_000  # files of a checkpoint are at most this large
-_LINE = 6  # bytes of a token in a log, with its share of the line's other fields
-_TOKENIZER = 20_000_000
+PROCESS = 700_000_000  # resident after the imports of a training, with a torch for the CPU
+_SHARD = 5_000_000_000  # files of a checkpoint are rarely larger
+_LINE = 6  # bytes of a token in a log: four of text, as a rule, and its share of other fields
+_TOKENIZER = 33_000_000  # tokenizer.json of Gemma 3; Qwen's is a third
 
 
 def host_parts(
@@ -29,7 +29,7 @@ def host_parts(
     """Of a run on a card. A checkpoint's files are mapped: they are in memory only while free."""
     plain = 2 * architecture.parameters
     parts = [
-        Part("process", PROCESS, "Python, torch with CUDA, and the libraries"),
+        Part("process", PROCESS, "Python and the libraries; those of CUDA come on top"),
         Part("loading", min(plain, _SHARD), "one file of the checkpoint at a time"),
     ]
     if longest is not None and checkpointing == "unsloth":

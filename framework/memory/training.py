@@ -17,6 +17,7 @@ from groupwise.framework.memory.tensors import Stored
 
 _TILE_TOKENS, _TILE_WORDS = 4096, 16_384
 _WITH_QK_NORMS = ("qwen3", "gemma3", "gemma3_text")
+GROUP_SCORES = "group scores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def forwards(config: ExperimentConfig, prompt: int) -> list[Forward]:
     if training.method == "group_scores":
         rows, length = training.completions_per_forward, config.model.max_seq_length
         found.append(
-            Forward("group scores", rows, min(prompt, length), max(0, length - prompt), rows)
+            Forward(GROUP_SCORES, rows, min(prompt, length), max(0, length - prompt), rows)
         )
     return found
 
@@ -78,11 +79,14 @@ def gpu_parts(
     scored = forward.rows * max(1, forward.completion)
     tile = min(_TILE_TOKENS, scored)
     logits = tile * 4 * (min(_TILE_WORDS, a.vocab) + a.hidden) + scored * 2 * a.hidden * size
+    head = Part("logits", logits, f"a tile of {tile:,} tokens, hidden states and their gradient")
+    if forward.what == GROUP_SCORES:
+        head = _whole_logits(forward, a, size)
     largest = max(linear.inputs * linear.outputs for linear in a.linears)
     largest = 0 if stored.form == "plain" else 2 * largest
     in_head = [
         Part("activations", tokens * (kept + 2 * a.hidden) * size, said),
-        Part("logits", logits, f"a tile of {tile:,} tokens, hidden states and their gradient"),
+        head,
         Part("dequantised", largest, "the largest layer, written out in 16 bits"),
     ]
     in_backward = [
@@ -126,8 +130,13 @@ def cpu_parts(
         elements = forward.tokens * layer * a.layers
         said = f"{forward.tokens:,} tokens of {a.layers} layers"
     tile = min(max(1, _CPU_LOGITS // a.vocab), forward.rows * max(1, forward.completion))
-    logits = _CPU_LOGIT_COPIES * 4 * tile * a.vocab
-    return [
-        Part("activations", elements * size, said),
-        Part("logits", logits, f"a tile of {tile:,} tokens"),
-    ]
+    head = Part("logits", _CPU_LOGIT_COPIES * 4 * tile * a.vocab, f"a tile of {tile:,} tokens")
+    if forward.what == GROUP_SCORES:
+        head = _whole_logits(forward, a, size)
+    return [Part("activations", elements * size, said), head]
+
+
+def _whole_logits(forward: Forward, architecture: Architecture, size: int) -> Part:
+    """Of `trainers/group_scores.py`, which has no tiles: logits, in float32 too, their gradient."""
+    logits = forward.tokens * architecture.vocab * (2 * size + 4)
+    return Part("logits", logits, f"{forward.tokens:,} tokens, not in tiles")

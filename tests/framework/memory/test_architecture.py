@@ -67,3 +67,57 @@ def test_a_folder_goes_before_the_table_and_a_broken_one_is_named(tmp_path: Path
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         read_architecture(ModelConfig(name=str(tmp_path)))
+
+
+TINY = {
+    **{"model_type": "llama", "hidden_size": 8, "intermediate_size": 16, "vocab_size": 10},
+    **{"num_hidden_layers": 1, "num_attention_heads": 2, "tie_word_embeddings": True},
+}
+
+
+def folder_with(folder: Path, name: str, content: dict[str, object]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("with_weights", [True, False])
+def test_an_earlier_adapter_is_counted(tmp_path: Path, with_weights: bool) -> None:
+    """By its weights; without them, by its config."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    base = folder_with(tmp_path / "base", "config.json", TINY)
+    settings = {"base_model_name_or_path": str(base), "r": 4, "target_modules": ["q_proj"]}
+    adapter = folder_with(tmp_path / "adapter", "adapter_config.json", settings)
+    if with_weights:
+        shapes = {"a": (4, 8), "b": (8, 4)}
+        tensors = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        save_file(tensors, adapter / "adapter_model.safetensors")
+    found = read_architecture(ModelConfig(name=str(base), adapter=str(adapter)))
+    assert found.adapter == 4 * (8 + 8)
+    assert read_architecture(ModelConfig(name=str(adapter))) == found
+    merged = ModelConfig(name=str(base), adapter=str(adapter), adapter_mode="merge")
+    assert read_architecture(merged).adapter is None
+
+
+def test_a_name_in_the_hubs_cache_goes_before_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    repository = tmp_path / "models--unsloth--Qwen3-4B"
+    folder_with(repository / "snapshots" / "1", "config.json", TINY)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("1")
+    monkeypatch.setattr(huggingface_hub.file_download.constants, "HF_HUB_CACHE", str(tmp_path))
+    found = read_architecture(ModelConfig(name="unsloth/Qwen3-4B"))
+    assert (found.vocab, found.on_this_machine) == (10, True)
+    monkeypatch.setattr(huggingface_hub.file_download.constants, "HF_HUB_CACHE", "/nowhere")
+    found = read_architecture(ModelConfig(name="unsloth/Qwen3-4B"))
+    assert (found.vocab, found.on_this_machine) == (151_936, False)
+
+
+def test_the_toy_has_its_models_shape() -> None:
+    found = read_architecture(ModelConfig(name="toy"))
+    assert (found.layers, found.hidden, found.kv_elements) == (2, 128, 2 * 2 * 2 * 32)

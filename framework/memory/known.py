@@ -13,7 +13,7 @@ from typing import Any
 
 _QUANTISED = re.compile(r"(?:-unsloth)?-bnb-4bit$")
 # The same shapes under other names: tuned for chat, code, mathematics.
-_VARIANTS = r"(?:-(?:instruct|base|it|pt|2507|thinking|coder|math|preview|v0\.3))*"
+_VARIANTS = re.compile(r"-(?:instruct|base|it|pt|2507|thinking|coder|math|reasoning)(?=-|$)")
 
 
 def without_quantised_ending(name: str) -> str:
@@ -86,13 +86,15 @@ _KNOWN: dict[tuple[str, str], dict[str, Any]] = {
         sliding_window=512,
     ),
     ("google", "gemma-3-4b"): _GEMMA_3_4B,
-    ("mistralai", "mistral-7b"): _shape("mistral", 32, 4096, 32, 8, 14336, 32768, tied=False),
+    ("mistralai", "mistral-7b-v0.3"): _shape("mistral", 32, 4096, 32, 8, 14336, 32768, tied=False),
     ("microsoft", "phi-4-mini"): _shape(
         *("phi3", 32, 3072, 24, 8, 8192, 200064), tied=True, rope_scaling=_LONGROPE
     ),
     ("microsoft", "phi-3.5-mini"): _shape(
         *("phi3", 32, 3072, 32, 32, 8192, 32064), tied=False, rope_scaling=_LONGROPE
     ),
+    # Unsloth's copy has Llama's layers in place of Phi's fused ones.
+    ("unsloth", "phi-3.5-mini"): _shape("llama", 32, 3072, 32, 32, 8192, 32064, tied=False),
     ("huggingfacetb", "smollm2-135m"): _shape("llama", 30, 576, 9, 3, 1536, 49152, tied=True),
     ("huggingfacetb", "smollm2-360m"): _shape("llama", 32, 960, 15, 5, 2560, 49152, tied=True),
     ("huggingfacetb", "smollm2-1.7b"): _shape("llama", 24, 2048, 32, 32, 8192, 49152, tied=True),
@@ -102,16 +104,14 @@ _KNOWN: dict[tuple[str, str], dict[str, Any]] = {
 
 def known_names() -> list[str]:
     """A hub name, in lower letters, of each model that is built in."""
-    return [f"{owner}/{name}" for owner, name in _KNOWN if name != "mistral-7b"]
+    return [f"{owner}/{name}" for owner, name in _KNOWN]
 
 
 def known_config(name: str) -> dict[str, Any] | None:
     """The config of a well-known model by its hub name, quantised copies included."""
     owner, _, last = without_quantised_ending(name).lower().partition("/")
-    last = last.removeprefix("meta-")
-    last = re.sub(r"^(qwen2\.5)-(?:coder|math)-", r"\1-", last)
-    for (own, base), config in _KNOWN.items():
-        if owner in (own, "unsloth") and re.fullmatch(re.escape(base) + _VARIANTS, last):
-            is_other_version = base == "mistral-7b" and "v0.3" not in last
-            return None if is_other_version else config
-    return None
+    last = _VARIANTS.sub("", last).removeprefix("meta-")
+    found = _KNOWN.get((owner, last))
+    if found is None and owner == "unsloth":
+        found = next((config for (_, own), config in _KNOWN.items() if own == last), None)
+    return found

@@ -32,6 +32,7 @@ PUBLISHED = {
     "mistralai/Mistral-7B-Instruct-v0.3": 7_248_023_552,
     "microsoft/Phi-4-mini-instruct": 3_836_021_760,
     "microsoft/Phi-3.5-mini-instruct": 3_821_079_552,
+    "unsloth/Phi-3.5-mini-instruct-bnb-4bit": 3_821_079_552,
     "HuggingFaceTB/SmolLM2-135M-Instruct": 134_515_008,
     "HuggingFaceTB/SmolLM2-360M": 361_821_120,
     "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1_711_376_384,
@@ -42,6 +43,12 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_well_known_model_has_the_parameters_that_are_published(name: str) -> None:
     assert read_architecture(ModelConfig(name=name)).parameters == PUBLISHED[name]
+
+
+def test_unsloths_copy_of_phi_has_llamas_layers() -> None:
+    for owner, layers in (("unsloth", 7), ("microsoft", 4)):
+        found = read_architecture(ModelConfig(name=f"{owner}/Phi-3.5-mini-instruct"))
+        assert len(found.linears) == layers
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,10 @@ def turns_of(render: Render) -> Turns | None:
     """What a template writes, read off its renderings; None if it does more than `Turns` say."""
     between: dict[tuple[str, str], str] = {}
     for roles in _SHORT:
-        pieces = _pieces(_rendered(render, roles, _TEXTS), [_TEXTS[role] for role in roles])
-        if pieces is None and roles[0] == "system":
-            continue  # some templates take no system prompt
+        rendered = _rendered(render, roles, _TEXTS)
+        if rendered is None and roles[0] == "system":
+            continue  # some templates refuse a system prompt
+        pieces = _pieces(rendered or "", [_TEXTS[role] for role in roles])
         if pieces is None:
             return None
         for pair, piece in zip(zip(("", *roles), (*roles, ""), strict=True), pieces, strict=True):
@@ -102,11 +103,11 @@ def turns_of(render: Render) -> Turns | None:
     return turns
 
 
-def _rendered(render: Render, roles: Sequence[str], texts: Mapping[str, str]) -> str:
+def _rendered(render: Render, roles: Sequence[str], texts: Mapping[str, str]) -> str | None:
     try:
         return render(_conversation(roles, texts))
     except Exception:  # a template is somebody else's program, and raises what it likes
-        return ""
+        return None
 
 
 def _conversation(roles: Sequence[str], texts: Mapping[str, str]) -> list[Message]:

@@ -265,7 +265,7 @@ def of_bytes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(make_tokenizer()),
+        vocab_size=len(make_tokenizer()) + 1,
         hidden_size=256,
         intermediate_size=512,
         num_hidden_layers=1,
@@ -307,11 +307,13 @@ def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(
     of_bytes: Path, tmp_path: Path
 ) -> None:
     """The toy's own merges nothing, and is no riddle; one merge more, and it is."""
+    from groupwise.framework.data.toy import make_tokenizer
+
     for file in of_bytes.iterdir():
         (tmp_path / file.name).symlink_to(file)
     described = json.loads((of_bytes / "tokenizer.json").read_text(encoding="utf-8"))
     described["model"]["merges"] = [["1", "2"]]
-    described["model"]["vocab"]["12"] = len(described["model"]["vocab"]) + 100
+    described["model"]["vocab"]["12"] = len(make_tokenizer())
     (tmp_path / "tokenizer.json").unlink()
     (tmp_path / "tokenizer.json").write_text(json.dumps(described), encoding="utf-8")
     with pytest.raises(UserError, match="does not know the model's tokenizer"):

@@ -120,8 +120,9 @@ def _trained(
     if not on_gpu and "adamw" in optim:
         optim = "adamw_torch_fused"  # as `trainers.common.machine_arguments`
     state = [Part("optimizer", optimizer_bytes(architecture, model, optim, stored), optim)]
-    has_reference = training.beta > 0 and training.method == "grpo"
-    if has_reference and (model.full_finetuning or model.adapter or training.warm_start.enabled):
+    # A fresh adapter needs no copy on a card (`policy.unsloth.add_reference`); TRL's own makes one.
+    is_fresh = not (model.full_finetuning or model.adapter or training.warm_start.enabled)
+    if training.beta > 0 and training.method == "grpo" and not (is_fresh and on_gpu):
         state.append(Part("reference", stored.trained * trained, "what the KL is measured from"))
     said = f"{trained:,} parameters, {8 * stored.trained} bits"
     return state, [Part("gradients", stored.trained * trained, said)]

@@ -186,7 +186,7 @@ def published() -> Iterator[str]:
     yield from ["", "## Peaks that others published", ""]
     yield (
         "Llama 3.1 8B, QLoRA of rank 32 on all linear layers, one sequence at a time: the longest "
-        "that Unsloth's README says to fit (December 2024, supervised training), and the peak "
+        "that Unsloth's README says to fit (of its Llama 3.3 blog, supervised training), and the peak "
         "predicted for it. The card's GB are taken as GiB, all of it used."
     )
     yield from table("card, GB", "longest", "predicted, GB", "error", "within the interval")
@@ -222,8 +222,8 @@ NOT_COMPARABLE = (
     "- unsloth issue 4985 (April 2026): peaks of 18.06, 18.45, 19.25, 20.85, 22.45 and 24.04 GB at "
     "256, 512, 1,024, 2,048, 3,072 and 4,095 tokens on a Hopper card, 17.66 GB of them before. The "
     "model and what was run are not said (the reporter's was Qwen3.5-9B, whose family is not built "
-    "in). These 1.56 MB a token are logits made all at once by the version of that day; the one "
-    "locked here makes them in tiles of 4,096 tokens by 16,384 words, 0.27 GB.",
+    "in). These 1.56 MB a token are what logits take that are made all at once; the version locked "
+    "here makes them in tiles of 4,096 tokens by 16,384 words, 0.27 GB.",
     "- Unsloth's blog on GRPO (https://unsloth.ai/blog/grpo, February 2025): 54.3 GB for Llama 3.1 "
     "8B, 8 completions of 20,000 tokens in one forward: 42 for training, 9.8 for the loss, 2.5 for "
     "keys and values. It is of the trainer before the one that is locked here.",

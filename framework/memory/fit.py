@@ -47,12 +47,17 @@ class Largest(NamedTuple):
 def largest_settings(
     config: ExperimentConfig, planner: Planner, memory: int
 ) -> tuple[Largest, ...]:
-    """For each setting that memory may bound, the largest value that fits."""
+    """For each setting of the method that memory may bound, the largest value that fits."""
+    if config.training.method == "sft":
+        return ()
+    forward = _largest(config, planner, memory, "completions_per_forward", _forwards(config))
+    if config.training.method == "group_scores":
+        return (forward,)
     return (
         _longest(config, planner, memory),
         _largest(config, planner, memory, "num_generations", _generations(config)),
         _largest_rows(config, planner, memory),
-        _largest(config, planner, memory, "completions_per_forward", _forwards(config)),
+        forward,
     )
 
 

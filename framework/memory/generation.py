@@ -41,7 +41,7 @@ class Sampling:
 
     def limited(self, rows: int, *, on_gpu: bool) -> Sampling:
         """With so many rows at once, and prompts in a prefill: what engines do that adapt."""
-        if self.engine != "slots" and not (self.engine == "generate" and on_gpu):
+        if self.engine == "generate" and not on_gpu:
             return self
         return replace(self, rows=min(rows, self.rows), prompts=min(rows, self.prompts))
 

@@ -138,12 +138,16 @@ def report_lines(report: Report) -> Iterator[Line]:
     yield ()
     yield _sum("main memory", found.plan.host, f" of {amount(report.machine.total)} here")
     yield _sum("disk", found.plan.disk)
+    if report.config.model.fast_inference:
+        share = f"{report.config.model.gpu_memory_utilization:.0%} of the card"
+        yield (Span("vLLM         ", "bold"), Span(f"keeps {share} for itself: not predicted"))
     if report.hours:
         yield (Span("time         ", "bold"), Span(report.hours))
     yield ()
     yield from _verdict(report)
-    yield ()
-    yield from _table(report)
+    if report.largest:
+        yield ()
+        yield from _table(report)
 
 
 def _head(report: Report) -> Iterator[Line]:

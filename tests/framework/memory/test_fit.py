@@ -189,6 +189,30 @@ def test_what_is_changed_to_make_it_fit(case: str) -> None:
     assert {change.key: change.new for change in found.changes} == expected
 
 
+@pytest.mark.parametrize(
+    ("method", "keys"),
+    [("sft", []), ("group_scores", ["training.completions_per_forward"])],
+)
+def test_only_settings_of_the_method_are_listed(method: str, keys: list[str]) -> None:
+    warm = WarmStartConfig(enabled=method == "sft", completion_field="solution")
+    config = config_of(
+        "unsloth/Qwen3-4B",
+        data__train="rows.jsonl",
+        training__method=method,
+        training__warm_start=warm,
+        evaluation__before=False,
+        evaluation__after=False,
+    )
+    found = largest_settings(config, planner_of(config, 8 * GB), 8 * GB)
+    assert [largest.key for largest in found] == keys
+
+
+def test_vllm_adapts_to_its_share() -> None:
+    config = config_of("unsloth/Qwen3-4B", model__fast_inference=True, **ONE)
+    planner = planner_of(config, 8 * GB)
+    assert upper_end(planner.plan(config)) > 8 * GB >= planner.needed(config)
+
+
 def test_what_would_fit_where_nothing_does() -> None:
     every = {"model__load_in_4bit": False, "model__full_finetuning": True}
     for size, changes, expected in (

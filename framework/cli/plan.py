@@ -98,9 +98,9 @@ def _print(lines: Iterable[Line]) -> None:
             console.print(Text.assemble(*line))
 
 
-def _can_draw(encoding: str) -> bool:
+def _can_draw(encoding: str | None) -> bool:
     try:
-        "█╍│".encode(encoding)
+        "█╍│".encode(encoding or "utf-8")  # none: a stream in memory
     except (UnicodeEncodeError, LookupError):
         return False
     return True

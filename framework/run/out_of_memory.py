@@ -150,7 +150,7 @@ def _is_almost_full() -> bool:
 def out_of_memory_as_user_error(
     what: str, tries: Tries | Callable[[bool], Tries], kept: str = ""
 ) -> Iterator[None]:
-    """Turns "out of memory" in `what` into an ShortOfMemoryError with the settings that need less.
+    """Turns "out of memory" in `what` into a ShortOfMemoryError with the settings that need less.
 
     `tries`: the settings, nearest first, or what gives them, told whether completions were drawn; a
     text where it is no key of the config. `kept` says what is not lost.

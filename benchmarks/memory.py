@@ -186,8 +186,8 @@ def published() -> Iterator[str]:
     yield from ["", "## Peaks that others published", ""]
     yield (
         "Llama 3.1 8B, QLoRA of rank 32 on all linear layers, one sequence at a time: the longest "
-        "that Unsloth's README says to fit (of its Llama 3.3 blog, supervised training), and the peak "
-        "predicted for it. The card's GB are taken as GiB, all of it used."
+        "that Unsloth's README says to fit (of its Llama 3.3 blog, supervised training), and the "
+        "peak predicted for it. The card's GB are taken as GiB, all of it used."
     )
     yield from table("card, GB", "longest", "predicted, GB", "error", "within the interval")
     architecture = read_architecture(ModelConfig(name="unsloth/Llama-3.1-8B"))

@@ -27,7 +27,7 @@ from groupwise.framework.memory.known import known_config, without_quantised_end
 from groupwise.framework.memory.meta import count_on_meta
 from groupwise.framework.policy.folders import base_of_adapter
 from groupwise.framework.sampling.support import FAMILIES, ROPE_OF_THE_LONGEST
-from groupwise.rewards.errors import UserError
+from groupwise.rewards.errors import UserError, as_user_error
 
 if TYPE_CHECKING:
     from groupwise.framework.config import ModelConfig
@@ -114,12 +114,13 @@ def read_architecture(model: ModelConfig, terminal: Terminal | None = None) -> A
     if adapter is None and base is not None and not (Path(name) / "config.json").is_file():
         name, adapter = base, name  # a folder of an adapter, which names its base
     config, source = find_config(name)
-    counted = count(config)
-    if counted is None:
-        stage = terminal.stage("Count the parameters") if terminal else nullcontext()
-        with stage:
-            counted = count_on_meta(name, config, trust_remote_code=model.trust_remote_code)
-    found = _architecture(config, counted, source, here=source != BUILT_IN)
+    wrong = (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError)
+    with as_user_error(lambda e: f"model.name: {source}: no config of a model ({e!r})", *wrong):
+        counted = count(config)
+        if counted is None:
+            with terminal.stage("Count the parameters") if terminal else nullcontext():
+                counted = count_on_meta(name, config, trust_remote_code=model.trust_remote_code)
+        found = _architecture(config, counted, source, here=source != BUILT_IN)
     if without_quantised_ending(name) != name and found.quantised is None:
         # Of the config of its 16-bit form; which layers stay in 16 bits is not said there.
         is_dynamic = name.endswith("-unsloth-bnb-4bit")

@@ -80,7 +80,10 @@ _NEEDED = (
 
 
 def count(config: Mapping[str, Any]) -> Counts | None:
-    """Widths and parameters; None for another family, or where the config leaves out a width."""
+    """Widths and parameters; None for another family, or where the config leaves out a width.
+
+    Raises ValueError, TypeError or KeyError for values that no model has.
+    """
     text, tower = config, 0
     if config.get("model_type") == "gemma3":
         text = {"model_type": "gemma3_text", **(config.get("text_config") or {})}
@@ -93,6 +96,9 @@ def count(config: Mapping[str, Any]) -> Counts | None:
     values = {**family.defaults, **{key: v for key, v in text.items() if v is not None}}
     if any(key not in values for key in _NEEDED):
         return None
+    for key in (*_NEEDED, "num_key_value_heads", "head_dim"):
+        if type(values.get(key, 1)) is not int or values.get(key, 1) < 1:
+            raise ValueError(f"{key} is {values[key]!r}")
     layers, hidden = values["num_hidden_layers"], values["hidden_size"]
     heads = values["num_attention_heads"]
     kv_heads = values.get("num_key_value_heads", heads)

@@ -88,6 +88,23 @@ def folder_with(folder: Path, name: str, content: dict[str, object]) -> Path:
     return folder
 
 
+WRONG: dict[str, dict[str, object]] = {
+    "a width": {"hidden_size": "x"},
+    "no layers": {"num_hidden_layers": -1},
+    "quantisation": {"quantization_config": [1]},
+    "rope": {"rope_scaling": "x"},
+    "a part": {"model_type": "gemma3", "text_config": 3},
+    "a tower": {"model_type": "gemma3", "text_config": TINY, "vision_config": {"hidden_size": 1}},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_values_that_no_model_has_are_one_line(wrong: str, tmp_path: Path) -> None:
+    folder_with(tmp_path, "config.json", TINY | WRONG[wrong])
+    with pytest.raises(UserError, match=r"config\.json: no config of a model"):
+        read_architecture(ModelConfig(name=str(tmp_path)))
+
+
 @pytest.mark.parametrize("with_weights", [True, False])
 def test_an_earlier_adapter_is_counted(tmp_path: Path, with_weights: bool) -> None:
     """By its weights; without them, by its config."""

@@ -189,16 +189,18 @@ def adapted(model: Any, notices: tuple[str, ...] = ()) -> Adapted:
 
 def without_weights(name: str, *, trust_remote_code: bool = False) -> nn.Module | None:
     """The model on the meta device: layers and shapes; None for what transformers cannot build."""
-    import torch  # slow, both: not at start-up
+    import torch  # slow, all of these: not at start-up
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    wrong = (OSError, ValueError, ImportError, RuntimeError, NotImplementedError)
     try:
         shape = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
         with torch.device("meta"):
             model: nn.Module = AutoModelForCausalLM.from_config(
                 shape, trust_remote_code=trust_remote_code
             )
-    except (OSError, ValueError, ImportError, RuntimeError, NotImplementedError):
+    except (*wrong, StrictDataclassError):
         return None  # loading reports what is wrong, or takes another class than this one
     return model
 

@@ -281,15 +281,21 @@ def _weights_in_4_bits(config: ExperimentConfig) -> list[dict[str, Any]]:
 
 
 def _shorter_answers(config: ExperimentConfig) -> list[dict[str, Any]]:
+    """With what is trained on at the model's whole length, such as demonstrations, cut as well."""
     key, own = "max_completion_length", config.evaluation.max_completion_length
-    now = config.training.max_completion_length
+    now, room = config.training.max_completion_length, config.model.max_seq_length
+    whole = config.training.method != "grpo" or config.training.warm_start.enabled
+    most = max(now, own or 0, room - config.data.max_prompt_length if whole else 0)
     found = []
-    for length in _lengths_below(max(now, own or 0)):
+    for length in _lengths_below(most):
+        if length < _SHORTEST:
+            break
         values = {f"training.{key}": min(length, now)}
         if own is not None:
             values[f"evaluation.{key}"] = min(length, own)
-        if length >= _SHORTEST:
-            found.append(values)
+        if whole:
+            values["model.max_seq_length"] = min(room, config.data.max_prompt_length + length)
+        found.append(values)
     return found
 
 
@@ -300,6 +306,6 @@ LEVERS = (
     _Lever(_optimiser_in_8_bits, False, "its state is rounded"),
     _Lever(_smaller_warm_start, False, "the warm start makes more and smaller steps"),
     _Lever(_weights_in_4_bits, False, "the frozen weights are rounded"),
-    _Lever(_shorter_answers, False, "longer answers are cut off"),
+    _Lever(_shorter_answers, False, "longer ones are cut off, or left out"),
 )
 """What is changed to make a config fit, in this order."""

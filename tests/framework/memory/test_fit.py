@@ -167,6 +167,17 @@ CHANGED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {**ONE, "training__warm_start": WarmStartConfig(enabled=True, completion_field="solution")},
         {"training.warm_start.batch_size": 3},
     ),
+    "what is trained on at full length": (
+        {
+            "training__method": "group_scores",
+            "data__train": "rows.jsonl",
+            "evaluation__before": False,
+            "evaluation__after": False,
+            **ONE,
+            "model__max_seq_length": 8192,
+        },
+        {"model.max_seq_length": 512 + 4096},
+    ),
     "the weights": ({**ONE, "model__load_in_4bit": False}, {"model.load_in_4bit": True}),
     "8 bits": (
         {**ONE, "model__load_in_4bit": False, "model__load_in_8bit": True},

@@ -115,7 +115,7 @@ def trained_tensors(
             yield 1, rest // (8 * a.layers), 8 * a.layers
         yield 1, a.tower + a.other, 1
     elif a.adapter is not None:
-        count = 2 * sum(linear.count for linear in a.linears)
+        count = max(1, 2 * sum(linear.count for linear in a.linears))
         yield 1, a.adapter // count, count
     else:
         for linear in a.adapted(model.target_modules):

@@ -82,7 +82,7 @@ def gpu_parts(
     head = Part("logits", logits, f"a tile of {tile:,} tokens, hidden states and their gradient")
     if forward.what == GROUP_SCORES:
         head = _whole_logits(forward, a, size)
-    largest = max(linear.inputs * linear.outputs for linear in a.linears)
+    largest = max((linear.inputs * linear.outputs for linear in a.linears), default=0)
     largest = 0 if stored.form == "plain" else 2 * largest
     in_head = [
         Part("activations", tokens * (kept + 2 * a.hidden) * size, said),

@@ -1,6 +1,6 @@
 """What a GGUF file loses, by type of its weights: the toy after its quickstart.
 
-    python -m benchmarks.export_gguf [--run RUN]
+    OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=0 python -m benchmarks.export_gguf [--run RUN]
 
 Writes benchmarks/results/export_gguf.md. RUN is a quickstart in 4 bits, made where it is not there.
 Every row is a whole `groupwise export --format gguf`: converted, quantised, loaded by llama.cpp in

@@ -55,12 +55,10 @@ def require_llama_cpp() -> None:
         raise UserError(f"--format gguf: llama-cpp-python is not installed. {_HOW}")
     named = os.environ.get("LLAMA_CPP_DIR")
     if not _converter().is_file():
-        where = (
-            f"LLAMA_CPP_DIR: {named} has no {_CONVERTER}"
-            if named
-            else "--format gguf: " + ("llama.cpp's converter is missing")
+        missing = "--format gguf: llama.cpp's converter is missing"
+        raise UserError(
+            f"{f'LLAMA_CPP_DIR: {named} has no {_CONVERTER}' if named else missing}. {_HOW}"
         )
-        raise UserError(f"{where}. {_HOW}")
 
 
 def _converter() -> Path:
@@ -94,7 +92,7 @@ def _convert(merged: Path, file: Path, outtype: str, name: str) -> None:
         program = ["-m", "groupwise.framework.export.convert_bytes", str(converter)]
         (merged / "merges.txt").write_text("#version: 0.2\n\u0100 \u0100\n", encoding="utf-8")
     command = [sys.executable, *program, str(merged), "--outfile", str(file)]
-    command += ["--outtype", outtype, "--model-name", name]
+    command += ["--outtype", outtype, f"--model-name={name}"]
     done = subprocess.run(command, stdout=2, stderr=subprocess.PIPE, text=True, errors="replace")
     sys.stderr.write(done.stderr)
     if done.returncode != 0 or not file.is_file():

@@ -18,7 +18,9 @@ import pytest
 from conftest import ENVIRONMENT, HANG_S, ROOT
 
 from benchmarks.gpu.__main__ import PARTS, with_model
+from benchmarks.gpu.predicted import CARDS, GIB, config_on, predict
 from benchmarks.gpu.runner import Part, run_parts
+from groupwise.framework.memory.architecture import read_architecture
 
 WRITE = "import json, pathlib; pathlib.Path('{0}.json').write_text(json.dumps({1}))\n"
 ROW = {"device": "a card", "notes": ["said"], "rows": [{"side": "ours", "gb": 1.25}]}
@@ -112,6 +114,17 @@ def test_the_model_is_made_where_a_part_needs_it() -> None:
     assert [p.name for p in with_model([by_name["checks"]])] == ["checks"]
 
 
+@pytest.mark.parametrize("card", CARDS)
+def test_a_peak_is_predicted_to_fit_its_card(card: int) -> None:
+    config = config_on(card)
+    found = predict(config, read_architecture(config.model), card * GIB)
+    assert found["training"].high <= card * GIB
+    assert found["generation"].expected <= card * GIB
+    smaller = predict(config, read_architecture(config.model), card * GIB - GIB)
+    assert smaller["training"] == found["training"]  # and sampling takes what is free
+    assert smaller["generation"].expected <= found["generation"].expected
+
+
 @pytest.mark.stack
 def test_a_row_that_fails_is_noted_and_the_part_goes_on(tmp_path: Path) -> None:
     """Not enough memory is a result; a fault fails the part when it has measured the rest."""
@@ -173,9 +186,11 @@ def test_every_part_runs_in_emulation(tmp_path: Path) -> None:
     for name in ("grpo_groupwise", "grpo_unsloth", "grpo_trl"):
         steps = {row["step"]: row["tokens"] for row in found[name]["rows"]}
         assert steps == dict.fromkeys(("1", "2", "3", "median"), 16 * 8)  # the same on all sides
-    for name in ("peak_8", "peak_10"):
-        tokens = [row["tokens"] for row in found[name]["rows"]]
-        assert tokens == [16 * 32] * 3  # three steps, and no answer ends early
+    for name in ("peak_8", "peak_10", "peak_12", "peak_16"):
+        rows = found[name]["rows"]
+        assert [row["phase"] for row in rows] == ["generation", "training"] * 3
+        assert {row["tokens"] for row in rows} == {16 * 32}  # no answer ends early
+        assert all(row["predicted_gb"] > 0 for row in rows)
     assert len(found["sampling"]["rows"]) == 4 + 3 * 3
     for name in ("parity", "sampling", "cuda_graph"):
         assert not [row["error"] for row in found[name]["rows"] if "error" in row]

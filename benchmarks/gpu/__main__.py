@@ -45,9 +45,11 @@ PARTS = (
     Part("grpo_groupwise", "A GRPO step: Groupwise", 100, 40),
     Part("grpo_unsloth", "A GRPO step: stock Unsloth", 100, 40),
     Part("grpo_trl", "A GRPO step: TRL, PEFT and bitsandbytes", 75, 35, uses_unsloth=False),
-    Part("peak_8", "Peak memory of the 8 GB preset", 150, 50),
-    Part("peak_10", "Peak memory of the 10 GB preset", 150, 50),
+    Part("peak_8", "Peak memory of the 8 GB preset, beside the plan", 150, 50),
+    Part("peak_10", "Peak memory of the 10 GB preset, beside the plan", 150, 50),
     Part("cuda_graph", "CUDA graph on and off", 60, 25),
+    Part("peak_12", "Peak memory of a run for 12 GB, beside the plan", 240, 60),
+    Part("peak_16", "Peak memory of a run for 16 GB, beside the plan", 360, 90),
 )
 
 

@@ -42,6 +42,8 @@ FUNCTIONS = {
     "peak_8": ("peaks", "peak_8"),
     "peak_10": ("peaks", "peak_10"),
     "cuda_graph": ("sampling", "cuda_graph"),
+    "peak_12": ("peaks", "peak_12"),
+    "peak_16": ("peaks", "peak_16"),
 }
 
 

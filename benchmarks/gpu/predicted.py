@@ -14,9 +14,10 @@ from typing import Any
 
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 from groupwise.framework.memory.architecture import Architecture, read_architecture
-from groupwise.framework.memory.estimate import plan_memory, storage
-from groupwise.framework.memory.generation import samplings, widths
+from groupwise.framework.memory.estimate import plan_memory
+from groupwise.framework.memory.generation import samplings, widths_of
 from groupwise.framework.memory.parts import Phase
+from groupwise.framework.memory.tensors import stored_as
 from groupwise.framework.sampling.blocks import BLOCK
 from groupwise.framework.sampling.memory import PREFILL_TOKENS, Need, Room, room_within
 
@@ -38,11 +39,19 @@ _PRESETS = {8: "qwen3_4b_gsm8k_8gb", 10: "qwen3_4b_gsm8k_10gb"}
 
 @dataclass(frozen=True)
 class Predicted:
-    """Bytes of a phase's peak, with the interval, the context included."""
+    """Bytes of a phase's peak, with the interval; on a card, the context included."""
 
     low: float
     expected: float
     high: float
+
+    @property
+    def expected_gb(self) -> float:
+        return self.expected / 1e9
+
+    @property
+    def interval(self) -> str:
+        return f"{self.low / 1e9:.1f}-{self.high / 1e9:.1f}"
 
 
 def run_on(card_gib: int) -> tuple[str, dict[str, Any]]:
@@ -81,13 +90,14 @@ def _within(
     """Bytes of sampling with the blocks of keys that the engine takes on such a card."""
     prompt = config.data.max_prompt_length
     (sampling,) = samplings(config, architecture, prompt, on_gpu=True)
-    of_model = widths(architecture, storage(config, architecture, on_gpu=True), True)
+    stored = stored_as(architecture, config.model, on_gpu=True)
+    widths = widths_of(architecture, stored, on_gpu=True)
     keys = next(part.bytes for part in phase.parts if part.name == "kv_cache")
     fixed = sum(p.bytes for p in phase.parts if p.name in _BEFORE)
     budget = int(FREE_SHARE * (card_bytes - fixed))
     need = Need(prompt, prompt, sampling.tokens, BLOCK, sampling.shares_prompts)
-    room = room_within(budget, of_model, need, Room(sampling.rows, PREFILL_TOKENS))
-    return phase.expected - keys + room.blocks * BLOCK * of_model.position
+    room = room_within(budget, widths, need, Room(sampling.rows, PREFILL_TOKENS))
+    return phase.expected - keys + room.blocks * BLOCK * widths.position
 
 
 _BEFORE = ("context", "weights", "lora", "optimizer")  # in memory when sampling begins
@@ -102,8 +112,8 @@ def main() -> None:
         found = predict(config, read_architecture(config.model), card * GIB)
         for phase in PHASES:
             one = found[phase]
-            interval = f"{one.low / 1e9:.1f}-{one.high / 1e9:.1f}"
-            print(f"| {card} GiB | {settings} | {phase} | {one.expected / 1e9:.2f} | {interval} |")
+            cells = (f"{card} GiB", settings, phase, f"{one.expected_gb:.2f}", one.interval)
+            print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

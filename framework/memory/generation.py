@@ -94,7 +94,7 @@ def generation_parts(
     sampling: Sampling, architecture: Architecture, stored: Stored, *, on_gpu: bool
 ) -> list[Part]:
     """Beside weights, adapter and optimiser."""
-    widths = _widths(architecture, stored, on_gpu)
+    widths = widths_of(architecture, stored, on_gpu=on_gpu)
     rows, length = sampling.rows, sampling.prompt + sampling.tokens
     said = f"{sampling.what}: {rows} rows of {length} tokens at once"
     if sampling.engine == "vllm":
@@ -160,7 +160,8 @@ def copied_weights(
     return [Part("lora_16_bits", size, "a copy for the time of sampling")]
 
 
-def _widths(architecture: Architecture, stored: Stored, on_gpu: bool) -> Widths:
+def widths_of(architecture: Architecture, stored: Stored, *, on_gpu: bool) -> Widths:
+    """The widths that the engine divides memory by."""
     return Widths(
         planes=2 * architecture.layers,
         kv_heads=architecture.kv_heads,

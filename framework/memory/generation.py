@@ -24,6 +24,7 @@ from groupwise.framework.sampling.memory import (
     most_rows,
 )
 
+_DRAWN = 8.25  # bytes for each word of a row
 MOST_ROWS_GENERATE = 16  # of `model.generate`, where no number is asked for
 
 
@@ -128,11 +129,17 @@ def _prefill(sampling: Sampling, widths: Widths) -> list[Part]:
 
 
 def _step(rows: int, attention: int, widths: Widths) -> list[Part]:
-    drawn = min(DRAW_ROWS, rows) if widths.on_gpu else 0
-    return [
-        Part("logits", rows * widths.row + drawn * widths.draw, f"of {rows} rows, and drawing"),
+    """Attention is over before there are logits. On a card tokens are drawn a few rows at a time."""
+    logits = rows * widths.row
+    if widths.on_gpu:
+        # 16-bit logits; of those drawn float32 scores and weights, and the sums of 64.
+        drawn = round(_DRAWN * min(DRAW_ROWS, rows))
+        logits = (rows * widths.element_size + drawn) * widths.vocab
+    parts = [
+        Part("logits", logits, f"of {rows} rows, and drawing"),
         Part("attention", attention, "queries and results of one layer"),
     ]
+    return [max(parts, key=lambda part: part.bytes)]
 
 
 def _sum(parts: list[Part]) -> int:

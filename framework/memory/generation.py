@@ -129,7 +129,7 @@ def _prefill(sampling: Sampling, widths: Widths) -> list[Part]:
 
 
 def _step(rows: int, attention: int, widths: Widths) -> list[Part]:
-    """Attention is over before there are logits. On a card tokens are drawn a few rows at a time."""
+    """Attention is over before there are logits; a card draws tokens a few rows at a time."""
     logits = rows * widths.row
     if widths.on_gpu:
         # 16-bit logits; of those drawn float32 scores and weights, and the sums of 64.

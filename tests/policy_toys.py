@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from conftest import run_python
 
-from groupwise.framework.policy import Policy
+from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.policy import Policy, load
+from groupwise.framework.run.directory import create_run_dir
 from groupwise.framework.sampling import sampling_mode
 
 PROMPTS = ["<|im_start|>user\n7+5=?<|im_end|>\n<|im_start|>assistant\n", "Hello, 3+4 ="]
@@ -64,6 +67,16 @@ def change_weights(policy: Policy) -> None:
         for parameter in policy.model.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.05 * torch.randn_like(parameter))
+
+
+def untrained_run(config: ExperimentConfig, folder: Path) -> Path:
+    """A run of this config whose weights were changed at random, in place of a training."""
+    config = replace(config, output_dir=str(folder))
+    with create_run_dir(config) as run:
+        policy = load(config.model, config.seed)
+        change_weights(policy)
+        policy.save(run.final_model)
+    return run.path
 
 
 def answers_of(policy: Policy) -> dict[str, list[Any]]:

@@ -29,7 +29,7 @@ LONG_FILES = {"framework/config/schema.py"}  # a table: every key of a config
 # be imported inside a function.
 SLOW = {
     *("torch", "transformers", "unsloth", "trl", "peft", "datasets", "accelerate", "bitsandbytes"),
-    *("safetensors", "tokenizers", "vllm", "unsloth_zoo", "huggingface_hub"),
+    *("safetensors", "tokenizers", "vllm", "unsloth_zoo", "huggingface_hub", "httpx"),
     *("numpy", "scipy", "sympy", "latex2sympy2_extended", "math_verify", "pyarrow"),
     *("jinja2", "rich", "uvicorn", "starlette", "wandb", "trackio", "regex", "asyncio"),
     *("filelock", "importlib", "pint", "duckdb", "openpyxl"),

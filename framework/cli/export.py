@@ -16,11 +16,13 @@ from groupwise.framework.cli.options import add_json, add_overrides, add_quiet
 from groupwise.framework.export.check import Check, lost
 from groupwise.framework.export.formats import FORMATS, gguf
 from groupwise.framework.export.gguf import QUANTISATIONS
+from groupwise.framework.export.hub import check_folder, check_hub, push
 from groupwise.framework.export.pass_at_k import with_samples
-from groupwise.framework.export.place import gigabytes, size_of
+from groupwise.framework.export.place import EXPORT, size_of
 from groupwise.framework.export.run import Outcome, export
-from groupwise.framework.export.source import TUNED, source_of
+from groupwise.framework.export.source import TUNED, Source, source_of
 from groupwise.framework.export.tuned import Asked
+from groupwise.framework.run.out_of_memory import amount
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
 
@@ -31,18 +33,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="folder of a run, or of a model in it")
     parser.add_argument(
         "--format",
-        choices=[*FORMATS, "gguf"],
+        choices=[*FORMATS, "gguf", "hub"],
         required=True,
-        help="adapter: LoRA weights; merged: one model of 16 bits; gguf: for llama.cpp and Ollama",
+        help="adapter: LoRA weights; merged: one model of 16 bits; gguf: for llama.cpp and Ollama; "
+        "hub: adapter, or an export's folder as RUN, pushed to --repo",
     )
     parser.add_argument(
-        "--quantization", choices=[*QUANTISATIONS], help="type of a GGUF file's weights (q8_0)"
+        "--quantization",
+        choices=[*QUANTISATIONS],
+        metavar="TYPE",
+        help=f"of a GGUF file's weights: {', '.join(QUANTISATIONS)} (q8_0)",
     )
     parser.add_argument(
         "--to", "-o", "--output", metavar="DIR", help="folder to make (RUN/exports/FORMAT)"
     )
     parser.add_argument(
         "--base", metavar="OWNER/NAME", help="the base model's name on the hub, if it lies here"
+    )
+    parser.add_argument("--repo", metavar="OWNER/NAME", help="where --format hub pushes to")
+    parser.add_argument(
+        "--public", action="store_true", help="a new repository is public; else it is private"
     )
     parser.add_argument(
         "--num-problems", type=int, metavar="N", help="held-out problems for Pass@K; 0: none (all)"
@@ -57,30 +67,78 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    _refuse_unfit_options(arguments)
+    if arguments.format == "hub":
+        return _push(arguments)
+    outcome = _export(arguments, arguments.format)
+    _tell(outcome, arguments)
+    return DONE if outcome.passed else CHECK_FAILED
+
+
+def _refuse_unfit_options(arguments: argparse.Namespace) -> None:
     if (arguments.num_problems or 0) < 0:
         raise UserError(f"--num-problems: at least 0, not {arguments.num_problems}")
     if arguments.quantization and arguments.format != "gguf":
         raise UserError(f"--quantization is for --format gguf, not for {arguments.format}")
-    format = (
-        gguf(arguments.quantization or "q8_0")
-        if arguments.format == "gguf"
-        else FORMATS[arguments.format]
-    )
+    if (arguments.repo or arguments.public) and arguments.format != "hub":
+        raise UserError(f"--repo and --public are for --format hub, not for {arguments.format}")
+    if arguments.format == "hub" and not arguments.repo:
+        raise UserError("--format hub: say where to push it, with --repo OWNER/NAME")
+
+
+def _export(arguments: argparse.Namespace, form: str) -> Outcome:
+    format = gguf(arguments.quantization or "q8_0") if form == "gguf" else FORMATS[form]
     source = source_of(Path(arguments.run), arguments.overrides)
     source = replace(
         source,
         config=with_samples(source.config, arguments.num_samples),
         base_name=arguments.base,
     )
-    name = format.name if source.label == TUNED else f"{source.label}-{format.name}"
-    to = Path(arguments.to or source.run_dir.path / "exports" / name)
     asked = Asked(not arguments.no_check, arguments.num_problems)
-    outcome = export(source, format, to, asked, Terminal(quiet=arguments.quiet))
+    to = _place(arguments, source, format.name)
+    return export(source, format, to, asked, Terminal(quiet=arguments.quiet))
+
+
+def _place(arguments: argparse.Namespace, source: Source, form: str) -> Path:
+    name = form if source.label == TUNED else f"{source.label}-{form}"
+    return Path(arguments.to or source.run_dir.path / "exports" / name)
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    """Pushes an export; of a run its adapter, or all weights: the one that is there, or a new."""
+    check_hub(arguments.repo)
+    folder = Path(arguments.run)
+    if not (folder / EXPORT).is_file():
+        source = source_of(folder, arguments.overrides)
+        form = "adapter" if source.is_adapter else "merged"
+        if source.is_adapter and not (arguments.base or source.public_base):
+            raise UserError(
+                "--format hub: the adapter's base model is a folder of this machine; say what the "
+                "hub calls it, with --base OWNER/NAME, or push all weights: export --format "
+                "merged, and then that folder --format hub"
+            )
+        folder = _place(arguments, source, form)
+        if not (folder / EXPORT).is_file():
+            outcome = _export(arguments, form)
+            if not outcome.passed or not arguments.json:
+                _tell(outcome, arguments)
+            if not outcome.passed:
+                return CHECK_FAILED
+    check_folder(folder)
+    with Terminal(quiet=arguments.quiet).stage("Push it"):
+        url = push(folder, arguments.repo, public=arguments.public)
+    if arguments.json:
+        print_json({"export": str(folder), "repo": arguments.repo, "url": url})
+    else:
+        print(f"{folder} is pushed to {url}")
+    return DONE
+
+
+def _tell(outcome: Outcome, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(outcome.to_json())
     else:
         _print(outcome)
-    return DONE if outcome.passed else CHECK_FAILED
 
 
 def _print(outcome: Outcome) -> None:
@@ -92,7 +150,7 @@ def _print(outcome: Outcome) -> None:
     for failure in outcome.check.failures if outcome.check else ():
         print(f"FAILED: {failure}")
     print(f"{'the export' if outcome.passed else 'kept, to look at'}: {outcome.folder}")
-    print(f"its size:   {gigabytes(size_of(outcome.folder))}")
+    print(f"its size:   {amount(size_of(outcome.folder))}")
 
 
 def _print_check(check: Check) -> None:

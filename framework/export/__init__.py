@@ -9,5 +9,6 @@ answerer     the protocol of a loaded export; `process`: one in a process of its
 plain        the program that loads with transformers and peft; `llama_cpp`: a GGUF file,
              by `libllama`
 check        the export's answers beside the policy's; `pass_at_k`: both on the held-out problems
+hub          an export pushed to the hub
 card, usage  the model card, and programs that use an export
 """

@@ -1,6 +1,6 @@
 """Does an export answer like the tuned policy? What is compared, and how much may differ.
 
-    reference = refer(policy, base, examples, …)      # the policy's greedy answers
+    reference = refer(policy, examples, …)            # the policy's greedy answers
     findings = compare_with(reference, loaded, …)     # an export's, in a process of its own
 
 The policy answers some of the held-out problems greedily. The export gets the same prompts, and
@@ -8,12 +8,16 @@ then the policy's answers token by token: at each place its log-probabilities of
 likeliest tokens are compared, as the divergence KL(policy || export) over these tokens and all
 others taken together, which is at most the divergence over the whole vocabulary.
 
-What may differ (`tolerance`): weights rounded to a precision, and sums made in it, move each logit
-by about `sigma = rounding * sqrt(2 * layers) * spread`: each of a model's 2 * layers branches adds
-a part with a relative error of `rounding`, and `spread` is the deviation of the logits over the
-vocabulary. Independent errors of that size make a divergence of sigma^2 / 2. The export's own
-greedy answers may leave the policy's only at a token that was a near tie to the policy. In both,
-four sigma are allowed. docs/decisions/export.md has what was measured.
+What may differ: rounding moves a logit by about
+
+    sigma = spread * sqrt(10 * weights^2 + 4 * (layers + 5) * arithmetic^2)
+
+with the deviation of the logits over the vocabulary (`spread`) and the relative errors of a rounded
+weight and of a number in the arithmetic. Errors of weights reach the logits through some ten
+products, however deep the model is, because each layer adds only a part to what is there; but the
+sums of each layer are rounded, all of what is there. Errors of size sigma make a divergence of
+sigma^2 / 2: four times that is allowed. A greedy answer may leave the policy's only at a near tie,
+of 4 sqrt(2) sigma. docs/decisions/export.md has what was measured beside these numbers.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from groupwise.evaluation.text import rounded
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.data.prompts import template_variables
 from groupwise.framework.export.answerer import Question, Reply
+from groupwise.framework.export.precision import Rounding
 from groupwise.framework.export.process import Loaded
 from groupwise.framework.export.reference import Reference
 
@@ -41,7 +46,8 @@ Floats = NDArray[np.float64]
 MOST_LOST = 0.05
 """The share of problems, in pass@1, that an export may have lost for certain: the interval's end
 that is better for it."""
-_FACTOR = 4.0  # of sigma: how much further apart than expected an export may be
+_MORE = 4.0  # times the divergence that is expected
+_TIE = 4.0 * math.sqrt(2)  # sigma: the difference of two logits, four deviations of it
 _LEAST = 1e-6  # nats: less is the rounding of float32's log-probabilities
 
 
@@ -96,16 +102,17 @@ class Check:
         }
 
 
-def expected_error(rounding: float, layers: int, spread: float) -> float:
-    """Sigma: how far rounding moves a logit. `rounding`: the relative error of a rounded weight."""
-    return rounding * math.sqrt(2 * layers) * spread
+def expected_error(rounding: Rounding, layers: int, spread: float) -> float:
+    """Sigma: how far rounding moves a logit."""
+    weights, arithmetic = 10 * rounding.weights**2, 4 * (layers + 5) * rounding.arithmetic**2
+    return spread * math.sqrt(weights + arithmetic)
 
 
 def compare_with(
     reference: Reference,
     loaded: Loaded,
     config: ExperimentConfig,
-    rounding: float,
+    rounding: Rounding,
     on_progress: Callable[[int, int], None],
 ) -> Findings:
     """Asks a loaded export what the policy was asked."""
@@ -117,14 +124,19 @@ def compare_with(
             other_prompts += loaded.render(question.messages, variables) != question.prompt_ids
         replies.append(loaded.answer(question, reference.max_tokens))
         on_progress(index + 1, len(reference.questions))
-    most = _FACTOR * expected_error(rounding, reference.layers, reference.spread)
-    return _count(reference, replies, loaded, other_prompts, most)
+    sigma = expected_error(rounding, reference.layers, reference.spread)
+    return findings_of(reference, replies, loaded.end_ids, other_prompts, sigma, loaded.loader)
 
 
-def _count(
-    reference: Reference, replies: Sequence[Reply], loaded: Loaded, other_prompts: int, most: float
+def findings_of(
+    reference: Reference,
+    replies: Sequence[Reply],
+    end_ids: frozenset[int],
+    other_prompts: int,
+    sigma: float,
+    loader: str,
 ) -> Findings:
-    """`most`: how far a logit may move."""
+    """The numbers of an export's replies. `sigma`: how far rounding moves a logit."""
     questions = reference.questions
     tokens = sum(len(question.answer_ids) for question in questions)
     own, theirs = (_of_answers(questions, replies) for replies in (reference.tuned, replies))
@@ -133,14 +145,14 @@ def _count(
     best = zip(reference.tuned, replies, strict=True)
     agreeing = sum(int(np.sum(np.array(a.best_ids) == np.array(b.best_ids))) for a, b in best)
     return Findings(
-        loader=loaded.loader,
+        loader=loader,
         prompts=len(questions),
         tokens=tokens,
         other_prompts=other_prompts,
-        missing_ends=tuple(sorted(reference.end_ids - loaded.end_ids)),
+        missing_ends=tuple(sorted(reference.end_ids - end_ids)),
         same_answers=sum(same),
         other_answers=sum(
-            not alike and _gap(question, tuned, reply, at) > math.sqrt(2) * most
+            not alike and _gap(question, tuned, reply, at) > _TIE * sigma
             for alike, question, tuned, reply, at in zip(
                 same, questions, reference.tuned, replies, common, strict=True
             )
@@ -148,7 +160,7 @@ def _count(
         greedy_agreement=sum(common) / tokens,
         token_agreement=agreeing / tokens,
         divergence=mean_divergence(reference.tuned, replies),
-        tolerance=max(most**2 / 2, _LEAST),
+        tolerance=max(_MORE * sigma**2 / 2, _LEAST),
         base_divergence=mean_divergence(reference.tuned, reference.base),
         from_base=mean_divergence(reference.base, replies),
         largest_difference=float(np.abs(own - theirs).max()),
@@ -191,20 +203,26 @@ def failures(found: Findings) -> Iterator[str]:
         )
     if found.base_divergence > _LEAST and not found.divergence < found.from_base:
         yield (
-            "it answers like the model before training, and not like the tuned one: a divergence "
-            f"of {found.from_base:.2g} from the one, {found.divergence:.2g} from the other"
+            "it is nearer to the model before training than to the tuned one: a divergence of "
+            f"{found.from_base:.2g} from the one, {found.divergence:.2g} from the other"
         )
 
 
 def lost(pair: Pair) -> str:
-    """A sentence on what the export has lost in pass@1 (or the least K), with its interval."""
+    """A sentence on what the export has lost in pass@1 (or the least K), with its interval.
+
+    There is no interval where no problem differs, or there is but one.
+    """
     k, row = min(pair.pass_at_k.items())
     change = row.difference
     verb, sign = ("gained", 1) if change.value > 0 else ("lost", -1)
-    low, high = sorted(100 * sign * bound for bound in (change.low, change.high))
+    # Adding 0 makes 0 of a negative zero.
+    value, one, other = (100 * sign * x + 0.0 for x in (change.value, change.low, change.high))
+    low, high = sorted((one, other))
+    interval = "" if math.isnan(low + high) else f" [{rounded(low)}, {rounded(high)}]"
     return (
-        f"pass@{k}: the export {verb} {rounded(100 * sign * change.value)} points "
-        f"[{rounded(low)}, {rounded(high)}] on {pair.num_examples} problems"
+        f"pass@{k}: the export {verb} {rounded(value)} points{interval} "
+        f"on {pair.num_examples} problems"
     )
 
 

@@ -28,7 +28,7 @@ from groupwise.framework.export.gguf import (
 from groupwise.framework.export.merged import write_merged
 from groupwise.framework.export.modelfile import modelfile
 from groupwise.framework.export.place import size_of
-from groupwise.framework.export.precision import rounding
+from groupwise.framework.export.precision import Rounding, rounding
 from groupwise.framework.export.source import Source
 from groupwise.framework.export.tuned import Tuned
 from groupwise.framework.memory.architecture import read_architecture
@@ -42,16 +42,16 @@ class Format:
 
     `bytes_needed` on the disk, known before anything is loaded; raises UserError for a model that
     has no such form. `write(tuned, folder)` gives sentences for the user. `command` is the program
-    that loads what was written, and serves an `Answerer`. `rounding`: the relative error of its
-    weights and the policy's together. `library` is the hub's name of what loads it, and `usage` a
-    program that does, for the model card.
+    that loads what was written, and serves an `Answerer`. `rounding`: the errors by which it and
+    the policy differ. `library` is the hub's name of what loads it, and `usage` a program that
+    does, for the model card.
     """
 
     name: str
     bytes_needed: Callable[[Source], int]
     write: Callable[[Tuned, Path], list[str]]
     command: Callable[[Tuned, Path], list[str]]
-    rounding: Callable[[Tuned], float]
+    rounding: Callable[[Tuned], Rounding]
     library: str
     usage: Callable[[Tuned], str]
 
@@ -102,8 +102,14 @@ def _load_plainly(tuned: Tuned, folder: Path) -> list[str]:
     return [sys.executable, "-m", "groupwise.framework.export.plain", json.dumps(options)]
 
 
-def _of_merged(tuned: Tuned) -> float:
-    return math.hypot(rounding(tuned.precision.dtype), rounding(tuned.source.dtype_16bit))
+def _of_merged(tuned: Tuned) -> Rounding:
+    error = rounding(tuned.source.dtype_16bit)
+    return Rounding(error, _with_the_policy(tuned, error))
+
+
+def _with_the_policy(tuned: Tuned, error: float) -> float:
+    """The error of an export's arithmetic and of the policy's together."""
+    return math.hypot(rounding(tuned.precision.dtype), error)
 
 
 def gguf(quantisation: str) -> Format:
@@ -131,12 +137,19 @@ def gguf(quantisation: str) -> Format:
         options = {"file": str(folder / file), "max_rows": rows}
         return [sys.executable, "-m", "groupwise.framework.export.llama_cpp", json.dumps(options)]
 
+    def relative_errors(tuned: Tuned) -> Rounding:
+        """llama.cpp multiplies weights of less than 16 bits by activations rounded to q8_0."""
+        weights = QUANTISATIONS[quantisation]
+        arithmetic = min(weights, QUANTISATIONS["q8_0"])
+        merged = rounding(tuned.source.dtype_16bit)
+        return Rounding(math.hypot(merged, weights), _with_the_policy(tuned, arithmetic))
+
     return Format(
         f"gguf-{quantisation}",
         bytes_needed,
         write,
         command,
-        lambda tuned: math.hypot(_of_merged(tuned), QUANTISATIONS[quantisation]),
+        relative_errors,
         "gguf",
         lambda tuned: usage.of_gguf(tuned, file),
     )
@@ -184,7 +197,7 @@ FORMATS: Mapping[str, Format] = {
         _adapter_bytes,
         _write_adapter,
         _load_plainly,
-        lambda tuned: rounding(tuned.precision.dtype),
+        lambda tuned: Rounding(0.0, _with_the_policy(tuned, rounding(tuned.precision.dtype))),
         "peft",
         usage.of_adapter,
     ),

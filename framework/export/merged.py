@@ -80,8 +80,23 @@ def _merge(source: Source, precision: Precision, dtype: Any) -> tuple[Any, float
         inner.set_submodule(name, _linear(after, linear.bias))
     merged = tuned.merge_and_unload(safe_merge=True)  # the rest: an adapted embedding, say
     if precision.bits < 16:
-        merged.hf_quantizer.remove_quantization_config(merged)
+        _forget_quantisation(merged)
     return merged.to(dtype), along / length if length else 1.0
+
+
+def _forget_quantisation(model: Any) -> None:
+    """Takes the marks of a quantised model off one whose layers are plain by now.
+
+    transformers 5.17 would undo its loading in `save_pretrained`, and cannot undo bitsandbytes'.
+    """
+    model.hf_quantizer.remove_quantization_config(model)
+    model._weight_conversions = [
+        conversion
+        for conversion in getattr(model, "_weight_conversions", None) or []
+        if not any(
+            "bitsandbytes" in type(o).__module__ for o in getattr(conversion, "operations", ())
+        )
+    ]
 
 
 def _change(layer: Any, before: Any) -> Any:

@@ -52,7 +52,9 @@ def tuned_evaluation(
     as_made = replace(settings, num_samples=max(settings.num_samples, made.get("num_samples", 0)))
     if (theirs / SAMPLES).is_file() and _continues(held_out, as_made, theirs):
         return theirs
-    label = _free_label(run_dir, source.label, asked, settings)
+    # The run's own label is for an evaluation on all of them.
+    label = source.label if asked == held_out else f"{source.label}-first-{len(asked)}"
+    label = _free_label(run_dir, label, asked, settings)
     measure(label, config, policy, asked, run_dir, terminal, model=model)
     return run_dir.evaluation(label)
 

@@ -5,31 +5,38 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from groupwise.framework.run.out_of_memory import amount
 from groupwise.rewards.errors import UserError
 
+EXPORT = "export.json"
+"""In the folder of an export: what it is, and what its check has found."""
+UNCHECKED, FAILED = "unchecked", "failed"
 _SPARE = 1.05  # of what is needed: tokenizer, card, blocks of the file system
 
 
+def beside(to: Path, state: str) -> Path:
+    """The folder of an export that is not, or not yet, at its place."""
+    return to.with_name(f"{to.name}-{state}")
+
+
 def check_place(to: Path, bytes_needed: int) -> None:
-    """Raises UserError if `to` is there already, or there is too little space for it."""
-    if to.exists():
-        raise UserError(f"{to}: is there already; name another folder with --to, or remove it")
+    """Raises UserError if there is something at `to` already, or too little space for it.
+
+    Beside it, an export that was stopped or has failed may be there, and is replaced.
+    """
+    for folder in (to, beside(to, UNCHECKED), beside(to, FAILED)):
+        if folder.exists() and (folder == to or not (folder / EXPORT).is_file()):
+            raise UserError(
+                f"{folder}: is there already; name another folder with --to, or remove it"
+            )
     there = next(folder for folder in to.absolute().parents if folder.is_dir())
     free = shutil.disk_usage(there).free
     needed = int(bytes_needed * _SPARE)
     if needed > free:
         raise UserError(
-            f"{to}: the export needs {gigabytes(needed)} of disk space, and {there} has "
-            f"{gigabytes(free)}; free some, or name a folder elsewhere with --to"
+            f"{to}: the export needs {amount(needed)} of disk space, and {there} has "
+            f"{amount(free)}; free some, or name a folder elsewhere with --to"
         )
-
-
-def gigabytes(size: float) -> str:
-    """
-    >>> gigabytes(926_760), gigabytes(8_044_982_272)
-    ('0.9 MB', '8.0 GB')
-    """
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def size_of(folder: Path) -> int:

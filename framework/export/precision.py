@@ -1,7 +1,7 @@
 """In which precision a policy computed while it was tuned, and what rounding does to weights.
 
     precision = precision_of(policy)      # Precision(bits=4, dtype="bfloat16", whole=("lm_head",))
-    rounding("bfloat16")                  # 0.0017: the relative error of a rounded weight
+    rounding("bfloat16")                  # 0.0017: the relative error of a rounded number
 
 Read from the loaded model, and not from the config: which layers a library leaves unquantised is
 its own affair.
@@ -64,6 +64,16 @@ def quantisation(precision: Precision) -> Any:
         bnb_4bit_compute_dtype=getattr(torch, precision.dtype),
         llm_int8_skip_modules=whole,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """The relative errors (rms) by which an export and the policy differ: of a weight, and of a
+    number in their arithmetic, both together.
+    """
+
+    weights: float
+    arithmetic: float
 
 
 def rounding(dtype: str) -> float:

@@ -121,10 +121,14 @@ class Loaded:
         try:
             self._process.stdin.write(request.encode())
             self._process.stdin.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, ValueError):  # ValueError: it has been closed
             raise self._died() from None
-        while not (line := self._line()).get("end"):
-            yield line
+        try:
+            while not (line := self._line()).get("end"):
+                yield line
+        except GeneratorExit:  # left early, at Ctrl-C: what it goes on saying answers nothing
+            self.close()
+            raise
 
     def _line(self) -> dict[str, Any]:
         assert self._process.stdout is not None

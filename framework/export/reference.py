@@ -1,6 +1,6 @@
 """What the tuned policy answers, and how likely it and the base model find it: asked before export.
 
-    reference = refer(policy, None, examples, config, sampler, on_progress)
+    reference = refer(policy, examples, config, sampler, on_progress)
 
 The policy is asked as it was in the run, by Unsloth's model and our engine; the export is asked in
 a process of its own (`check.py`), when the policy's memory is free again.
@@ -9,7 +9,6 @@ a process of its own (`check.py`), when the policy's memory is free again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,15 +47,14 @@ class Reference:
 
 def refer(
     policy: Policy,
-    base: Policy | None,
     examples: Sequence[Example],
     config: ExperimentConfig,
     sampler: Sampler,
     on_progress: Callable[[int, int], None],
 ) -> Reference:
-    """Asks the policy, and the base model: the policy with its adapter off, unless `base` is given.
+    """Asks the policy, and with its adapter off the base model; `sampler` draws greedy answers.
 
-    `sampler` draws the policy's greedy answers.
+    A policy without an adapter has no base model in it: `base` is empty then.
     """
     from groupwise.framework.sampling import sampling_mode, stopping  # torch: not at start-up
 
@@ -68,30 +66,40 @@ def refer(
     for sample in sampler.sample(prompts, 1, greedy):
         answers[sample.prompt_index] = sample.token_ids
         on_progress(len(answers), 2 * len(examples))
-    questions, tuned, others, spreads = [], [], [], []
-    other = policy if base is None else base
-    with sampling_mode(policy.model, policy.tokenizer), sampling_mode(other.model):
+    questions, tuned, spreads = [], [], []
+    with sampling_mode(policy.model, policy.tokenizer):
         for index, example in enumerate(examples):
-            ids = example.prompt_ids
-            logits = _logits(policy.model, ids, answers[index])
-            question = Question(
-                example.messages, ids, answers[index], _candidates(logits, answers[index])
-            )
+            logits = _logits(policy.model, example.prompt_ids, answers[index])
+            candidates = _candidates(logits, answers[index])
+            question = Question(example.messages, example.prompt_ids, answers[index], candidates)
             questions.append(question)
             tuned.append(_reply(logits, question))
             spreads.append(float(logits.std(-1).mean()))
-            with policy.model.disable_adapter() if base is None else nullcontext():
-                others.append(_reply(_logits(other.model, ids, answers[index]), question))
             on_progress(len(examples) + index + 1, 2 * len(examples))
+    base: tuple[Reply, ...] = ()
+    if policy.is_adapter:
+        with policy.model.disable_adapter():
+            base = replies_of(policy, questions)
     return Reference(
         tuple(questions),
         tuple(tuned),
-        tuple(others),
+        base,
         stopping.end_of_text_ids(policy.model, policy.tokenizer),
         sum(spreads) / len(spreads),
         int(policy.model.config.get_text_config().num_hidden_layers),
         max_tokens,
     )
+
+
+def replies_of(policy: Policy, questions: Sequence[Question]) -> tuple[Reply, ...]:
+    """What a model that is in memory finds likely in the answers; it gives none of its own."""
+    from groupwise.framework.sampling import sampling_mode  # torch: not at start-up
+
+    with sampling_mode(policy.model, policy.tokenizer):
+        return tuple(
+            _reply(_logits(policy.model, question.prompt_ids, question.answer_ids), question)
+            for question in questions
+        )
 
 
 def _logits(model: Any, prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> Tensor:

@@ -26,17 +26,14 @@ from groupwise.framework.export.check import (
 )
 from groupwise.framework.export.formats import Format
 from groupwise.framework.export.pass_at_k import measure_export
-from groupwise.framework.export.place import check_place
+from groupwise.framework.export.place import EXPORT, FAILED, UNCHECKED, beside, check_place
 from groupwise.framework.export.process import DoesNotLoadError, Loaded
 from groupwise.framework.export.source import Source
 from groupwise.framework.export.tuned import Asked, Tuned, load_tuned
 from groupwise.framework.run import machine
 from groupwise.framework.run.errors import unwritable_as_user_error
-from groupwise.framework.run.out_of_memory import out_of_memory_as_user_error
+from groupwise.framework.run.out_of_memory import is_memory_error, out_of_memory_as_user_error
 from groupwise.framework.run.terminal import Terminal
-
-EXPORT = "export.json"
-"""In the folder of an export: what it is, and what its check has found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +59,22 @@ def export(source: Source, format: Format, to: Path, asked: Asked, terminal: Ter
             no such form.
     """
     check_place(to, format.bytes_needed(source))
-    unchecked = to.with_name(f"{to.name}-unchecked")
+    unchecked, failed = beside(to, UNCHECKED), beside(to, FAILED)
     with terminal.libraries_to(source.run_dir.log), _out_of_memory():
         tuned = load_tuned(source, asked, terminal)
         with (
             terminal.stage(f"Write it: {format.name}"),
             replacing_folder(unchecked) as new,
-            unwritable_as_user_error(to),
+            unwritable_as_user_error(to, resumes=False),
         ):
             notices = format.write(tuned, new)
+            write_json(new / EXPORT, _described(tuned, format, None))
         for notice in notices:
             terminal.notice(notice)
         check = check_export(tuned, format, unchecked, terminal) if asked.answers else None
-    outcome = Outcome(to, check)
-    if not outcome.passed:
-        outcome = Outcome(to.with_name(f"{to.name}-failed"), check)
-        shutil.rmtree(outcome.folder, ignore_errors=True)  # of an earlier attempt
+    has_failed = check is not None and check.failures
+    outcome = Outcome(failed if has_failed else to, check)
+    shutil.rmtree(failed, ignore_errors=True)  # of an earlier attempt
     write_json(unchecked / EXPORT, _described(tuned, format, check))
     usage = format.usage(tuned)
     write_text(unchecked / "README.md", card(tuned, format.library, usage, check))
@@ -114,6 +111,8 @@ def check_export(tuned: Tuned, format: Format, folder: Path, terminal: Terminal)
                 )
                 wrong = tuple(pass_at_k_failure(comparison.pairs[0]))
     except DoesNotLoadError as error:
+        if is_memory_error(RuntimeError(str(error))):  # says nothing of the export
+            raise RuntimeError(str(error)) from error
         wrong = (f"it does not load, or stopped: {printable(str(error))}",)
     return Check(findings, comparison, wrong)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from groupwise.framework.config import ExperimentConfig, ModelConfig, Overrides
-from groupwise.framework.experiment.finished import base_config, tuned_run
+from groupwise.framework.experiment.finished import base_config
 from groupwise.framework.memory.architecture import find_config
 from groupwise.framework.policy.folders import as_saved, check_model_folder
 from groupwise.framework.run.checkpoints import is_whole
@@ -60,20 +60,25 @@ def source_of(path: Path, overrides: Overrides = ()) -> Source:
     above = next((folder for folder in path.absolute().parents if is_run(folder)), None)
     if is_run(path) or above is None or not path.is_dir():
         _refuse_other_models(path)
-        run_dir, config = tuned_run(path, overrides)
-        folder, label = run_dir.final_model, TUNED
+        run_dir = open_run_dir(path)
+        folder = run_dir.final_model
+        if not folder.is_dir():
+            raise UserError(f"{path}: the run has no final_model; it did not finish")
     else:
         run_dir, folder = RunDir(above), path
-        if folder.parent == run_dir.checkpoints and not is_whole(folder):
+        if folder.parent.resolve() == run_dir.checkpoints.resolve() and not is_whole(folder):
             raise UserError(f"{path}: is no whole checkpoint; it was stopped while it was written")
-        config = base_config(run_dir, overrides)
-        config = replace(config, model=as_saved(config.model, folder))
-        is_final = folder.resolve() == run_dir.final_model.resolve()
-        label = TUNED if is_final else path.parent.name if path.name == "model" else path.name
-    source = Source(run_dir, config, folder, label, base_config(run_dir, overrides).model)
+    began = base_config(run_dir, overrides)
+    check_model_folder(began.model)
+    config = replace(began, model=as_saved(began.model, folder))
     check_model_folder(config.model)
-    check_model_folder(source.base)
-    return source
+    return Source(run_dir, config, folder, _label(run_dir, folder), began.model)
+
+
+def _label(run_dir: RunDir, folder: Path) -> str:
+    if folder.resolve() == run_dir.final_model.resolve():
+        return TUNED
+    return folder.parent.name if folder.name == "model" else folder.name
 
 
 def _refuse_other_models(path: Path) -> None:
@@ -85,4 +90,3 @@ def _refuse_other_models(path: Path) -> None:
             f"{path}: is a model that belongs to no run; an export is checked on the problems of "
             "its run. Name a run, or a model in its folder"
         )
-    open_run_dir(path)

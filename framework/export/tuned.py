@@ -9,7 +9,7 @@ an answer, its tokenizer with the config's chat template.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from groupwise.framework.experiment.data import RunData, load_held_out
 from groupwise.framework.experiment.evaluate import evaluation_sampler
 from groupwise.framework.export.pass_at_k import tuned_evaluation
 from groupwise.framework.export.precision import Precision, precision_of
-from groupwise.framework.export.reference import PROMPTS, Reference, refer
+from groupwise.framework.export.reference import PROMPTS, Reference, refer, replies_of
 from groupwise.framework.export.source import Source
 from groupwise.framework.policy import Policy, load
 from groupwise.framework.run.memory import free_memory
@@ -66,10 +66,18 @@ def load_tuned(source: Source, asked: Asked, terminal: Terminal) -> Tuned:
         tuned = _ask(tuned, policy, asked, terminal)
     del policy
     free_memory()
+    if tuned.reference is not None and not source.is_adapter:
+        with terminal.stage("Ask the base model"):
+            base = load(source.base, config.seed, for_training=False, needs_chat_template=False)
+            replies = replies_of(base, tuned.reference.questions)
+        tuned = replace(tuned, reference=replace(tuned.reference, base=replies))
+        del base
+        free_memory()
     return tuned
 
 
 def _ask(tuned: Tuned, policy: Policy, asked: Asked, terminal: Terminal) -> Tuned:
+    """With the policy's answers, and its evaluation on the problems for Pass@K."""
     source, config = tuned.source, tuned.source.config
     data = RunData(config)
     held_out = load_held_out(data, policy.tokenizer, terminal) if _holds_out(config) else ()
@@ -81,20 +89,9 @@ def _ask(tuned: Tuned, policy: Policy, asked: Asked, terminal: Terminal) -> Tune
     if problems:
         evaluation = tuned_evaluation(source, policy, held_out, problems, terminal)
     with terminal.stage("Ask the tuned model") as stage:
-        base = None
-        if not source.is_adapter:
-            base = load(source.base, config.seed, for_training=False, needs_chat_template=False)
         sampler = evaluation_sampler(config, policy)
-        reference = refer(policy, base, examples, config, sampler, stage.update)
-    return Tuned(
-        source,
-        tuned.precision,
-        tuned.tokenizer,
-        tuned.generation_config,
-        reference,
-        problems,
-        evaluation,
-    )
+        reference = refer(policy, examples, config, sampler, stage.update)
+    return replace(tuned, reference=reference, problems=problems, evaluation=evaluation)
 
 
 def _holds_out(config: ExperimentConfig) -> bool:

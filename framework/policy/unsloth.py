@@ -40,6 +40,7 @@ The workarounds, each with the version it was written for and what would make it
 | `sampling_mode` (`sampling/state.py`) | bitsandbytes 0.50 | 4-bit layers are repacked irreversibly at a forward in evaluation mode (AVX512-BF16) | bitsandbytes unpacks in training mode |
 | `MinimalGRPOTrainer.sample` (`minimal_grpo.py`) | Unsloth 2026.10.9, models/llama.py, `unsloth_fast_generate` | on a GPU, `generate` gives tensors of inference mode | it samples under `no_grad` |
 | `machine_arguments` (`trainers/common.py`) | bitsandbytes 0.50 | its optimisers have no CPU kernels | it has them |
+| `_forget_quantisation` (`export/merged.py`) | transformers 5.17, core_model_loading.py, `revert_weight_conversion` | a model that was loaded in 4 bits and made plain since cannot be saved | bitsandbytes' conversions have a way back, or go with the quantisation |
 | `processes.py` (`run/`) | accelerate 1.15 | without a GPU, several processes are taken for one, on "cpu:0" | accelerate asks for the CPU itself |
 """  # noqa: E501 (a table)
 

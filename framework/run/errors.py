@@ -23,18 +23,22 @@ _WRITE_FAILED = re.compile(
 )
 
 
-def unwritable_as_user_error(folder: Path, and_then: str = "") -> AbstractContextManager[None]:
+def unwritable_as_user_error(
+    folder: Path, and_then: str = "", *, resumes: bool = True
+) -> AbstractContextManager[None]:
     """Turns "cannot write the weights" into a UserError that names the folder.
 
-    `and_then` ends the sentence on what is kept, such as ", and checkpoint-10 with it".
+    `and_then` ends the sentence on what is kept, such as ", and checkpoint-10 with it"; nothing is
+    by a command that does not resume.
     """
+    again = f" with --resume: what is finished is kept{and_then}" if resumes else " again"
     from safetensors import SafetensorError  # a compiled library: not at start-up
 
     def message(error: Exception) -> str:
         reason = " ".join(str(error).split("\n")[0].split())[:200]
         return (
             f"{folder}: cannot be written ({reason}). Is the disk full? Free some space and run "
-            f"the same command with --resume: what is finished is kept{and_then}."
+            f"the same command{again}."
         )
 
     return as_user_error(message, OSError, RuntimeError, SafetensorError, when=_is_failed_write)

@@ -70,7 +70,7 @@ def with_another_template_and_end(merged: Path, _: Toy) -> None:
 @pytest.mark.parametrize(
     ("sabotage", "found"),
     [
-        (with_base_weights, ["answers like the model before training"]),
+        (with_base_weights, ["is nearer to the model before training"]),
         (
             with_another_template_and_end,
             ["prompts have other tokens than in the run", "does not end an answer at token 258"],

@@ -16,7 +16,7 @@ from groupwise.framework.cli.options import add_json, add_overrides, add_quiet
 from groupwise.framework.export.check import Check, lost
 from groupwise.framework.export.formats import FORMATS, gguf
 from groupwise.framework.export.gguf import QUANTISATIONS
-from groupwise.framework.export.hub import check_folder, check_hub, push
+from groupwise.framework.export.hub import check_folder, check_hub, check_name, push
 from groupwise.framework.export.pass_at_k import with_samples
 from groupwise.framework.export.place import EXPORT, size_of
 from groupwise.framework.export.run import Outcome, export
@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--quantization",
+        type=str.lower,
         choices=[*QUANTISATIONS],
         metavar="TYPE",
         help=f"of a GGUF file's weights: {', '.join(QUANTISATIONS)} (q8_0)",
@@ -84,6 +85,8 @@ def _refuse_unfit_options(arguments: argparse.Namespace) -> None:
         raise UserError(f"--repo and --public are for --format hub, not for {arguments.format}")
     if arguments.format == "hub" and not arguments.repo:
         raise UserError("--format hub: say where to push it, with --repo OWNER/NAME")
+    if arguments.base is not None:
+        check_name("--base", arguments.base)
 
 
 def _export(arguments: argparse.Namespace, form: str) -> Outcome:

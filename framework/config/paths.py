@@ -15,7 +15,9 @@ def is_missing_file(source: str) -> bool:
 
 
 def nearby(path: Path) -> str:
-    """The file that was probably meant, in brackets."""
+    """The file that was probably meant, in brackets; or that it is one, where a folder was."""
+    if path.is_file():
+        return " (it is a file)"
     if not path.parent.is_dir():
         return f" (nor a folder {path.parent})"
     close = get_close_matches(path.name, [p.name for p in path.parent.iterdir()], 1)

@@ -18,7 +18,7 @@ import yaml
 from groupwise.evaluation.log.files import read_json
 from groupwise.evaluation.summary import SUMMARY
 from groupwise.evaluation.text import percent, printable, rounded
-from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.config import ExperimentConfig, TrainingConfig, WarmStartConfig
 from groupwise.framework.config.locations import exists, paths_in
 from groupwise.framework.export.check import Check, lost
 from groupwise.framework.export.source import Source
@@ -57,7 +57,7 @@ def _front_matter(source: Source, library: str) -> str:
         library_name=library,
         pipeline_tag="text-generation",
         tags=["groupwise", source.config.training.method.replace("_", "-")],
-        datasets=[name] if (name := _hub_data(source.config)) else None,
+        datasets=[name for name in _trained_on(source.config) if _is_hub_data(name)] or None,
         **_licence(source.base.name),
     )
     return str(data.to_yaml()).rstrip()
@@ -81,11 +81,27 @@ def _licence(base: str) -> dict[str, Any]:
     return {name: str(data[name]) for name in names if data.get(name)}
 
 
-def _hub_data(config: ExperimentConfig) -> str | None:
-    """The name of the hub's data set that it was trained on; None for a file."""
-    name = config.data.train
+def _is_warm_started(config: ExperimentConfig) -> bool:
+    return config.training.method == "grpo" and config.training.warm_start.enabled
+
+
+def _trained_on(config: ExperimentConfig) -> list[str]:
+    """The data of all its training, as the config names them."""
+    data, warm = config.data.train, config.training.warm_start
+    if config.training.method == "sft":
+        return [warm.data or data]
+    return [data, warm.data] if _is_warm_started(config) and warm.data else [data]
+
+
+def _is_hub_data(name: str) -> bool:
+    """Whether it names a data set of the hub, and no file."""
     is_name = re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).suffix[1:].isalpha()
-    return name if is_name and not exists(name) else None
+    return bool(is_name) and not exists(name)
+
+
+def _shown_data(name: str) -> str:
+    """Of a file its name alone."""
+    return _plain(name if _is_hub_data(name) else Path(name).name)
 
 
 def _what(source: Source) -> str:
@@ -114,7 +130,10 @@ def _prompts(config: ExperimentConfig) -> list[str]:
 def _numbers(source: Source, check: Check | None) -> list[str]:
     """Pass@K before and after training, and of the export, each with its interval."""
     pair = check.comparison.pairs[0] if check and check.comparison else None
-    logs = {"before training": "base", "tuned": pair.base if pair else source.label}
+    before = "before training"
+    if _is_warm_started(source.config):
+        before = "after the warm start"  # which is what was measured as base
+    logs = {before: "base", "tuned": pair.base if pair else source.label}
     if pair:
         logs["this export"] = pair.other
     found = {name: source.run_dir.evaluation(label) / SUMMARY for name, label in logs.items()}
@@ -128,16 +147,20 @@ def _numbers(source: Source, check: Check | None) -> list[str]:
     asked = ((s["num_examples"], s["num_samples"]) for s in summaries.values())
     rows.append(["problems × answers", *(f"{n} × {all_ / n:g}" for n, all_ in asked)])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    data = _plain(_hub_data(source.config) or Path(source.config.data.train).name)
-    text = f"## Numbers\n\nOn held-out problems of {data}, in %, with 95 % intervals:\n\n{table}"
+    data = source.config.data
+    name = _shown_data(data.eval or data.train)
+    text = f"## Numbers\n\nOn held-out problems of {name}, in %, with 95 % intervals:\n\n{table}"
     return [text if pair is None else f"{text}\n\n{lost(pair)}"]
 
 
 def _estimate(found: Mapping[str, Any] | None) -> str:
     if not found or found["value"] is None:
         return "–"
-    value, low, high = (100 * found[name] for name in ("value", "low", "high"))
-    return f"{rounded(value)} [{rounded(low)}, {rounded(high)}]"
+    value, low, high = (
+        None if found[name] is None else rounded(100 * found[name])
+        for name in ("value", "low", "high")
+    )
+    return f"{value}" if low is None else f"{value} [{low}, {high}]"  # one problem: no interval
 
 
 def _how(tuned: Tuned) -> str:
@@ -149,13 +172,18 @@ def _how(tuned: Tuned) -> str:
     lora = f"LoRA of rank {model.lora_r}, alpha {model.lora_alpha:g}, on a base in {precision}"
     lines = [
         f"trained: {'every weight' if model.full_finetuning else lora}",
-        f"data: {_plain(_hub_data(config) or Path(config.data.train).name)}",
+        f"data: {', '.join(map(_shown_data, _trained_on(config)))}",
     ]
+    warm = training.warm_start
+    supervised = f"{_length(warm)}, learning rate {warm.learning_rate:g}"
+    if _is_warm_started(config):
+        lines.append(f"warm start, supervised: {supervised}")
     if training.method == "grpo":
         shape = f"{training.prompts_per_step} problems × {training.num_generations} answers a step"
         parts = ", ".join(f"{_plain(n)} {p.weight:g}" for n, p in config.rewards.parts.items())
-        lines += [f"steps: {_steps(config)}, {shape}", f"rewards, with weights: {parts}"]
-    lines.append(f"learning rate: {training.learning_rate:g}; seed: {config.seed}")
+        lines += [f"GRPO: {_length(training)}, {shape}", f"rewards, with weights: {parts}"]
+    rest = supervised if training.method == "sft" else f"learning rate {training.learning_rate:g}"
+    lines.append(f"{rest}; seed {config.seed}")
     manifest = read_json(tuned.source.run_dir.manifest)
     versions = {k: v for k, v in manifest.get("versions", {}).items() if v}
     shown = ("groupwise", "torch", "transformers", "trl", "peft", "unsloth", "bitsandbytes")
@@ -163,10 +191,9 @@ def _how(tuned: Tuned) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _steps(config: ExperimentConfig) -> str:
-    training = config.training
+def _length(training: TrainingConfig | WarmStartConfig) -> str:
     if training.max_steps is not None:
-        return str(training.max_steps)
+        return f"{training.max_steps} steps"
     return f"{training.num_train_epochs:g} epochs"
 
 

@@ -53,6 +53,15 @@ def require_llama_cpp() -> None:
     """Raises UserError where a part of llama.cpp is missing, with what to install."""
     if importlib.util.find_spec("llama_cpp") is None:
         raise UserError(f"--format gguf: llama-cpp-python is not installed. {_HOW}")
+    # In a process of its own: a library that was built for another processor ends it.
+    command = [sys.executable, "-c", "import llama_cpp"]
+    tried = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if tried.returncode != 0:
+        said = tried.stderr.strip().splitlines() or [f"it ended with {tried.returncode}"]
+        raise UserError(
+            f"--format gguf: llama-cpp-python cannot be loaded: {printable(said[-1])[:_SAID]}. "
+            f"{_HOW}"
+        )
     named = os.environ.get("LLAMA_CPP_DIR")
     if not _converter().is_file():
         missing = "--format gguf: llama.cpp's converter is missing"

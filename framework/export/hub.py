@@ -23,18 +23,24 @@ from groupwise.rewards.text import printable
 
 def check_hub(repo: str) -> None:
     """Raises UserError for a name that is none, without a network, and without a token."""
-    from huggingface_hub import HfApi  # slow, all of it: not at start-up
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+    from huggingface_hub import HfApi  # slow: not at start-up
 
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise UserError(f"--repo {printable(repo)}: {error}") from error
-    if repo.count("/") != 1:
-        raise UserError(f"--repo {printable(repo)}: a repository is written OWNER/NAME")
+    check_name("--repo", repo)
     with _as_user_error(repo):
         HfApi().whoami()
+
+
+def check_name(option: str, name: str) -> None:
+    """Raises UserError for what the hub takes as no name of a repository."""
+    from huggingface_hub.errors import HFValidationError  # slow, both: not at start-up
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    if name.count("/") != 1:
+        raise UserError(f"{option} {printable(name)}: is no name of the hub; write OWNER/NAME")
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UserError(f"{option} {printable(name)}: {printable(str(error))}") from error
 
 
 def check_folder(folder: Path) -> None:

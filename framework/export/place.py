@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -20,16 +21,20 @@ def beside(to: Path, state: str) -> Path:
 
 
 def check_place(to: Path, bytes_needed: int) -> None:
-    """Raises UserError if there is something at `to` already, or too little space for it.
+    """Raises UserError if there is something at `to` already, or if it cannot be made there.
 
     Beside it, an export that was stopped or has failed may be there, and is replaced.
     """
-    for folder in (to, beside(to, UNCHECKED), beside(to, FAILED)):
-        if folder.exists() and (folder == to or not (folder / EXPORT).is_file()):
-            raise UserError(
-                f"{folder}: is there already; name another folder with --to, or remove it"
-            )
-    there = next(folder for folder in to.absolute().parents if folder.is_dir())
+    is_there = "is there already; name another folder with --to, or remove it"
+    if os.path.lexists(to):  # a link to nothing is something, too
+        raise UserError(f"{to}: {is_there}")
+    for folder in (beside(to, UNCHECKED), beside(to, FAILED)):
+        if os.path.lexists(folder) and not (folder / EXPORT).is_file():
+            raise UserError(f"{folder}: {is_there}")
+    there = next(folder for folder in to.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "cannot be written to" if there.is_dir() else "is a file"
+        raise UserError(f"{to}: {there} {why}; name a folder elsewhere with --to")
     free = shutil.disk_usage(there).free
     needed = int(bytes_needed * _SPARE)
     if needed > free:

@@ -63,7 +63,11 @@ def source_of(path: Path, overrides: Overrides = ()) -> Source:
         run_dir = open_run_dir(path)
         folder = run_dir.final_model
         if not folder.is_dir():
-            raise UserError(f"{path}: the run has no final_model; it did not finish")
+            raise UserError(
+                f"{path}: the run has no final_model; it did not finish. Continue it: groupwise "
+                f"train {path} --resume; or export a model that it has kept, such as one of "
+                f"{run_dir.checkpoints}"
+            )
     else:
         run_dir, folder = RunDir(above), path
         if folder.parent.resolve() == run_dir.checkpoints.resolve() and not is_whole(folder):

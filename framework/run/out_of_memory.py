@@ -233,5 +233,7 @@ def _bytes(number: str, unit: str) -> int:
 
 
 def amount(count: int) -> str:
-    """Bytes in GB or MB of 1e9 and 1e6."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.0f} MB"
+    """Bytes in GB, MB or kB of 1e9, 1e6 and 1e3."""
+    if count >= 1e9:
+        return f"{count / 1e9:,.1f} GB"
+    return f"{count / 1e6:,.0f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"

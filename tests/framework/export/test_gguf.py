@@ -33,6 +33,17 @@ def test_without_the_library_the_message_says_what_to_install(
     assert "pip install 'groupwise[gguf]'" in str(raised.value)
 
 
+def test_a_library_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "llama_cpp"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('No module named \\x1b[31mdiskcache')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match=r"cannot be loaded: .*No module named .*make gguf") as said:
+        require_llama_cpp()
+    assert "\x1b" not in str(said.value)
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_without_the_converter_the_message_says_where_it_was_looked_for(
     named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -95,11 +95,17 @@ def test_what_the_hub_refuses(name: str, hub: Hub, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("repo", "message"),
-    [("x", r"--repo x: a repository is written OWNER/NAME"), ("me/a\x1b[31m", r"--repo me/a\\x1b")],
+    [
+        ("x", r"--repo x: is no name of the hub; write OWNER/NAME"),
+        ("me/x/y", r"--repo me/x/y: is no name of the hub"),
+        ("me/x y", r"--repo me/x y: Repo id must"),
+        ("me/a\x1b[31m", r"--repo me/a\\x1b"),
+    ],
 )
 def test_what_is_no_name(repo: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as raised:
         check_hub(repo)
+    assert "\x1b" not in str(raised.value)
 
 
 UNFIT: dict[str, tuple[dict[str, Any] | None, str]] = {

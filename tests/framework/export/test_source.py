@@ -99,7 +99,10 @@ def _no_base(run: RunDir) -> Path:
 
 REFUSED: dict[str, tuple[Callable[[RunDir], Path], str]] = {
     "no run": (lambda run: run.path.with_name("s"), r"there is no such run"),
-    "not finished": (_no_final_model, r"has no final_model; it did not finish"),
+    "not finished": (
+        _no_final_model,
+        r"did not finish\. Continue it: groupwise train .* --resume; or export .*checkpoints",
+    ),
     "a torn checkpoint": (
         lambda run: run.checkpoints / "checkpoint-4",
         r"is no whole checkpoint",
@@ -107,7 +110,7 @@ REFUSED: dict[str, tuple[Callable[[RunDir], Path], str]] = {
     "no model of it": (lambda run: run.path / "checkpoints", r"checkpoints is not a model folder"),
     "a model of no run": (lambda run: run.path.parents[1] / "base", r"a model that belongs to no"),
     "nothing": (lambda run: run.path.parent, r"holds no run"),
-    "a file": (lambda run: run.config_yaml, r"there is no such run"),
+    "a file": (lambda run: run.config_yaml, r"there is no such run \(it is a file\)"),
     "base moved away": (_no_base, r"model\.name: no such folder: .*base"),
 }
 
@@ -121,8 +124,19 @@ def test_what_is_no_model_of_a_run(name: str, run: RunDir) -> None:
 
 def test_a_place_that_is_taken(tmp_path: Path) -> None:
     check_place(tmp_path / "new" / "deeper", 1000)
-    with pytest.raises(UserError, match=r"is there already; name another folder with --to"):
-        check_place(tmp_path, 1000)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for taken in (tmp_path, Path(), Path("/"), tmp_path / "link"):
+        with pytest.raises(UserError, match=r"is there already; name another folder with --to"):
+            check_place(taken, 1000)
+
+
+def test_a_place_where_nothing_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"new: .*/file is a file; name a folder elsewhere"):
+        check_place(tmp_path / "file" / "new", 1000)
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(UserError, match=r"new: .* cannot be written to; name a folder elsewhere"):
+        check_place(tmp_path / "new", 1000)
 
 
 @pytest.mark.parametrize("state", ["unchecked", "failed"])

@@ -28,14 +28,18 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
 
 
-def refuse_to_replace(output: Path, *, overwrite: bool, logs: Sequence[Path] = ()) -> None:
-    """Raises UserError where a command would write over a file, a folder or a log that it reads."""
+def refuse_to_replace(output: Path, *, overwrite: bool | None, logs: Sequence[Path] = ()) -> None:
+    """Raises UserError where a command would write over a file, a folder or a log that it reads.
+
+    `overwrite`: None where the command has no such option.
+    """
     if output.is_file() and any(log.is_file() and output.samefile(log) for log in logs):
         raise UserError(f"{output}: is the log itself; name another file")
     if output.is_dir():
         raise UserError(f"{output}: is a folder; name the file to write")
     if output.exists() and not overwrite:
-        raise UserError(f"{output}: is there already; name another file, or add --overwrite")
+        hint = "" if overwrite is None else ", or add --overwrite"
+        raise UserError(f"{output}: is there already; name another file{hint}")
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from groupwise.framework.cli.options import add_json, add_overrides, refuse_to_r
 from groupwise.framework.config import ExperimentConfig, resolve_config_path
 from groupwise.framework.experiment.timing import planned_time
 from groupwise.framework.memory.architecture import read_architecture
-from groupwise.framework.memory.chart import Line, plain
+from groupwise.framework.memory.chart import COLUMNS, Line, plain, without_bar
 from groupwise.framework.memory.fitted_file import write_fitted
 from groupwise.framework.memory.report import card_of, make_report, report_json, report_lines
 from groupwise.framework.run.directory import is_run
@@ -45,7 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     there = card() if arguments.vram is None else _asked_card(arguments.vram)
     target = None if arguments.fit is None else Path(arguments.fit)
     if target is not None:
-        refuse_to_replace(target, overwrite=False)
+        refuse_to_replace(target, overwrite=None)
+        if arguments.fit == "-":
+            raise UserError("--fit -: name the file to write, such as fits.yaml")
         if there is None:
             raise UserError("--fit: there is no card here; say how much memory it has: --vram 8")
     terminal = Terminal()
@@ -89,7 +91,8 @@ def _print(lines: Iterable[Line]) -> None:
 
     console = Console(soft_wrap=True, highlight=False)
     ascii_only = not _can_draw(console.encoding)
-    for line in lines:
+    for whole in lines:
+        line = without_bar(whole) if width < COLUMNS else whole
         text = plain(line, ascii_only=ascii_only)
         if ascii_only or len(text) > width:
             style = line[0].style if len(line) == 1 else ""

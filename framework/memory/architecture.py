@@ -13,13 +13,16 @@ Left out: the checkpoint's files. A count is of what transformers builds from th
 from __future__ import annotations
 
 import json
+import math
+import operator
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groupwise.evaluation.log.files import read_json
 from groupwise.framework.config import TOY
 from groupwise.framework.data.toy import make_folder_without_weights
 from groupwise.framework.memory.families import Counts, Linear, count
@@ -118,7 +121,7 @@ def read_architecture(model: ModelConfig, terminal: Terminal | None = None) -> A
     with as_user_error(lambda e: f"model.name: {source}: no config of a model ({e!r})", *wrong):
         counted = count(config)
         if counted is None:
-            with terminal.stage("Count the parameters") if terminal else nullcontext():
+            with _stage(terminal):
                 counted = count_on_meta(name, config, trust_remote_code=model.trust_remote_code)
         found = _architecture(config, counted, source, here=source != BUILT_IN)
     if without_quantised_ending(name) != name and found.quantised is None:
@@ -128,6 +131,16 @@ def read_architecture(model: ModelConfig, terminal: Terminal | None = None) -> A
     if adapter is not None and model.adapter_mode == "continue":
         found = replace(found, adapter=_adapter_parameters(Path(adapter), found))
     return found
+
+
+@contextmanager
+def _stage(terminal: Terminal | None) -> Iterator[None]:
+    """Progress of a count; what libraries print meanwhile is dropped."""
+    if terminal is None:
+        yield
+        return
+    with terminal.libraries_to(), terminal.stage("Count the parameters"):
+        yield
 
 
 BUILT_IN = "built in"
@@ -162,7 +175,7 @@ def find_config(name: str) -> tuple[dict[str, Any], str]:
 def _read(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"model.name: {file} cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise UserError(f"model.name: {file} holds no model's config")
@@ -211,24 +224,25 @@ def _kept(counted: Counts, skipped: tuple[str, ...]) -> int:
 def _adapter_parameters(folder: Path, architecture: Architecture) -> int:
     """Parameters of an adapter: of its file's header, else of its config."""
     weights = folder / "adapter_model.safetensors"
+    if weights.is_file():
+        broken = (OSError, ValueError, OverflowError, LookupError, TypeError, AttributeError)
+        with as_user_error(f"model.adapter: {weights} is no file of weights", *broken):
+            return _parameters_in(weights)
     try:
-        with weights.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
-        return sum(_product(shape) for shape in shapes)
-    except (OSError, ValueError, KeyError):
-        pass
-    try:
-        settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        settings = read_json(folder / "adapter_config.json")
         rank, targets = int(settings["r"]), settings["target_modules"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"model.adapter: {folder} cannot be read: {error}") from error
-    names = tuple(targets) if isinstance(targets, list) else ("all-linear",)
+        raise UserError(f"model.adapter: {folder} cannot be read: {error!r}") from error
+    names = tuple(map(str, targets)) if isinstance(targets, list) else ("all-linear",)
     return architecture.lora_parameters(rank, names)
 
 
-def _product(shape: list[int]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
+def _parameters_in(weights: Path) -> int:
+    """By the header of a file of safetensors: its length in 8 bytes, then JSON."""
+    with weights.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > weights.stat().st_size:
+            raise ValueError("the header is longer than the file")
+        header = json.loads(file.read(length))
+    shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
+    return sum(math.prod(map(operator.index, shape)) for shape in shapes)

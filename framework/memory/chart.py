@@ -17,6 +17,7 @@ from groupwise.framework.memory.parts import Part, Phase
 
 GB = 1_000_000_000
 _NAME, _NUMBER, _BAR = 22, 6, 46  # columns; two more stand before the bar
+COLUMNS = 2 + _NAME + _NUMBER + _BAR
 _COLOURS = {
     "context": "bright_black",
     "weights": "blue",
@@ -45,6 +46,16 @@ def plain(line: Line, *, ascii_only: bool = False) -> str:
     """The line without styles, and without spaces at its end."""
     text = "".join(span.text for span in line).rstrip()
     return text.translate(_ASCII) if ascii_only else text
+
+
+def without_bar(line: Line) -> Line:
+    """A row of the chart without its bar, for a screen that is too narrow; any other line as it is.
+
+    Empty where there is nothing but the axis.
+    """
+    if not line or len(line[0].text) != COLUMNS - _BAR or not line[0].text.startswith("  "):
+        return line
+    return () if line[0].text.strip() == "GB" else line[:1]
 
 
 def amount(count: float, digits: int = 1) -> str:

@@ -57,7 +57,7 @@ class MemoryCheck:
         """What does not fit, and the nearest settings that do, line by line."""
         best: Fitted = fitted(self.config, self.planner, self.found.memory)
         if best.config is None:
-            return f"{self}\n{nothing_fits(best)}"
+            return f"{self}\n{nothing_fits(best, self.found.memory)}"
         lines = [f"  {change_text(change)}" for change in best.changes]
         return "\n".join([f"{self} It fits with:", *lines])
 

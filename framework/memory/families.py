@@ -73,6 +73,7 @@ FAMILIES = {
     "smollm3": Family(attention_bias=True, mlp_bias=True, defaults={"tie_word_embeddings": True}),
     "gemma3_text": Family(attention_bias=True, head_norms=True, block_norms=4, defaults=_GEMMA_3),
 }
+_WIDEST = 2**24  # no layer is wider; a number beyond it is a mistake
 _NEEDED = (
     *("vocab_size", "hidden_size", "intermediate_size"),
     *("num_hidden_layers", "num_attention_heads"),
@@ -97,7 +98,7 @@ def count(config: Mapping[str, Any]) -> Counts | None:
     if any(key not in values for key in _NEEDED):
         return None
     for key in (*_NEEDED, "num_key_value_heads", "head_dim"):
-        if type(values.get(key, 1)) is not int or values.get(key, 1) < 1:
+        if type(values.get(key, 1)) is not int or not 0 < values.get(key, 1) < _WIDEST:
             raise ValueError(f"{key} is {values[key]!r}")
     layers, hidden = values["num_hidden_layers"], values["hidden_size"]
     heads = values["num_attention_heads"]

@@ -40,8 +40,9 @@ def write_fitted(target: Path, source: Path, found: Fitted, memory: str) -> bool
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("x", encoding="utf-8") as file:  # never over a file that is there
             file.write(_header(found, memory) + text)
-    except FileExistsError:
-        raise UserError(f"{target}: is there already; name another file") from None
+    except OSError as error:
+        why = "is there already" if target.exists() else f"cannot be written: {error}"
+        raise UserError(f"{target}: {why}; name another file") from error
     return kept
 
 

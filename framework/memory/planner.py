@@ -110,11 +110,17 @@ def _shape(architecture: Architecture) -> SimpleNamespace:
 def fit(config: ExperimentConfig, planner: Planner, memory: int) -> Fit:
     """The config's needs beside `memory` bytes."""
     plan, least = planner.plan(config), planner.plan(config, rows=1)
-    if upper_end(plan) <= memory or plan == least:  # all rows fit, or the engine does not adapt
+
+    def samples(plan: MemoryPlan) -> bool:
+        """Whether each phase fits that would need less with fewer rows."""
+        pairs = zip(plan.phases, least.phases, strict=True)
+        return all(phase.high <= memory or phase == other for phase, other in pairs)
+
+    if samples(plan) or plan == least:  # all rows fit, or the engine does not adapt
         return Fit(plan, least, memory, None)
 
     def fits(rows: int) -> bool:
-        return upper_end(planner.plan(config, rows)) <= memory
+        return samples(planner.plan(config, rows))
 
     most = max(rows_asked(config), config.evaluation.max_rows or MOST_ROWS_GPU)
     rows = most_that_fit(most, fits) or 1

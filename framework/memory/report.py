@@ -20,6 +20,7 @@ from groupwise.framework.memory.chart import GB, Line, Span, amount, chart
 from groupwise.framework.memory.fit import Change, Fitted, Largest, fitted, largest_settings
 from groupwise.framework.memory.parts import Part, Phase
 from groupwise.framework.memory.planner import Fit, Planner, Verdict, fit
+from groupwise.framework.memory.tensors import stored_as
 from groupwise.framework.run.machine import Memory
 
 CARDS = (6, 8, 10, 12, 16, 24)
@@ -130,8 +131,8 @@ def report_lines(report: Report) -> Iterator[Line]:
     """The page, in lines of at most 80 columns but for prose, which a terminal folds."""
     found, notes = report.fit, {}
     if found.rows is not None:
-        several = "s" if found.rows > 1 else ""
-        notes["generation"] = f"with {found.rows} answer{several} at once, as many as fit"
+        several = "s at once, as many as fit" if found.rows > 1 else " at a time"
+        notes["generation"] = f"with {found.rows} answer{several}"
     yield from _head(report)
     yield ()
     yield from chart(found.plan.phases, found.memory, notes)
@@ -151,12 +152,14 @@ def report_lines(report: Report) -> Iterator[Line]:
 
 
 def _head(report: Report) -> Iterator[Line]:
-    model, parameters = report.config.model, report.architecture.parameters
-    form = "in 4 bits" if model.load_in_4bit else "in 8 bits" if model.load_in_8bit else "in full"
+    model, count = report.config.model, report.architecture.parameters
+    stored = stored_as(report.architecture, model, on_gpu=True)
+    bits = {"4bit": 4, "8bit": 8}.get(stored.form, 8 * stored.size)
     trained = "all weights trained" if model.full_finetuning else f"LoRA of rank {model.lora_r}"
     name = printable(model.name, limit=40)
     yield (Span(printable(report.config.name, limit=36), "bold"), Span(f": {name}"))
-    yield (Span(f"{parameters / GB:.2f}B parameters {form}, {trained}"),)
+    parameters = f"{count / 1e9:.2f}B" if count >= 1e9 else f"{count / 1e6:.3g}M"
+    yield (Span(f"{parameters} parameters in {bits} bits, {trained}"),)
     said = "Predicted peaks by part, in GB of 1e9 bytes; nothing was loaded."
     yield (Span(said, "bright_black"),)
 
@@ -180,7 +183,7 @@ def _verdict(report: Report) -> Iterator[Line]:
     if found.verdict == "fits":
         return
     if best.config is None:
-        yield (Span(nothing_fits(best)),)
+        yield (Span(nothing_fits(best, found.memory)),)
         return
     yield (Span(f"It fits, with up to {amount(best.needed)}, after:"),)
     for change in best.changes:
@@ -221,11 +224,12 @@ def _yaml(value: Any) -> str:
     )
 
 
-def nothing_fits(best: Fitted) -> str:
+def nothing_fits(best: Fitted, memory: int) -> str:
     """What is still needed when everything that is tried has been, and what would fit instead."""
     tried = ", ".join(f"{change.key} {_yaml(change.new)}" for change in best.changes)
     tried = f"Even with {tried} it" if tried else "Nothing that could be changed makes it fit: it"
-    return f"{tried} needs up to {amount(best.needed)}; {best.instead}."
+    digits = 1 if amount(best.needed) != amount(memory) else 2
+    return f"{tried} needs up to {amount(best.needed, digits)}; {best.instead}."
 
 
 def _cards(report: Report) -> str:

@@ -8,12 +8,11 @@ Left out: loading (`loading.py`), and hub names, which only the hub can check.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from groupwise.evaluation.log.files import write_json
+from groupwise.evaluation.log.files import read_json, write_json
 from groupwise.framework.config.locations import where_now
 from groupwise.framework.config.paths import nearby
 from groupwise.rewards.errors import UserError
@@ -65,11 +64,14 @@ def check_model_folder(config: ModelConfig, name_key: str = "model.name") -> Non
 
 
 def base_of_adapter(folder: Path) -> str | None:
-    """The base model an adapter folder names; None if `folder` holds no adapter."""
+    """The base model an adapter folder names; None if `folder` holds no adapter.
+
+    Raises UserError where its config cannot be read.
+    """
     file = folder / "adapter_config.json"
     if not file.is_file():
         return None
-    name = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    name = read_json(file).get("base_model_name_or_path")
     return str(name) if name else None
 
 
@@ -92,8 +94,7 @@ def follow_moved_base(adapter: Path, name: str) -> None:
             "model.name to the folder where it is now."
         )
     file = adapter / "adapter_config.json"
-    settings = json.loads(file.read_text(encoding="utf-8"))
-    write_json(file, settings | {"base_model_name_or_path": absolute(name)})
+    write_json(file, read_json(file) | {"base_model_name_or_path": absolute(name)})
 
 
 def as_saved(config: ModelConfig, folder: Path) -> ModelConfig:

@@ -84,6 +84,11 @@ BAD = {
         "rows.jsonl: is there already",
     ),
     "a folder": (["mine.yaml", "--vram", "8", "--fit", "."], ".: is a folder"),
+    "no file to write": (
+        ["mine.yaml", "--vram", "8", "--fit", "rows.jsonl/new.yaml"],
+        "rows.jsonl/new.yaml: cannot be written",
+    ),
+    "standard output": (["mine.yaml", "--vram", "8", "--fit", "-"], "--fit -: name the file"),
     "a wrong key": (["mine.yaml", "--set", "training.max_step=1"], "did you mean"),
 }
 

@@ -71,9 +71,10 @@ def test_a_folder_goes_before_the_table_and_a_broken_one_is_named(tmp_path: Path
     found = read_architecture(ModelConfig(name=str(tmp_path)))
     assert found.parameters == 2 * 10 * 8 + 4 * 8 * 8 + 3 * 8 * 16 + 3 * 8
     assert (found.embedding, found.head, found.norms, found.biases) == (80, 80, 24, 0)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
-        read_architecture(ModelConfig(name=str(tmp_path)))
+    for broken in ("{", '{"a":' * 100_000):
+        (tmp_path / "config.json").write_text(broken)
+        with pytest.raises(UserError, match="cannot be read"):
+            read_architecture(ModelConfig(name=str(tmp_path)))
 
 
 TINY = {
@@ -90,6 +91,7 @@ def folder_with(folder: Path, name: str, content: dict[str, object]) -> Path:
 
 WRONG: dict[str, dict[str, object]] = {
     "a width": {"hidden_size": "x"},
+    "more than there is": {"vocab_size": 10**30},
     "no layers": {"num_hidden_layers": -1},
     "quantisation": {"quantization_config": [1]},
     "rope": {"rope_scaling": "x"},
@@ -123,6 +125,36 @@ def test_an_earlier_adapter_is_counted(tmp_path: Path, with_weights: bool) -> No
     assert read_architecture(ModelConfig(name=str(adapter))) == found
     merged = ModelConfig(name=str(base), adapter=str(adapter), adapter_mode="merge")
     assert read_architecture(merged).adapter is None
+
+
+def header(text: bytes, length: int | None = None) -> bytes:
+    return (len(text) if length is None else length).to_bytes(8, "little") + text
+
+
+# what the adapter's file of weights holds, or its config where there is none
+BROKEN: dict[str, bytes | str] = {
+    "no weights": b"garbage of more than 8 bytes",
+    "longer than the file": header(b"{}", 2**62),
+    "no object": header(b"[1]"),
+    "no tensors": header(b'{"a": 7}'),
+    "no shape": header(b'{"a": {"shape": ["x"]}}'),
+    "no JSON": "{",
+    "a list": "[1]",
+    "no rank": '{"r": "x", "target_modules": []}',
+    "nested": '{"a":' * 100_000,
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_adapter_is_named(broken: str, tmp_path: Path) -> None:
+    base = folder_with(tmp_path / "base", "config.json", TINY)
+    adapter, content = folder_with(tmp_path / "adapter", "adapter_config.json", {}), BROKEN[broken]
+    if isinstance(content, bytes):
+        (adapter / "adapter_model.safetensors").write_bytes(content)
+    else:
+        (adapter / "adapter_config.json").write_text(content)
+    with pytest.raises(UserError, match="adapter"):
+        read_architecture(ModelConfig(name=str(base), adapter=str(adapter)))
 
 
 def test_a_name_in_the_hubs_cache_goes_before_the_table(

@@ -249,6 +249,15 @@ def test_sampling_takes_what_is_left() -> None:
     assert plans[0][0] < plans[1][0] < plans[2][0]
 
 
+def test_rows_do_not_depend_on_what_training_needs() -> None:
+    """Where training does not fit, the page shows sampling as it would be."""
+    rows = []
+    for checkpointing in ("unsloth", False):
+        config = config_of("unsloth/Qwen3-4B", model__use_gradient_checkpointing=checkpointing)
+        rows.append(fit(config, planner_of(config, 8 * GB), 8 * GB).rows)
+    assert rows[0] == rows[1] != 1
+
+
 def test_without_a_card_generate_keeps_to_its_rows() -> None:
     config = config_of(
         "unsloth/Llama-3.2-1B-Instruct",

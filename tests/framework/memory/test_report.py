@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from conftest import assert_golden
 
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.memory.architecture import read_architecture
-from groupwise.framework.memory.chart import GB, amount, chart, plain
+from groupwise.framework.memory.chart import GB, amount, chart, plain, without_bar
 from groupwise.framework.memory.fit import Change, Fitted, Largest
 from groupwise.framework.memory.parts import MemoryPlan, Part, Phase
-from groupwise.framework.memory.planner import Fit
+from groupwise.framework.memory.planner import Fit, with_keys
 from groupwise.framework.memory.report import Report, card_of, report_json, report_lines
 from groupwise.framework.run.machine import Memory
 
@@ -80,6 +83,28 @@ def test_what_a_terminal_cannot_draw_is_drawn_in_ascii() -> None:
     page = text(report(5.2), ascii_only=True)
     assert page.isascii()
     assert "####" in page
+
+
+def test_a_narrow_screen_has_the_numbers_without_bars() -> None:
+    lines = [plain(without_bar(line)) for line in report_lines(report(5.2))]
+    assert not any("█" in line or "━" in line for line in lines)
+    assert lines[0] == "mine: unsloth/Qwen3-4B"
+    assert "  weights               2.65" in lines
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"name": "unsloth/Qwen3-4B"}, "4.02B parameters in 4 bits, "),
+        ({"name": "unsloth/Qwen3-0.6B", "load_in_4bit": False}, "596M parameters in 16 bits, "),
+        ({"name": "toy", "load_in_4bit": False, "dtype": "float32"}, " parameters in 32 bits, "),
+    ],
+)
+def test_the_head_says_how_large_and_in_which_form(model: dict[str, Any], expected: str) -> None:
+    config = with_keys(report(12).config, {f"model.{key}": value for key, value in model.items()})
+    one = replace(report(12), config=config, architecture=read_architecture(config.model))
+    assert expected in text(one).splitlines()[1]
+    assert "0.00B" not in text(one)
 
 
 @pytest.mark.parametrize("size", [0.001, 1, 7, 900])

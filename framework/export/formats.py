@@ -177,8 +177,9 @@ def _write_modelfile(tuned: Tuned, file: Path) -> list[str]:
     notices = []
     if text is None:
         notices.append(
-            "Ollama's own language cannot say this chat template, so there is no Modelfile; "
-            "llama-server and others read the template in the file itself"
+            "Ollama's own language cannot say this chat template, or a text with three quotation "
+            "marks in it, so there is no Modelfile; llama-server and others read the template in "
+            "the file itself"
         )
     else:
         write_text(file.with_name("Modelfile"), text)

@@ -170,8 +170,8 @@ def _temporary() -> Path:
 
 _ELSEWHERE = {
     "runs": "start from another folder, or name one with --output-dir",
-    "models (the hub's cache)": "set the variable HF_HOME to a folder on a larger disk",
-    "temporary files": "set the variable TMPDIR to a folder on a larger disk",
+    "models (the hub's cache)": "set the variable HF_HOME to a writable folder with space",
+    "temporary files": "set the variable TMPDIR to a writable folder with space",
 }
 
 

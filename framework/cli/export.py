@@ -13,7 +13,7 @@ from groupwise.evaluation.tables import comparison_table, print_table
 from groupwise.evaluation.text import percent
 from groupwise.framework.cli.common import print_json
 from groupwise.framework.cli.options import add_json, add_overrides, add_quiet
-from groupwise.framework.export.check import Check, lost
+from groupwise.framework.export.check import NO_TRAINING_SHOWS, Check, lost
 from groupwise.framework.export.formats import FORMATS, gguf
 from groupwise.framework.export.gguf import QUANTISATIONS
 from groupwise.framework.export.hub import check_folder, check_hub, check_name, push
@@ -180,6 +180,8 @@ def _print_check(check: Check) -> None:
         ]
         for name, text in rows:
             print(f"{name:<17} {text}")
+        if not found.shows_training:
+            print(f"note: {NO_TRAINING_SHOWS}")
         print()
     if check.comparison is not None:
         print_table(comparison_table(check.comparison))

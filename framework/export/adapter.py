@@ -31,7 +31,11 @@ def write_adapter(source: Source, folder: Path) -> list[str]:
     write_json(folder / "adapter_config.json", settings | {"base_model_name_or_path": name})
     if source.public_base is not None:
         return []
+    if Path(name) == source.run_dir.merged_base.resolve():
+        remedy = "The run has made it itself: others can use --format merged"
+    else:
+        remedy = "If others know the model by a name of the hub, say --base OWNER/NAME"
     return [
         f"the adapter names its base model by a folder of this machine, {name}: it loads nowhere "
-        "else. If others know the model by a name of the hub, say --base OWNER/NAME"
+        f"else. {remedy}"
     ]

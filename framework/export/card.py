@@ -20,7 +20,7 @@ from groupwise.evaluation.summary import SUMMARY
 from groupwise.evaluation.text import percent, printable, rounded
 from groupwise.framework.config import ExperimentConfig, TrainingConfig, WarmStartConfig
 from groupwise.framework.config.locations import exists, paths_in
-from groupwise.framework.export.check import Check, lost
+from groupwise.framework.export.check import NO_TRAINING_SHOWS, Check, lost
 from groupwise.framework.export.source import Source
 from groupwise.framework.export.tuned import Tuned
 
@@ -207,7 +207,7 @@ def _checked(check: Check | None) -> str:
         f"{percent(found.token_agreement, 1)} of {found.tokens} likeliest tokens are the same, and "
         f"its probabilities differ by {found.divergence:.2g} nats a token (KL divergence), where "
         f"rounding explains {found.tolerance:.2g}; from the model before training it differs by "
-        f"{found.from_base:.2g}."
+        f"{found.from_base:.2g}." + ("" if found.shows_training else f" Note: {NO_TRAINING_SHOWS}.")
     )
 
 

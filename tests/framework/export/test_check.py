@@ -181,6 +181,12 @@ def test_an_adapter_that_changes_little_is_still_told_from_none() -> None:
     assert "is nearer to the model before training" in said
 
 
+def test_training_that_has_changed_nothing_is_no_failure_but_shows() -> None:
+    assert found(reference_of(TUNED, BASE), TUNED, 1e-3).shows_training
+    nothing = found(reference_of(TUNED, TUNED), TUNED, 1e-3)
+    assert (nothing.shows_training, list(failures(nothing))) == (False, [])
+
+
 def pair(value: float, low: float, high: float) -> Pair:
     row = Difference(Estimate(0.8), Estimate(0.8), Estimate(value, low, high), 0.5, "exact")
     side: Any = None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from groupwise.framework.config import ExperimentConfig
+from groupwise.framework.export.adapter import write_adapter
 from groupwise.framework.export.place import check_place
 from groupwise.framework.export.source import Source, source_of
 from groupwise.framework.run.directory import RunDir, create_run_dir
@@ -85,6 +86,14 @@ def test_what_others_call_the_base(run: RunDir) -> None:
     assert found.dtype_16bit == "float16"
     named = Source(found.run_dir, found.config, found.folder, found.label, found.base, "o/n")
     assert named.public_base == "o/n"
+
+
+def test_an_adapter_on_a_base_of_this_machine(run: RunDir, tmp_path: Path) -> None:
+    (said,) = write_adapter(source_of(run.path), tmp_path)
+    assert "say --base OWNER/NAME" in said
+    model_folder(run.merged_base)
+    (said,) = write_adapter(source_of(run.path), tmp_path)
+    assert "others can use --format merged" in said
 
 
 def _no_final_model(run: RunDir) -> Path:

@@ -110,7 +110,8 @@ def read_architecture(model: ModelConfig, terminal: Terminal | None = None) -> A
     `terminal` shows that a family is counted which is not known here: that takes seconds.
 
     Raises:
-        UserError: there is no config.json for this name here, or transformers cannot build it.
+        UserError: there is no config.json for this name here, transformers cannot build it, or it
+            has none of `target_modules`.
     """
     name, adapter = model.name, model.adapter
     base = base_of_adapter(Path(name))
@@ -130,7 +131,18 @@ def read_architecture(model: ModelConfig, terminal: Terminal | None = None) -> A
         found = replace(found, quantised="4bit", kept_in_16_bits=None if is_dynamic else 0)
     if adapter is not None and model.adapter_mode == "continue":
         found = replace(found, adapter=_adapter_parameters(Path(adapter), found))
+    elif not model.full_finetuning:
+        _check_targets(found, model.target_modules)
     return found
+
+
+def _check_targets(found: Architecture, names: tuple[str, ...]) -> None:
+    """Raises UserError if a LoRA would be on no layer; experts (`other`) have their own names."""
+    if found.linears and not found.other and not any(found.adapted(names)):
+        there = ", ".join(dict.fromkeys(linear.name for linear in found.linears if linear.adapts))
+        raise UserError(
+            f"model.target_modules: the model has no {', '.join(names)}; its layers are {there}"
+        )
 
 
 @contextmanager

@@ -127,6 +127,12 @@ def test_an_earlier_adapter_is_counted(tmp_path: Path, with_weights: bool) -> No
     assert read_architecture(merged).adapter is None
 
 
+def test_layers_to_adapt_that_are_not_there_are_named(tmp_path: Path) -> None:
+    folder_with(tmp_path, "config.json", TINY)
+    with pytest.raises(UserError, match=r"target_modules: the model has no qkv; its layers are q_"):
+        read_architecture(ModelConfig(name=str(tmp_path), target_modules=("qkv",)))
+
+
 def header(text: bytes, length: int | None = None) -> bytes:
     return (len(text) if length is None else length).to_bytes(8, "little") + text
 

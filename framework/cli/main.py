@@ -93,6 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(arguments, USER_ERROR, f"{error}{_with_less_memory(error, arguments)}")
     except UserError as error:
         return _failed(arguments, USER_ERROR, str(error))
+    except MemoryError:
+        said = "this machine's memory is used up; what was written is kept. End other programs"
+        return _failed(arguments, USER_ERROR, f"{said}, or choose smaller settings")
     except KeyboardInterrupt:
         kept = "; what was finished is kept" if arguments.how_to_resume else ""
         # Of several processes, which are all stopped, one says so.

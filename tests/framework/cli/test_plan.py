@@ -145,6 +145,17 @@ def test_the_config_of_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert less.data.train == str(folder / "rows.jsonl")
 
 
+def test_memory_that_is_used_up_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def used_up(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("groupwise.framework.cli.plan.read_architecture", used_up)
+    assert main(["plan", PRESET, "--vram", "8"]) == 2
+    assert "this machine's memory is used up" in capsys.readouterr().err
+
+
 # --- train -----------------------------------------------------------------------------------
 
 HUGE = {

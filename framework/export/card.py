@@ -150,7 +150,11 @@ def _numbers(source: Source, check: Check | None) -> list[str]:
     data = source.config.data
     name = _shown_data(data.eval or data.train)
     text = f"## Numbers\n\nOn held-out problems of {name}, in %, with 95 % intervals:\n\n{table}"
-    return [text if pair is None else f"{text}\n\n{lost(pair)}"]
+    if pair is None:
+        return [text]
+    asked_all = len({summary["num_examples"] for summary in summaries.values()}) == 1
+    some = "" if asked_all else "This export was asked only some of these problems. On those: "
+    return [f"{text}\n\n{some}{lost(pair)}"]
 
 
 def _estimate(found: Mapping[str, Any] | None) -> str:

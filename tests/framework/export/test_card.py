@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from test_check import pair
 
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.export.card import card
+from groupwise.framework.export.check import Check
 from groupwise.framework.export.precision import Precision
 from groupwise.framework.export.source import source_of
 from groupwise.framework.export.tuned import Tuned
 from groupwise.framework.run.directory import create_run_dir
 
 
-def card_of(folder: Path, low: float | None = 0.4, **training: Any) -> str:
-    """The card of a run without weights, whose base and tuned models were measured."""
+def card_of(
+    folder: Path, low: float | None = 0.4, exported: int | None = None, **training: Any
+) -> str:
+    """The card of a run without weights, whose base and tuned models were measured on 200 problems,
+    and its export on `exported` if it was.
+    """
     for name in ("base", "runs/r/final_model"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name in ("train.jsonl", "held.jsonl"):
@@ -35,14 +42,16 @@ def card_of(folder: Path, low: float | None = 0.4, **training: Any) -> str:
         run.final_model.mkdir()
         for name in ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json"):
             (run.final_model / name).write_text("{}")
-        for label in ("base", "tuned"):
+        for label, asked in {"base": 200, "tuned": 200, "tuned-merged": exported or 0}.items():
             made = run.evaluation(label)
             made.mkdir(parents=True)
             found = {"value": 0.5, "low": low, "high": low and 0.6}
-            summary = {"pass_at_k": {"1": found}, "num_examples": 1, "num_samples": 8}
+            summary = {"pass_at_k": {"1": found}, "num_examples": asked, "num_samples": 8 * asked}
             (made / "summary.json").write_text(json.dumps(summary))
     tuned = Tuned(source_of(run.path), Precision(16, "float32"), None, None)
-    return card(tuned, "peft", "print()", None)
+    compared: Any = SimpleNamespace(pairs=[pair(0, 0, 0)])
+    check = Check(None, compared, ()) if exported else None
+    return card(tuned, "peft", "print()", check)
 
 
 WARM = {"enabled": True, "completion_field": "solution", "max_steps": 7, "learning_rate": 3e-3}
@@ -74,3 +83,10 @@ def test_how_it_was_made(name: str, tmp_path: Path) -> None:
 
 def test_a_single_problem_has_no_interval(tmp_path: Path) -> None:
     assert "| pass@1 | 50.0 | 50.0 |" in card_of(tmp_path, low=None)
+
+
+def test_an_export_that_was_asked_fewer_problems(tmp_path: Path) -> None:
+    assert "only some" not in card_of(tmp_path / "all", exported=200)
+    text = card_of(tmp_path / "some", exported=20)
+    assert "| problems × answers | 200 × 8 | 200 × 8 | 20 × 8 |" in text
+    assert "asked only some of these problems. On those: pass@1: the export lost" in text

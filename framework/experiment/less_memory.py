@@ -39,13 +39,13 @@ def advise(error: ShortOfMemoryError, config: ExperimentConfig) -> None:
     if error.what not in uses:
         return
     config = with_checkpointing(config, checkpointing(config))
-    try:
-        architecture = read_architecture(config.model)
-    except UserError:  # a family that is not known: no plan
-        return
     device = "cuda" if sys.modules["torch"].cuda.is_available() else "cpu"
     lacking = error.shortage.lacking or 0
-    found = nearest_fit(config, architecture, uses[error.what], lacking, device=device)
+    try:
+        architecture = read_architecture(config.model)
+        found = nearest_fit(config, architecture, uses[error.what], lacking, device=device)
+    except UserError:  # a family or a quantisation that is not known: no plan
+        return
     if found is not None:
         settings = [Setting(key, value, _now(config, key)) for key, value in found.values.items()]
         error.advise(settings, f"By the memory plan, this needs {amount(found.spared)} less")

@@ -63,7 +63,8 @@ class Architecture:
     tower: int = 0
     other: int = 0
     quantised: str | None = None
-    """"4bit" or "8bit" where the checkpoint itself is quantised."""
+    """"4bit" or "8bit" of bitsandbytes where the checkpoint itself is quantised; else its method,
+    of which there is no plan."""
     kept_in_16_bits: int | None = 0
     """Parameters of `linears` that a quantised checkpoint keeps in 16 bits; None: not known."""
     sliding_window: int | None = None
@@ -198,7 +199,8 @@ def _architecture(
     config: Mapping[str, Any], counted: Counts, source: str, *, here: bool
 ) -> Architecture:
     quantisation = config.get("quantization_config") or {}
-    quantised = "4bit" if quantisation.get("load_in_4bit") else None
+    quantised = str(quantisation.get("quant_method", "unknown")) if quantisation else None
+    quantised = "4bit" if quantisation.get("load_in_4bit") else quantised
     quantised = "8bit" if quantisation.get("load_in_8bit") else quantised
     skipped = tuple(quantisation.get("llm_int8_skip_modules") or ())
     return Architecture(

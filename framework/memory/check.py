@@ -20,6 +20,7 @@ from groupwise.framework.memory.families import count
 from groupwise.framework.memory.fit import Fitted, fitted
 from groupwise.framework.memory.planner import Fit, Planner, fit
 from groupwise.framework.memory.report import change_text, nothing_fits, verdict_text
+from groupwise.framework.memory.tensors import stored_as
 from groupwise.framework.run.machine import Memory, card, main_memory
 from groupwise.rewards.errors import UserError
 
@@ -86,9 +87,16 @@ def check_memory(config: ExperimentConfig, prompt_tokens: int | None = None) -> 
 
 
 def _known(model: ModelConfig) -> Architecture | None:
-    """The architecture, where it needs no import of transformers: Unsloth has to come before."""
+    """The architecture, where there is a plan of it, and no need to import transformers.
+
+    Unsloth has to come before that.
+    """
     try:
         config, _ = find_config(model.name)
-        return None if count(config) is None else read_architecture(model)
+        if count(config) is None:
+            return None
+        architecture = read_architecture(model)
+        stored_as(architecture, model, on_gpu=True)  # raises where it is quantised otherwise
+        return architecture
     except UserError:  # whoever loads the model says what is wrong with it
         return None

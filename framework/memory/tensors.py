@@ -15,6 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from groupwise.evaluation.text import printable
+from groupwise.rewards.errors import UserError
+
 if TYPE_CHECKING:
     from groupwise.framework.config import ModelConfig
     from groupwise.framework.memory.architecture import Architecture
@@ -43,15 +46,26 @@ def stored_as(architecture: Architecture, model: ModelConfig, *, on_gpu: bool) -
 
     Adapters are float32 in any case. In a full fine-tuning the norms are, on a card, and all
     weights where the card computes in float16. `dtype: auto` is 16 bits, but on a CPU without them.
+    A checkpoint that is quantised keeps its form, whatever the config asks for.
+
+    Raises:
+        UserError: the checkpoint is quantised otherwise than by bitsandbytes, such as with GPTQ.
     """
+    own = architecture.quantised
+    if own not in (None, "4bit", "8bit"):
+        raise UserError(
+            f"model.name: {printable(model.name)}: its weights are quantised with "
+            f"{printable(own, limit=40)}; a plan knows 4 and 8 bits of bitsandbytes. Name the same "
+            "model in 16 bits (model.load_in_4bit: true quantises it)"
+        )
     has_16_bits = on_gpu or model.dtype == "bfloat16" or _cpu_has_bfloat16()
     compute = 2 if has_16_bits and model.dtype != "float32" else 4
     if model.full_finetuning:
         size = 4 if model.dtype == "float16" and on_gpu else compute
         return Stored("plain", size, 4 if on_gpu else size, size, compute)
-    form: Form = "8bit" if model.load_in_8bit else "plain"
-    if model.load_in_4bit or architecture.quantised == "4bit":
-        form = "4bit"
+    form: Form = "4bit" if model.load_in_4bit else "8bit" if model.load_in_8bit else "plain"
+    if own is not None:
+        form = "4bit" if own == "4bit" else "8bit"
     return Stored(form, compute, compute, 4, compute)
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import RunCli, processor_seconds, write_yaml
 
+from groupwise.evaluation.text import printable
 from groupwise.framework.cli.main import main
 from groupwise.framework.config import ExperimentConfig, preset_text
+from groupwise.framework.memory.architecture import read_architecture
 from groupwise.framework.memory.check import check_memory
+from groupwise.framework.memory.tensors import stored_as
 from groupwise.framework.run.machine import Memory, card
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -178,6 +182,39 @@ def test_a_model_that_is_not_known_is_not_refused() -> None:
         "model.max_seq_length=200000"
     ])  # fmt: skip
     assert check_memory(config) is None
+
+
+SHAPE = {
+    **{"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "vocab_size": 300},
+    **{"num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 512},
+}
+
+
+def quantised(folder: Path, quantisation: dict[str, Any]) -> ExperimentConfig:
+    """The config above, with a model whose config.json has this `quantization_config`."""
+    (folder / "model").mkdir()
+    content = json.dumps({**SHAPE, "quantization_config": quantisation})
+    (folder / "model/config.json").write_text(content)
+    return ExperimentConfig.from_yaml("mine.yaml", ["model.name=model"])
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "compressed-tensors", "mxfp4", "\x1b[7m"])
+def test_other_quantisations_are_named_by_plan_and_not_refused_by_train(
+    method: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = quantised(folder, {"quant_method": method, "bits": 4})
+    assert main(["plan", "mine.yaml", "--vram", "8", "--set", "model.name=model"]) == 2
+    told = capsys.readouterr().err
+    assert f"quantised with {printable(method)}; a plan knows 4 and 8 bits" in told
+    assert "Name the same model in 16 bits" in told
+    assert check_memory(config) is None
+
+
+@pytest.mark.parametrize(("bits", "asked"), [(4, "8"), (8, "4")])
+def test_a_quantised_checkpoint_keeps_its_form(bits: int, asked: str, folder: Path) -> None:
+    config = quantised(folder, {"quant_method": "bitsandbytes", f"load_in_{bits}bit": True})
+    model = replace(config.model, load_in_4bit=asked == "4", load_in_8bit=asked == "8")
+    assert stored_as(read_architecture(model), model, on_gpu=True).form == f"{bits}bit"
 
 
 SMI = """#!/bin/sh

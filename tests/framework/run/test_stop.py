@@ -138,6 +138,8 @@ def test_a_closed_window_leaves_a_checkpoint(tiny_yaml: Path, tmp_path: Path) ->
          "--set", "training.warm_start.enabled=false"],
         cwd=tmp_path, env={**os.environ, **ENVIRONMENT, "TERM": "xterm"},
         stdin=inside, stdout=inside, stderr=inside,
+        # These tests may run under nohup, and what ignores it is not told.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )  # fmt: skip
     os.close(inside)
     os.set_blocking(window, False)

@@ -48,7 +48,9 @@ def test_a_library_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.Mon
 def test_without_the_converter_the_message_says_where_it_was_looked_for(
     named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    (tmp_path / "llama_cpp.py").write_text("")  # in place of the library, where it is not installed
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("LLAMA_CPP_DIR", raising=False)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     if named:

@@ -53,10 +53,11 @@ def largest_settings(
     forward = _largest(config, planner, memory, "completions_per_forward", _forwards(config))
     if config.training.method == "group_scores":
         return (forward,)
+    rows = () if config.model.fast_inference else (_largest_rows(config, planner, memory),)
     return (
         _longest(config, planner, memory),
         _largest(config, planner, memory, "num_generations", _generations(config)),
-        _largest_rows(config, planner, memory),
+        *rows,  # vLLM decides about them itself
         forward,
     )
 

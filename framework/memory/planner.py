@@ -6,7 +6,8 @@
 The engines `slots` and `generate` sample as many rows at once as memory allows: fewer are slower,
 and no fault. So what sampling needs is one row of full length; more are what it takes where they
 fit. What fits, fits at the upper end of the interval. Left out: vLLM, which takes a share of the
-card that the config names, and fails by itself where that is too little.
+card that the config names, and fails by itself where that is too little; of its keys and values
+those of one answer are counted, in all phases.
 """
 
 from __future__ import annotations
@@ -116,6 +117,8 @@ def fit(config: ExperimentConfig, planner: Planner, memory: int) -> Fit:
         pairs = zip(plan.phases, least.phases, strict=True)
         return all(phase.high <= memory or phase == other for phase, other in pairs)
 
+    if config.model.fast_inference:
+        return Fit(least, least, memory, None)
     if samples(plan) or plan == least:  # all rows fit, or the engine does not adapt
         return Fit(plan, least, memory, None)
 

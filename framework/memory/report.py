@@ -141,7 +141,8 @@ def report_lines(report: Report) -> Iterator[Line]:
     yield _sum("disk", found.plan.disk)
     if report.config.model.fast_inference:
         share = f"{report.config.model.gpu_memory_utilization:.0%} of the card"
-        yield (Span("vLLM         ", "bold"), Span(f"keeps {share} for itself: not predicted"))
+        counted = "all that is counted here are the keys and values of one answer"
+        yield (Span("vLLM         ", "bold"), Span(f"takes {share}; {counted}"))
     if report.hours:
         yield (Span("time         ", "bold"), Span(report.hours))
     yield ()
@@ -179,6 +180,8 @@ def _verdict(report: Report) -> Iterator[Line]:
     if report.cards:
         yield (Span(f"{_cards(report)}. Above and below: {report.card.name} (`--vram GB`)."),)
     said = verdict_text(found, printable(report.card.name, limit=40))
+    if report.config.model.fast_inference:
+        said += " The rest of vLLM's share is not predicted, and comes on top."
     yield (Span(said, f"bold {_STYLES[found.verdict]}"),)
     if found.verdict == "fits":
         return

@@ -14,7 +14,13 @@ from groupwise.framework.memory.chart import GB, amount, chart, plain, without_b
 from groupwise.framework.memory.fit import Change, Fitted, Largest
 from groupwise.framework.memory.parts import MemoryPlan, Part, Phase
 from groupwise.framework.memory.planner import Fit, with_keys
-from groupwise.framework.memory.report import Report, card_of, report_json, report_lines
+from groupwise.framework.memory.report import (
+    Report,
+    card_of,
+    make_report,
+    report_json,
+    report_lines,
+)
 from groupwise.framework.run.machine import Memory
 
 MB = 1_000_000
@@ -105,6 +111,17 @@ def test_the_head_says_how_large_and_in_which_form(model: dict[str, Any], expect
     one = replace(report(12), config=config, architecture=read_architecture(config.model))
     assert expected in text(one).splitlines()[1]
     assert "0.00B" not in text(one)
+
+
+def test_with_vllm_the_page_counts_one_answer_everywhere() -> None:
+    config = with_keys(report(12).config, {"model.fast_inference": True})
+    architecture = read_architecture(config.model)
+    one = make_report(config, architecture, card_of(12), Memory("this machine", 32 * GB, 30 * GB))
+    page = text(one)
+    assert "takes 50% of the card; all that is counted here are the keys and values of one" in page
+    assert f"training needs up to {amount(one.fit.plan.phases[-1].high)}, which" in page
+    assert "The rest of vLLM's share is not predicted, and comes on top." in page
+    assert "training.max_rows" not in page
 
 
 @pytest.mark.parametrize("size", [0.001, 1, 7, 900])

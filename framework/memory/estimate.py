@@ -20,6 +20,8 @@ is slower and no error. Left out: several GPUs, a display on the same card.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from groupwise.framework.config import ExperimentConfig
 from groupwise.framework.memory.architecture import Architecture
 from groupwise.framework.memory.generation import copied_weights, generation_parts, samplings
@@ -66,7 +68,8 @@ def plan_memory(
     base = _base_parts(config, architecture, stored, on_gpu=on_gpu)
     state, gradients = _trained(config, architecture, stored, on_gpu=on_gpu)
     state += reward_model_parts(config, on_gpu=on_gpu)
-    sampled, kept = [], []
+    sampled: list[Phase] = []
+    kept: list[Part] = []
     for use in samplings(config, architecture, prompt, on_gpu=on_gpu):
         sampling = use if rows is None else use.limited(rows, on_gpu=on_gpu)
         parts = generation_parts(sampling, architecture, stored, on_gpu=on_gpu)
@@ -74,13 +77,14 @@ def plan_memory(
             parts += copied_weights(architecture, config.model, stored, on_gpu=on_gpu)
         if sampling.engine == "vllm":  # whose pool stays for as long as the process
             kept = [part for part in parts if part.name == "kv_cache"]
-        sampled.append(parts)
+        phase = _phase("generation", [*base, *state, *parts], architecture)
+        sampled.append(replace(phase, use=sampling.what, rows=sampling.rows))
     steps = forwards(config, prompt)
     parts_of = gpu_parts if on_gpu else cpu_parts
     trained = [parts_of(forward, architecture, stored, checkpointing) for forward in steps]
     phases = [_phase("loading", base, architecture)]
     if sampled:
-        phases.append(_phase("generation", [*base, *state, *max(sampled, key=_sum)], architecture))
+        phases.append(max(sampled, key=lambda phase: phase.expected))
     if trained:
         parts = [*base, *state, *kept, *gradients, *max(trained, key=_sum)]
         phases.append(_phase("training", parts, architecture))

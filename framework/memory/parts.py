@@ -22,12 +22,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What is in memory at the peak of a phase; the peak lies between `low` and `high`."""
+    """What is in memory at the peak of a phase; the peak lies between `low` and `high`.
+
+    Of generation: `use` is the sampling that needs most, `rows` the answers that it has at once.
+    """
 
     name: PhaseName
     parts: tuple[Part, ...]
     low: int
     high: int
+    use: str = ""
+    rows: int = 0
 
     @property
     def expected(self) -> int:

@@ -114,6 +114,7 @@ def _phase_json(phase: Phase) -> dict[str, Any]:
         "expected": phase.expected,
         "low": phase.low,
         "high": phase.high,
+        **({"use": phase.use, "rows": phase.rows} if phase.use else {}),
         "parts": [asdict(part) for part in phase.parts],
     }
 
@@ -129,10 +130,9 @@ def _largest_json(one: Largest) -> dict[str, Any]:
 
 def report_lines(report: Report) -> Iterator[Line]:
     """The page, in lines of at most 80 columns but for prose, which a terminal folds."""
-    found, notes = report.fit, {}
-    if found.rows is not None:
-        several = "s at once, as many as fit" if found.rows > 1 else " at a time"
-        notes["generation"] = f"with {found.rows} answer{several}"
+    found = report.fit
+    generation = (phase for phase in found.plan.phases if phase.use)
+    notes: dict[str, str] = {phase.name: _rows_note(phase, found.rows) for phase in generation}
     yield from _head(report)
     yield ()
     yield from chart(found.plan.phases, found.memory, notes)
@@ -150,6 +150,14 @@ def report_lines(report: Report) -> Iterator[Line]:
     if report.largest:
         yield ()
         yield from _table(report)
+
+
+def _rows_note(phase: Phase, most: int | None) -> str:
+    """Whose answers they are, and how many at once; `most`: as many as fit, if not all do."""
+    if phase.rows == 1:
+        return f"{phase.use}: 1 answer at a time"
+    bounded = ", as many as fit" if phase.rows == most else ""
+    return f"{phase.use}: {phase.rows:,} answers at once{bounded}"
 
 
 def _head(report: Report) -> Iterator[Line]:

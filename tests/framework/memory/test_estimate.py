@@ -86,6 +86,8 @@ def test_an_evaluation_that_needs_more_than_the_rollouts_decides() -> None:
     assert both.expected > rollouts.expected
     [cache] = [p for p in both.parts if p.name == "kv_cache"]
     assert cache.what.startswith("evaluation: 64 rows of 768 tokens")
+    assert (both.use, both.rows) == ("evaluation", 64)
+    assert rollouts.use == "rollouts"
 
 
 def test_a_supervised_run_without_evaluation_samples_nothing() -> None:

@@ -42,7 +42,8 @@ def report(size: float, *, rows: int | None = 12) -> Report:
         {"name": "mine", "model": {"name": "unsloth/Qwen3-4B"}, "data": {"train": "toy"}}
     )
     sampling = (*BASE, Part("kv_cache", 2 * GB))
-    phases = (phase("loading", BASE), phase("generation", sampling), phase("training", TRAINING))
+    generation = replace(phase("generation", sampling), use="evaluation", rows=rows or 2048)
+    phases = (phase("loading", BASE), generation, phase("training", TRAINING))
     host = (Part("process", 3 * GB), Part("loading", 5 * GB), Part("small", 1))
     plan = MemoryPlan(phases, host, (Part("hub_download", 8 * GB),))
     card = card_of(size)

@@ -18,7 +18,7 @@ from groupwise.framework.memory.chart import COLUMNS, Line, plain, without_bar
 from groupwise.framework.memory.fitted_file import write_fitted
 from groupwise.framework.memory.report import card_of, make_report, report_json, report_lines
 from groupwise.framework.run.directory import is_run
-from groupwise.framework.run.machine import Memory, card, main_memory
+from groupwise.framework.run.machine import Memory, card, free_disk, main_memory
 from groupwise.framework.run.screen import say
 from groupwise.framework.run.terminal import Terminal
 from groupwise.rewards.errors import UserError
@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     architecture = read_architecture(config.model, terminal)
     is_here = arguments.vram is None
     time = planned_time(config, architecture, notify=terminal.notice) if is_here else None
-    report = make_report(config, architecture, there, main_memory(), str(time or ""))
+    disk = free_disk(Path(config.output_dir).expanduser())
+    report = make_report(config, architecture, there, main_memory(), str(time or ""), disk)
     if arguments.json:
         seconds = time and {"low": time.seconds.low, "high": time.seconds.high}
         print_json({**report_json(report), "seconds": seconds})

@@ -60,7 +60,13 @@ def without_bar(line: Line) -> Line:
 
 def amount(count: float, digits: int = 1) -> str:
     """Bytes in GB of 1e9 bytes, "4.6 GB"; little in MB."""
-    return f"{count / 1e6:.0f} MB" if count < GB / 20 else f"{rounded(count / GB, digits)} GB"
+    return f"{count / 1e6:.0f} MB" if count < GB / 20 else f"{gigabytes(count, digits)} GB"
+
+
+def gigabytes(count: float, digits: int = 1) -> str:
+    """Without the unit: "4.6"; "73,734.1"."""
+    whole, point, rest = rounded(count / GB, digits).partition(".")
+    return f"{int(whole):,}{point}{rest}"
 
 
 def chart(phases: Sequence[Phase], memory: int | None, notes: dict[str, str]) -> Iterator[Line]:
@@ -70,7 +76,7 @@ def chart(phases: Sequence[Phase], memory: int | None, notes: dict[str, str]) ->
     """
     scale = _Scale(max(memory or 0, *(phase.high for phase in phases)), memory)
     for phase in phases:
-        between = f"{rounded(phase.low / GB)} to {amount(phase.high)}"
+        between = f"{gigabytes(phase.low)} to {amount(phase.high)}"
         note = notes.get(phase.name, "")
         yield (Span(phase.name, "bold"), Span(f"  {between}{', ' if note else ''}{note}"))
         before = 0
@@ -88,8 +94,8 @@ def _part(part: Part, before: int, scale: _Scale) -> Line:
 
 
 def _row(name: str, count: int, bar: Line, style: str = "") -> Line:
-    number = rounded(count / GB, 2)
-    if count and float(number) == 0:
+    number = gigabytes(count, 2 if count < 1000 * GB else 0)
+    if count and number == "0.00":
         number = "<0.01"
     return (Span(f"  {name:<{_NAME - 2}.{_NAME - 2}}{number:>{_NUMBER}}  ", style), *bar)
 

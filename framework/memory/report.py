@@ -47,6 +47,7 @@ class Report:
     largest: tuple[Largest, ...]
     cards: tuple[tuple[int, Verdict], ...] = ()
     hours: str = ""  # how long the run takes, where that is known
+    disk: int | None = None  # bytes that are free where the run writes
 
 
 def make_report(
@@ -55,6 +56,7 @@ def make_report(
     card: Memory | None,
     machine: Memory,
     hours: str = "",
+    disk: int | None = None,
 ) -> Report:
     """Plans the run for the free memory of `card`, or for common cards where that is None."""
     cards: tuple[tuple[int, Verdict], ...] = ()
@@ -75,6 +77,7 @@ def make_report(
         largest_settings(config, planner, card.free),
         cards,
         hours,
+        disk,
     )
 
 
@@ -139,6 +142,7 @@ def report_lines(report: Report) -> Iterator[Line]:
     yield ()
     yield _sum("main memory", found.plan.host, f" of {amount(report.machine.total)} here")
     yield _sum("disk", found.plan.disk)
+    yield from _too_much(report)
     if report.config.model.fast_inference:
         share = f"{report.config.model.gpu_memory_utilization:.0%} of the card"
         counted = "all that is counted here are the keys and values of one answer"
@@ -181,6 +185,18 @@ def _sum(name: str, parts: tuple[Part, ...], of: str = "") -> Line:
     )
     total = amount(sum(part.bytes for part in parts))
     return (Span(f"{name:<13}", "bold"), Span(f"{total}{of}{': ' if listed else ''}{listed}"))
+
+
+def _too_much(report: Report) -> Iterator[Line]:
+    """Warnings where main memory or the disk is too small; the hub's cache may be on another."""
+    host = sum(part.bytes for part in report.fit.plan.host)
+    written = sum(part.bytes for part in report.fit.plan.disk if part.name != "hub_download")
+    if host > report.machine.total:
+        said = f"Main memory: {amount(host)} are more than this machine has."
+        yield (Span(said, "yellow"),)
+    if report.disk is not None and written > report.disk:
+        said = f"Disk: {amount(written)} are more than the {amount(report.disk)} that are free"
+        yield (Span(f"{said} in {printable(report.config.output_dir, limit=40)}.", "yellow"),)
 
 
 def _verdict(report: Report) -> Iterator[Line]:

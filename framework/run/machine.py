@@ -101,6 +101,15 @@ class Memory(NamedTuple):
     free: int
 
 
+def free_disk(folder: Path) -> int | None:
+    """Bytes that are free where the folder is, or is to be made; None if it cannot be read."""
+    above = (folder.absolute(), *folder.absolute().parents)
+    try:
+        return shutil.disk_usage(next(path for path in above if path.exists())).free
+    except OSError:
+        return None
+
+
 def card() -> Memory | None:
     """The GPU that a run would use: of those that it may see, the one with most free memory."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

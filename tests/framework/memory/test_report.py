@@ -135,10 +135,25 @@ def test_any_card_has_a_chart(size: float) -> None:
 
 @pytest.mark.parametrize(
     ("count", "expected"),
-    [(0, "0 MB"), (1_400_000, "1 MB"), (49 * MB, "49 MB"), (50 * MB, "0.1 GB"), (9 * GB, "9.0 GB")],
+    [
+        *((0, "0 MB"), (1_400_000, "1 MB"), (49 * MB, "49 MB"), (50 * MB, "0.1 GB")),
+        *((9 * GB, "9.0 GB"), (999_960 * MB, "1,000.0 GB"), (73_734_100 * MB, "73,734.1 GB")),
+    ],
 )
 def test_amounts(count: int, expected: str) -> None:
     assert amount(count) == expected
+
+
+def test_what_the_machine_does_not_have_is_a_warning() -> None:
+    """Of main memory, and of the disk without the download: the hub's cache may be elsewhere."""
+    one = replace(report(12), machine=Memory("this machine", 7 * GB, GB), disk=GB)
+    assert "Main memory: 8.0 GB are more than this machine has." in text(one)
+    assert "Disk: " not in text(one)
+    disk = (Part("hub_download", 8 * GB), Part("checkpoints", 2_000_000 * MB))
+    plan = replace(one.fit.plan, host=(), disk=disk)
+    page = text(replace(one, fit=replace(one.fit, plan=plan)))
+    assert "Disk: 2,000.0 GB are more than the 1.0 GB that are free in runs." in page
+    assert "Main memory: " not in page
 
 
 def test_json_has_all_of_it() -> None:

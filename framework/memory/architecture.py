@@ -69,6 +69,8 @@ class Architecture:
     """Parameters of `linears` that a quantised checkpoint keeps in 16 bits; None: not known."""
     sliding_window: int | None = None
     """Positions that layers with a sliding window look back."""
+    positions: int | None = None
+    """`max_position_embeddings`, where the config.json says it; the built-in ones do not."""
     served_by_slots: bool = False
     """Whether the slot engine samples from it; else `model.generate` does."""
     adapter: int | None = None
@@ -206,6 +208,7 @@ def _architecture(
     return Architecture(
         **counted.widths,
         source=source,
+        positions=_positions(config),
         served_by_slots=_is_served(config),
         linears=counted.linears,
         **counted.others,
@@ -213,6 +216,12 @@ def _architecture(
         kept_in_16_bits=_kept(counted, skipped) if quantised else 0,
         on_this_machine=here,
     )
+
+
+def _positions(config: Mapping[str, Any]) -> int | None:
+    text = config.get("text_config") or config
+    found = text.get("max_position_embeddings", text.get("n_positions"))
+    return found if type(found) is int and found > 0 else None
 
 
 def _is_served(config: Mapping[str, Any]) -> bool:

@@ -82,7 +82,7 @@ def _largest(
 
 
 def _longest(config: ExperimentConfig, planner: Planner, memory: int) -> Largest:
-    """Of the completion length; what the model's `max_seq_length` allows is another bound."""
+    """Of the completion length; `max_seq_length` and the model's own positions bound it, too."""
     key, prompt = "training.max_completion_length", config.data.max_prompt_length
     room = config.model.max_seq_length
 
@@ -94,10 +94,15 @@ def _longest(config: ExperimentConfig, planner: Planner, memory: int) -> Largest
     value = _first(_lengths_below(_LONGEST), fits)
     if value is not None and value < now and fits(now):
         value = now  # between two lengths that are tried
-    if value is None or prompt + value <= room:
-        return Largest(key, now, value, bounded=True)
-    allowed = room - prompt
-    return Largest(key, now, allowed, True, f"max_seq_length (else {value:,})")
+    if value is None:
+        return Largest(key, now, None, bounded=True)
+    positions, otherwise, note = planner.architecture.positions, "else", ""
+    if positions is not None and prompt + value > positions:
+        value, otherwise = max(0, positions - prompt), "model:"
+        note = f"the model's {positions:,} positions"
+    if prompt + value <= room:
+        return Largest(key, now, value or None, True, note)
+    return Largest(key, now, room - prompt, True, f"max_seq_length ({otherwise} {value:,})")
 
 
 def _largest_rows(config: ExperimentConfig, planner: Planner, memory: int) -> Largest:

@@ -183,3 +183,10 @@ def test_a_name_in_the_hubs_cache_goes_before_the_table(
 def test_the_toy_has_its_models_shape() -> None:
     found = read_architecture(ModelConfig(name="toy"))
     assert (found.layers, found.hidden, found.kv_elements) == (2, 128, 2 * 2 * 2 * 32)
+    assert found.positions == 1024
+
+
+@pytest.mark.parametrize("told", [None, "many", 0, -1, True, 1.5])
+def test_positions_that_are_no_number_are_not_known(told: object, tmp_path: Path) -> None:
+    folder_with(tmp_path, "config.json", TINY | {"max_position_embeddings": told})
+    assert read_architecture(ModelConfig(name=str(tmp_path))).positions is None

@@ -218,6 +218,27 @@ def test_only_settings_of_the_method_are_listed(method: str, keys: list[str]) ->
     assert [largest.key for largest in found] == keys
 
 
+@pytest.mark.parametrize(
+    ("positions", "value", "note"),
+    [
+        (None, 7936, "max_seq_length (else 131,072)"),
+        (200_000, 7936, "max_seq_length (else 131,072)"),
+        (40_960, 7936, "max_seq_length (model: 40,704)"),
+        (8192, 7936, "the model's 8,192 positions"),
+        (2048, 1792, "the model's 2,048 positions"),
+        (256, None, "the model's 256 positions"),
+    ],
+)
+def test_answers_are_no_longer_than_the_models_positions(
+    positions: int | None, value: int | None, note: str
+) -> None:
+    config = config_of("unsloth/Llama-3.2-1B-Instruct", data__max_prompt_length=256)
+    planner = planner_of(config, 1000 * GB)
+    planner = replace(planner, architecture=replace(planner.architecture, positions=positions))
+    longest = largest_settings(config, planner, 1000 * GB)[0]
+    assert (longest.value, longest.note) == (value, note)
+
+
 def test_vllm_adapts_to_its_share() -> None:
     config = config_of("unsloth/Qwen3-4B", model__fast_inference=True, **ONE)
     planner = planner_of(config, 8 * GB)

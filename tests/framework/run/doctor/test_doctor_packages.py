@@ -152,9 +152,9 @@ def test_the_user_folder_in_front_of_the_environment(
     assert "PYTHONNOUSERSITE=1" in finding.advice
 
 
-def test_a_file_with_the_name_of_a_package(site: Path) -> None:
+def test_a_file_with_the_name_of_a_package(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (site / "bitsandbytes.py").write_text("")
-    sys.modules.pop("bitsandbytes", None)
+    monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
     (finding,) = found("bitsandbytes")
     assert f"is imported from {site}" in finding.text
     assert finding.advice.startswith("Rename")

@@ -21,8 +21,8 @@ from groupwise.framework.export import usage
 from groupwise.framework.export.adapter import refuse_without_adapter, write_adapter
 from groupwise.framework.export.gguf import (
     BY_THE_CONVERTER,
-    QUANTISATIONS,
     require_llama_cpp,
+    rounding_of,
     write_gguf,
 )
 from groupwise.framework.export.merged import write_merged
@@ -138,11 +138,11 @@ def gguf(quantisation: str) -> Format:
         return [sys.executable, "-m", "groupwise.framework.export.llama_cpp", json.dumps(options)]
 
     def relative_errors(tuned: Tuned) -> Rounding:
-        """llama.cpp multiplies weights of less than 16 bits by activations rounded to q8_0."""
-        weights = QUANTISATIONS[quantisation]
-        arithmetic = min(weights, QUANTISATIONS["q8_0"])
+        written = rounding_of(quantisation)
         merged = rounding(tuned.source.dtype_16bit)
-        return Rounding(math.hypot(merged, weights), _with_the_policy(tuned, arithmetic))
+        return Rounding(
+            math.hypot(merged, written.weights), _with_the_policy(tuned, written.arithmetic)
+        )
 
     return Format(
         f"gguf-{quantisation}",

@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from groupwise.framework.export.precision import Rounding
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.text import printable
 
@@ -47,6 +48,12 @@ _HOW = (
     "https://github.com/ggml-org/llama.cpp, and set LLAMA_CPP_DIR to its folder"
 )
 _SAID = 300  # characters of an error of llama.cpp
+
+
+def rounding_of(quantisation: str) -> Rounding:
+    """llama.cpp multiplies weights of less than 16 bits by activations rounded to q8_0."""
+    weights = QUANTISATIONS[quantisation]
+    return Rounding(weights, min(weights, QUANTISATIONS["q8_0"]))
 
 
 def require_llama_cpp() -> None:

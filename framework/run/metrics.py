@@ -7,7 +7,7 @@ What it leaves out: how lines reach the disk (`evaluation.log.writer`), where el
 from __future__ import annotations
 
 import math
-import resource
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +109,10 @@ def peak_memory_gb() -> float:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return float(torch.cuda.max_memory_reserved()) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
+    # Not getrusage's: that begins with the peak of the process that started this one.
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (kib,) = re.findall(r"^VmHWM:\s*(\d+) kB$", status, re.M)
+    return int(kib) * 1024 / 1e9
 
 
 def _is_non_finite(value: Any) -> bool:

@@ -14,7 +14,12 @@ import pytest
 from conftest import RunCli, Toy
 
 from groupwise.evaluation.sampler import Prompt, SamplingParams
-from groupwise.framework.export.gguf import QUANTISATIONS, require_llama_cpp, write_gguf
+from groupwise.framework.export.gguf import (
+    QUANTISATIONS,
+    require_llama_cpp,
+    rounding_of,
+    write_gguf,
+)
 from groupwise.rewards.errors import UserError
 from groupwise.rewards.types import Message
 
@@ -224,8 +229,8 @@ def test_the_finer_the_type_the_closer_the_answers(
     for name, answerer in answerers.items():
         reply = answerer.answer(ids[:half], ids[half:], best.tolist(), 4)
         errors[name] = float((torch.tensor(reply.logprobs) - wanted).std())
-        expected = expected_error(QUANTISATIONS[name], 2, spread)
-        assert errors[name] < 4 * max(expected, expected_error(QUANTISATIONS["bf16"], 2, spread))
+        expected = expected_error(rounding_of(name), 2, spread)
+        assert errors[name] < 4 * max(expected, expected_error(rounding_of("bf16"), 2, spread))
     assert errors["f16"] < errors["q8_0"]
 
 
